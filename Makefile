@@ -1,0 +1,24 @@
+# Everything runs in .venv, which the first command makes with PYTHON (3.11 or newer).
+PYTHON ?= python3
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed  ## the main job end to end on simulated films, ending in runs/demo/report.html
+	.venv/bin/edgekit demo
+
+test: lint  ## lint, types and tests
+	.venv/bin/pytest -m 'not slow and not gpu and not macos'
+
+lint: .venv/installed  ## lint and types
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+clean:  ## the environment and caches; what you made in runs/ and build/ stays
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache
+	find edgekit export benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[all]'
+	touch $@

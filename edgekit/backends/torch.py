@@ -1,0 +1,74 @@
+"""The reference: a run's own pipeline in torch, float32 on the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from edgekit.backends.inputs import check_inputs
+from edgekit.types import INPUTS, OUTPUTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from edgekit.backends import Session, Tensors
+    from edgekit.models.pipeline import Pipeline
+
+
+def open_run(run: Path, ensemble: str | None = None, threads: int | None = None) -> Session:
+    """Open a run folder as the session ``torch``.
+
+    Parameters
+    ----------
+    run
+        A finished run folder.
+    ensemble
+        Name of the ensemble that answers; None takes the one chosen on validation.
+    threads
+        Threads within an operator, for the whole process; None leaves torch's choice.
+
+    Raises
+    ------
+    InputError
+        The run is unfinished or has no such ensemble.
+    """
+    import torch
+
+    from edgekit.models.runfolder import load_pipeline
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return TorchSession(load_pipeline(run, ensemble))
+
+
+class TorchSession:
+    """A pipeline in eval mode."""
+
+    name = "torch"
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        import torch
+
+        self.runtime = f"torch {torch.__version__} cpu"
+        self._pipeline = pipeline
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        del self._pipeline
+
+    def infer(self, inputs: Tensors) -> Tensors:
+        """Run the module.
+
+        Raises
+        ------
+        InputError
+            A tensor is missing or has another dtype or shape than the graph's.
+        """
+        import torch
+
+        check_inputs(inputs, self._pipeline.spec.canvas_side)
+        with torch.inference_mode():  # copied, because torch takes no read-only array
+            outputs = self._pipeline(*(torch.from_numpy(inputs[name].copy()) for name in INPUTS))
+        return {name: tensor.numpy() for name, tensor in zip(OUTPUTS, outputs, strict=True)}

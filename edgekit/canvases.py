@@ -1,0 +1,101 @@
+"""Films become the graph's input tensors, one patient or a stream of them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.progress import track
+from edgekit.radiograph import make_canvas, read_radiograph
+from edgekit.types import VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgekit.backends import Tensors
+    from edgekit.radiograph import Letterbox
+    from edgekit.types import Study, View
+
+THREADS = min(4, os.cpu_count() or 1)
+"""Decoders at work ahead of the consumer; twice as many patients are held at most."""
+
+
+def graph_inputs(canvases: dict[View, NDArray[np.uint8]], side: int) -> Tensors:
+    """Return the tensors of one patient; a film that is not there is zeros and not present.
+
+    Parameters
+    ----------
+    canvases
+        uint8 (S, S) canvas of each film given.
+    side
+        Side S of the canvas in pixels.
+
+    Returns
+    -------
+    dict
+        ``ap`` and ``lateral`` uint8 (1, 1, S, S), ``present`` float32 (2,).
+
+    Raises
+    ------
+    ValueError
+        A canvas is not uint8 (S, S).
+    """
+    inputs: Tensors = {}
+    for view in VIEWS:
+        canvas = canvases.get(view)
+        if canvas is None:
+            canvas = np.zeros((side, side), np.uint8)
+        elif canvas.shape != (side, side) or canvas.dtype != np.uint8:
+            raise ValueError(f"expected a uint8 canvas ({side}, {side}), got {canvas.dtype} {canvas.shape}")
+        inputs[view] = canvas[None, None]
+    inputs["present"] = np.array([view in canvases for view in VIEWS], np.float32)
+    return inputs
+
+
+def stream_inputs(studies: Sequence[Study], side: int, description: str) -> Iterator[tuple[Study, Tensors, dict[View, Letterbox]]]:
+    """Yield the input tensors of each row, in order, with a progress bar; films are decoded ahead in a few threads.
+
+    Memory does not grow with the number of rows.
+
+    Parameters
+    ----------
+    studies
+        The rows.
+    side
+        Side S of the canvas in pixels.
+    description
+        What the films are read for, shown beside the bar.
+
+    Yields
+    ------
+    study, inputs, letterboxes
+        The row, its tensors (see `graph_inputs`) and where each of its films lies on its canvas.
+
+    Raises
+    ------
+    InputError
+        A film can't be read.
+    """
+
+    def read(study: Study) -> tuple[Study, Tensors, dict[View, Letterbox]]:
+        made = {view: make_canvas(read_radiograph(film).pixels, side) for view in VIEWS if (film := study.film(view))}
+        inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, side)
+        return study, inputs, {view: letterbox for view, (_, letterbox) in made.items()}
+
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        waiting = iter(studies)
+        ahead = deque(pool.submit(read, study) for study in islice(waiting, 2 * THREADS))
+        for _ in track(studies, description):
+            answer = ahead.popleft().result()
+            ahead.extend(pool.submit(read, study) for study in islice(waiting, 1))
+            yield answer
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,127 @@
+"""The command line: parse, call, print. One module per verb group; no logic and no heavy import at module level."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import edgekit
+from edgekit.cli import bundle, console, demo, doctor, evaluate, phantom, predict, studies, train
+from edgekit.errors import EdgekitError, InputError, MissingError, UsageError
+
+app = typer.Typer(
+    name="edgekit",
+    help=edgekit.__doc__,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.add_typer(phantom.app, name="phantom", no_args_is_help=False)
+app.add_typer(studies.app, name="studies", no_args_is_help=False)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("score")(evaluate.score)
+app.command("export")(bundle.export)
+app.command("verify")(bundle.verify)
+app.command("bench")(bundle.bench)
+app.command("predict")(predict.predict)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgekit {edgekit.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _begin(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,  # noqa: ARG001  (read by `run`)
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version.")] = False,  # noqa: ARG001
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command.
+
+    A failure prints its cause and remedy on stderr (with ``--debug`` also the traceback), and with ``--json`` the document
+    ``{"error": {"message", "remedy", "exit_code"}}`` on stdout.
+
+    Parameters
+    ----------
+    arguments
+        What the user typed after ``edgekit``.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in options
+    arguments = [word for word in options if word != "--debug"] + arguments[len(options) :]
+    console.expect_json("--json" in options)
+    try:
+        code = app(args=arguments, prog_name="edgekit", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # the reader left, as in `edgekit ... | head`: nobody is there to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        failure = _explain(error)
+        if console.awaits_json():
+            console.print_json({"error": {"message": failure.message, "remedy": failure.remedy, "exit_code": failure.exit_code}})
+        print(f"error: {failure.message}", file=sys.stderr)
+        if failure.remedy:
+            print(f"remedy: {failure.remedy}", file=sys.stderr)
+        return failure.exit_code
+    if code == 130:  # typer returns this code for Ctrl-C
+        print("Interrupted.", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> EdgekitError:
+    """Return what the user is told about `error`."""
+    from edgekit.doctor import LIBRARIES_REMEDY, extra_of
+
+    match error:
+        case EdgekitError():
+            return error
+        case typer.TyperException():
+            context = getattr(error, "ctx", None)
+            return UsageError(error.format_message(), f"see {context.command_path if context else 'edgekit'} --help")
+        case ModuleNotFoundError(name=str(module)) if (extra := extra_of(module)) is not None:
+            package = f"edgekit[{extra}]" if extra else "edgekit"
+            return MissingError(f"The Python package '{module}' is not installed.", f"Install it with: pip install '{package}'")
+        case ImportError() if ".so" in str(error) and "cannot open shared object file" in str(error):
+            return MissingError(f"A system library is missing: {error}", f"On Debian or Ubuntu: {LIBRARIES_REMEDY}")
+        case OSError(errno=errno.ENOSPC):
+            where = f" while writing {error.filename}" if error.filename else ""
+            return InputError(f"The disk is full{where}.", "Free some space or choose a folder on another disk, then run it again.")
+        case OSError() if error.filename:
+            return InputError(f"{error.strerror}: {error.filename}", "Check the path and who may read or write it.")
+        case MemoryError():
+            return InputError("This machine ran out of memory.", "Close other programs, or run the command on fewer or smaller films.")
+    return EdgekitError(
+        f"Unexpected {type(error).__name__}: {error}",
+        "This is a fault in edgekit: please report it with what the same command prints with --debug.",
+    )
+
+
+def main() -> None:
+    """Entry point of the ``edgekit`` command."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,44 @@
+"""``edgekit phantom``: simulated films."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli import console
+
+app = typer.Typer(help="Simulated films.", rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep the group: with one command alone, Typer would drop its name."""
+
+
+@app.command()
+def cohort(
+    out: Annotated[Path, typer.Argument(help="Folder to make: new, empty, or begun with the same options.")],
+    patients: Annotated[int | None, typer.Option(help="Number of patients, evenly over the seven designs.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A prepared cohort instead of --patients: demo.")] = None,
+    site: Annotated[str, typer.Option(help="The hospital: a.")] = "a",
+    size: Annotated[int, typer.Option(help="Long side of the films in pixels, 64 to 4000.")] = 1500,
+    split: Annotated[str | None, typer.Option(help="Put everybody into one split: train, validation, test, readers or external.")] = None,
+    seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Make simulated DICOM films and their studies.csv. An interrupted run continues where it stopped.
+
+    Example: edgekit phantom cohort cohort --patients 140 --size 768 --seed 1
+    """
+    from edgekit.phantom.cohort import make_cohort
+    from edgekit.studies import read_studies
+
+    table = make_cohort(out, patients=patients, preset=preset, site=site, size=size, split=split, seed=seed)
+    brands = Counter(str(study.brand) for study in read_studies(table))
+    if json:
+        console.print_json({"studies": str(table), "patients": brands.total(), "brands": dict(sorted(brands.items()))})
+        return
+    console.say(f"{table}: {brands.total()} simulated patients, two films each.")

@@ -1,0 +1,1 @@
+"""How good the answers are: metrics, predictions files, figures and the report."""

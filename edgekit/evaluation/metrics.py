@@ -1,0 +1,341 @@
+"""What the study reports: classification figures with intervals, and what the detector finds.
+
+All classification figures come from one kernel that counts rows by weight. With weights of one it gives the figures
+themselves (the tests hold them to scikit-learn's), with the weights of a bootstrap resample that resample's, many at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Figures = dict[tuple[str, ...], NDArray[np.float64]]
+
+__all__ = ["AVERAGED", "CALIBRATION_BINS", "box_iou", "calibration_bins", "detector_metrics", "score_predictions", "unanswered_rows"]
+
+AVERAGED = ("precision", "sensitivity", "specificity", "f1", "auc")
+"""Figures given per brand, and as macro and micro average."""
+
+CALIBRATION_BINS = 15
+"""Equal-width bins of the top probability, as in Guo et al. 2017."""
+
+CHUNK = 100
+"""Resamples computed at once: keeps the work inside the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """The rows that are scored.
+
+    Attributes
+    ----------
+    brands
+        K names.
+    truth
+        int (N,), index of the true brand.
+    answer
+        int (N,), index of the brand answered; K where there is no answer.
+    probabilities
+        float64 (N, K).
+    patients
+        int (N,), index of the row's patient: what is resampled.
+    """
+
+    brands: tuple[str, ...]
+    truth: NDArray[np.intp]
+    answer: NDArray[np.intp]
+    probabilities: NDArray[np.float64]
+    patients: NDArray[np.intp]
+
+    def take(self, rows: NDArray[np.bool_]) -> Sample:
+        """Keep some rows; `rows` is bool (N,)."""
+        patients = np.unique(self.patients[rows], return_inverse=True)[1]
+        return replace(self, truth=self.truth[rows], answer=self.answer[rows], probabilities=self.probabilities[rows], patients=patients)
+
+
+def score_predictions(
+    brands: Sequence[str],
+    truth: Sequence[str],
+    probabilities: NDArray[np.floating[Any]],
+    has_crosslink: Sequence[bool | None],
+    patients: Sequence[str],
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> dict[str, Any]:
+    """Score one model's answers.
+
+    The answer is the brand with the largest probability, the first of `brands` among equals. A row whose probabilities are
+    all equal names no brand: it counts as wrong, has no column in the confusion matrix, and is counted in ``unanswered``.
+
+    Parameters
+    ----------
+    brands
+        K >= 2 names, in the order of the columns of `probabilities`.
+    truth
+        N names out of `brands`.
+    probabilities
+        float (N, K), rows sum to one.
+    has_crosslink
+        N times whether the construct has a crosslink; None where that is unknown.
+    patients
+        N identifiers; rows of one patient are resampled together.
+    seed, resamples
+        Of the bootstrap over patients.
+
+    Returns
+    -------
+    dict
+        One model's object of ``metrics.json``: ``n`` rows, ``unanswered`` rows, ``accuracy``, ``kappa``, ``macro``, ``micro``,
+        ``brands``, ``calibration_error``, ``confusion`` (rows: truth, columns: answer), ``ci95`` (the same names, each
+        ``[low, high]``) and ``crosslink`` (``with`` and ``without``: such objects). What is undefined is None, never NaN.
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not fit together.
+
+    Notes
+    -----
+    - Kappa is Cohen's, with "no answer" as an answer of its own.
+    - A macro average is the mean over the brands where the figure is defined: precision needs an answer of that brand,
+      sensitivity and AUC a patient of it.
+    - Micro averages pool the brands' one-vs-rest counts (Yao et al. 2024, 2.5) and, for AUC, all N x K probabilities.
+    - ``calibration_error`` is the expected calibration error: Guo et al., *On Calibration of Modern Neural Networks*, ICML
+      2017, eq. 3.
+    - ``ci95`` is the bootstrap percentile interval over patients, from the resamples in which the figure is defined.
+    """
+    sample = _make_sample(brands, truth, probabilities, patients)
+    if len(has_crosslink) != sample.truth.size:
+        raise ValueError(f"{len(has_crosslink)} crosslink values for {sample.truth.size} rows")
+    figures = _score(sample, seed, resamples)
+    figures["crosslink"] = {}
+    for group, wanted in (("with", True), ("without", False)):
+        rows = np.array([known is wanted for known in has_crosslink])
+        figures["crosslink"][group] = _score(sample.take(rows), seed, resamples) if rows.any() else None
+    return figures
+
+
+def unanswered_rows(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Tell which rows of `probabilities` (N, K) name no brand because all K are equal; returns bool (N,)."""
+    uniform: NDArray[np.bool_] = probabilities.max(axis=1) == probabilities.min(axis=1)
+    return uniform
+
+
+def calibration_bins(confidence: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
+    """Sort top probabilities (N,) into `CALIBRATION_BINS` equal bins ((m-1)/M, m/M]; returns int (N,)."""
+    bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.intp) - 1
+    return np.asarray(np.clip(bins, 0, CALIBRATION_BINS - 1))
+
+
+def box_iou(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Intersection over union of boxes `a` and `b`, row by row.
+
+    Parameters
+    ----------
+    a, b
+        float (N, 4): x0, y0, x1, y1 in pixels.
+
+    Returns
+    -------
+    ndarray
+        float64 (N,); 0 where both boxes are empty.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    overlap = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(axis=1)
+    union = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - overlap
+    return np.asarray(np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0))
+
+
+def detector_metrics(
+    truth: NDArray[np.floating[Any]],
+    found: NDArray[np.floating[Any]],
+    scores: NDArray[np.floating[Any]],
+    negative_scores: NDArray[np.floating[Any]],
+    threshold: float,
+) -> dict[str, Any]:
+    """Score one box per film.
+
+    Parameters
+    ----------
+    truth, found
+        float (A, 4): annotated and found box of the annotated films, pixels of the same image.
+    scores
+        float (A,): the detector's confidence in `found`.
+    negative_scores
+        float (B,): its confidence in the box of films without a construct.
+    threshold
+        The pipeline uses a box only when its score is at least this.
+
+    Returns
+    -------
+    dict
+        ``n`` annotated films; ``mean_iou`` and ``iou_p05`` (5th percentile) over them, a film whose score misses the threshold
+        counting as 0; ``ap50``, the average precision at IoU 0.5 over annotated and negative films whatever their score
+        (precision made monotone, area under all points: Everingham et al., *The PASCAL Visual Object Classes Challenge: A
+        Retrospective*, 2015); ``false_finds``, the share of negative films whose score passes the threshold. None where there
+        are no such films.
+    """
+    overlaps = box_iou(truth, found)
+    used = np.where(scores >= threshold, overlaps, 0.0)
+    hits = np.concatenate([overlaps >= 0.5, np.zeros(len(negative_scores), bool)])
+    return {
+        "n": len(overlaps),
+        "mean_iou": float(used.mean()) if len(used) else None,
+        "iou_p05": float(np.quantile(used, 0.05)) if len(used) else None,
+        "ap50": _average_precision(hits, np.concatenate([scores, negative_scores]), len(overlaps)) if len(overlaps) else None,
+        "false_finds": float(np.mean(negative_scores >= threshold)) if len(negative_scores) else None,
+    }
+
+
+def _average_precision(hits: NDArray[np.bool_], scores: NDArray[np.floating[Any]], positives: int) -> float:
+    order = np.argsort(-scores, kind="stable")
+    last_of_score = np.append(np.diff(scores[order]) != 0, True)  # boxes of equal score enter together
+    found = np.cumsum(hits[order])[last_of_score]
+    precision = found / (np.flatnonzero(last_of_score) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(found / positives, prepend=0.0) * envelope))
+
+
+def _make_sample(brands: Sequence[str], truth: Sequence[str], probabilities: NDArray[np.floating[Any]], patients: Sequence[str]) -> Sample:
+    values = np.asarray(probabilities, np.float64)
+    if len(brands) < 2 or len(set(brands)) != len(brands):
+        raise ValueError(f"brands must be two or more different names, not {list(brands)}")
+    if values.shape != (len(truth), len(brands)) or len(patients) != len(truth):
+        raise ValueError(f"{len(truth)} rows and {len(brands)} brands, but probabilities {values.shape} and {len(patients)} patients")
+    if not len(truth):
+        raise ValueError("there is no row to score")
+    if unknown := sorted(set(truth) - set(brands)):
+        raise ValueError(f"brands that the model does not know can't be scored: {unknown}")
+    if not np.isfinite(values).all():
+        raise ValueError("probabilities must be finite")
+    number = {brand: index for index, brand in enumerate(brands)}
+    return Sample(
+        brands=tuple(brands),
+        truth=np.array([number[brand] for brand in truth], np.intp),
+        answer=np.where(unanswered_rows(values), len(brands), values.argmax(axis=1)),
+        probabilities=values,
+        patients=np.unique(np.asarray(patients, str), return_inverse=True)[1],
+    )
+
+
+def _score(sample: Sample, seed: int, resamples: int) -> dict[str, Any]:
+    rows, brands = sample.probabilities.shape
+    figures = _count(sample, np.ones((1, rows)))
+    drawn = _resample(sample, seed, resamples)
+    confusion = np.zeros((brands, brands + 1), int)
+    np.add.at(confusion, (sample.truth, sample.answer), 1)
+    tree = _nest({path: _defined(value[0]) for path, value in figures.items()})
+    for brand, support in zip(sample.brands, confusion.sum(axis=1), strict=True):
+        tree["brands"][brand] = {"support": int(support), **tree["brands"][brand]}
+    return {
+        "n": rows,
+        "unanswered": int(confusion[:, brands].sum()),
+        **tree,
+        "confusion": {"labels": list(sample.brands), "matrix": confusion[:, :brands].tolist()},
+        "ci95": _nest({path: _interval(values) for path, values in drawn.items()}),
+    }
+
+
+def _resample(sample: Sample, seed: int, resamples: int) -> Figures:
+    """Figures of `resamples` samples of as many patients, drawn with replacement; arrays (resamples,)."""
+    generator = np.random.default_rng(seed)
+    patients = int(sample.patients.max()) + 1
+    chunks = []
+    for start in range(0, resamples, CHUNK):
+        drawn = generator.multinomial(patients, np.full(patients, 1 / patients), size=min(CHUNK, resamples - start))
+        chunks.append(_count(sample, drawn[:, sample.patients].astype(np.float64)))
+    return {path: np.concatenate([chunk[path] for chunk in chunks]) for path in chunks[0]}
+
+
+def _count(sample: Sample, weights: NDArray[np.float64]) -> Figures:
+    """All figures for each row of `weights` (R, N), how often each of the N rows counts; arrays (R,), NaN where undefined."""
+    rows, brands = sample.probabilities.shape
+    cells = np.zeros((rows, brands * (brands + 1)))
+    cells[np.arange(rows), sample.truth * (brands + 1) + sample.answer] = 1.0
+    confusion = (weights @ cells).reshape(-1, brands, brands + 1)
+    n = confusion.sum(axis=(1, 2))
+    support, answers = confusion.sum(axis=2), confusion.sum(axis=1)[:, :brands]
+    hits = np.diagonal(confusion, axis1=1, axis2=2)
+    observed, expected = _ratio(hits.sum(axis=1), n), _ratio((support * answers).sum(axis=1), n * n)
+    is_brand = sample.truth[:, None] == np.arange(brands)
+    by_brand = _ratios(hits, support, answers, n[:, None])
+    by_brand["auc"] = np.stack([_auc(sample.probabilities[:, k], is_brand[:, k], weights) for k in range(brands)], axis=1)
+    micro = _ratios(hits.sum(axis=1), support.sum(axis=1), answers.sum(axis=1), n * brands)
+    micro["auc"] = _auc(sample.probabilities.ravel(), is_brand.ravel(), weights, np.repeat(np.arange(rows), brands))
+    figures: Figures = {("accuracy",): observed, ("kappa",): _ratio(observed - expected, 1 - expected)}
+    for name in AVERAGED:
+        defined = ~np.isnan(by_brand[name])
+        figures["macro", name] = _ratio(np.where(defined, by_brand[name], 0.0).sum(axis=1), defined.sum(axis=1))
+        figures["micro", name] = micro[name]
+    figures |= {("brands", brand, name): by_brand[name][:, k] for k, brand in enumerate(sample.brands) for name in AVERAGED}
+    figures["calibration_error",] = _calibration_error(sample, weights, n)
+    return figures
+
+
+def _ratios(
+    hits: NDArray[np.float64], support: NDArray[np.float64], answers: NDArray[np.float64], n: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """One-vs-rest figures from counts: `hits` true positives, `support` positives, `answers` positive answers, of `n`."""
+    return {
+        "precision": _ratio(hits, answers),
+        "sensitivity": _ratio(hits, support),
+        "specificity": _ratio(n - support - answers + hits, n - support),
+        "f1": _ratio(2 * hits, support + answers),
+    }
+
+
+def _auc(
+    scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.float64], rows: NDArray[np.intp] | None = None
+) -> NDArray[np.float64]:
+    """Probability that a positive outranks a negative, ties counting half (Mann-Whitney), for each row of `weights` (R, N).
+
+    `rows` tells which column of `weights` belongs to each score where these are not one to one.
+    """
+    order = np.argsort(scores, kind="stable")
+    columns = weights[:, order if rows is None else rows[order]]
+    below = np.cumsum(np.pad(columns * ~positive[order], ((0, 0), (1, 0))), axis=1)  # column i: weight of the negatives among the first i
+    ranked = scores[order]
+    positives = columns[:, positive[order]]
+    worse, not_better = (below[:, np.searchsorted(ranked, ranked[positive[order]], side)] for side in ("left", "right"))
+    wins = (positives * (worse + not_better)).sum(axis=1) / 2
+    return _ratio(wins, positives.sum(axis=1) * below[:, -1])
+
+
+def _calibration_error(sample: Sample, weights: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
+    confidence = sample.probabilities.max(axis=1)
+    gaps = np.zeros((confidence.size, CALIBRATION_BINS))
+    gaps[np.arange(confidence.size), calibration_bins(confidence)] = (sample.answer == sample.truth) - confidence
+    return _ratio(np.abs(weights @ gaps).sum(axis=1), n)
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Divide; NaN where `whole` is 0."""
+    part, whole = np.broadcast_arrays(part, whole)
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0))
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _interval(values: NDArray[np.float64]) -> list[float] | None:
+    defined = values[~np.isnan(values)]
+    return [float(bound) for bound in np.quantile(defined, (0.025, 0.975))] if defined.size else None
+
+
+def _nest(figures: dict[tuple[str, ...], Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in figures.items():
+        branch = tree
+        for name in path[:-1]:
+            branch = branch.setdefault(name, {})
+        branch[path[-1]] = value
+    return tree

@@ -1,0 +1,154 @@
+"""Golden vectors: simulated canvases and the outputs expected of them, in every bundle.
+
+They let any runtime on any device check itself without a film of a patient and without this package::
+
+    golden/golden.json     {"schema": 1, "cases": [{"name", "films": {view: png}, "outputs": {...}}], "tolerance": {...}}
+    golden/<case>-<view>.png    uint8 canvases
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.canvases import graph_inputs
+from edgekit.types import OUTPUTS, VIEWS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgekit.backends import Session, Tensors
+    from edgekit.types import Bundle, View
+
+FOLDER = "golden"
+FILE = "golden.json"
+
+CASES: dict[str, tuple[str, tuple[View, ...]]] = {
+    "both": ("design-a", VIEWS),
+    "ap": ("design-b", ("ap",)),
+    "lateral": ("design-c", ("lateral",)),
+    "none": ("none", VIEWS),
+}
+"""Simulated design and the films given, by case."""
+
+TOLERANCE = {
+    "probabilities": 1e-4,
+    "members": 1e-4,
+    "boxes": 0.5,
+    "box_scores": 1e-4,
+    "view_scores": 1e-4,
+    "heatmaps": 1e-2,
+    "prediction_set": 0.0,
+    "unfamiliarity": 1e-4,
+    "decision": 0.0,
+}
+"""Largest difference accepted between fp32 runtimes, by output; boxes in canvas pixels, where a construct was found."""
+
+INTEGERS = ("prediction_set", "decision")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One golden vector: the graph's inputs and the outputs expected."""
+
+    name: str
+    inputs: Tensors
+    outputs: Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCheck:
+    """How far a session is from the golden vectors.
+
+    Attributes
+    ----------
+    errors, tolerance
+        Largest difference found and accepted, by output.
+    """
+
+    session: str
+    errors: dict[str, float]
+    tolerance: dict[str, float]
+
+    @property
+    def exceeded(self) -> list[str]:
+        """The outputs that are too far off."""
+        return [name for name, error in self.errors.items() if not error <= self.tolerance[name]]
+
+
+def write_golden(folder: Path, side: int, session: Session) -> None:
+    """Simulate the canvases, ask `session` for the outputs and write both.
+
+    Parameters
+    ----------
+    folder
+        The bundle; ``golden/`` is made in it.
+    side
+        Side of the canvas in pixels.
+    session
+        The artefact's default session.
+    """
+    from PIL import Image
+
+    (folder / FOLDER).mkdir()
+    cases = []
+    for seed, (name, (design, views)) in enumerate(CASES.items()):
+        canvases = simulate_canvases(design, seed, side)
+        films = {view: f"{name}-{view}.png" for view in views}
+        for view, file in films.items():
+            Image.fromarray(canvases[view]).save(folder / FOLDER / file)
+        outputs = session.infer(graph_inputs({view: canvases[view] for view in views}, side))
+        cases.append({"name": name, "films": films, "outputs": {key: _shorten(value) for key, value in outputs.items()}})
+    document = {"schema": 1, "cases": cases, "tolerance": TOLERANCE}
+    (folder / FOLDER / FILE).write_text(json.dumps(document, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+
+
+def simulate_canvases(design: str, seed: int, side: int) -> dict[View, NDArray[np.uint8]]:
+    """Return the canvases, uint8 (S, S), of one simulated patient."""
+    from edgekit.phantom.scene import simulate_patient
+    from edgekit.radiograph import make_canvas
+
+    films = simulate_patient(design, seed, size=max(side, 512), has_crosslink=False)
+    return {view: make_canvas(film.display, side)[0] for view, film in films.items()}
+
+
+def read_golden(bundle: Bundle) -> list[Case]:
+    """Return the golden vectors of a bundle."""
+    from PIL import Image
+
+    folder = bundle.folder / FOLDER
+    cases = []
+    for case in json.loads((folder / FILE).read_text(encoding="utf-8"))["cases"]:
+        canvases = {view: np.array(Image.open(folder / case["films"][view])) for view in VIEWS if view in case["films"]}
+        outputs: Tensors = {
+            name: np.array(case["outputs"][name], dtype=np.int32 if name in INTEGERS else np.float32) for name in OUTPUTS
+        }
+        cases.append(Case(case["name"], graph_inputs(canvases, bundle.canvas_side), outputs))
+    return cases
+
+
+def check_golden(bundle: Bundle, session: Session) -> GoldenCheck:
+    """Run the golden vectors in `session` and measure how far its outputs are from the expected ones."""
+    tolerance = json.loads((bundle.folder / FOLDER / FILE).read_text(encoding="utf-8"))["tolerance"]
+    errors = dict.fromkeys(OUTPUTS, 0.0)
+    for case in read_golden(bundle):
+        found = session.infer(case.inputs)
+        has_construct = case.outputs["box_scores"] >= bundle.manifest["thresholds"]["box"]
+        for name in OUTPUTS:
+            difference = np.abs(found[name].astype(np.float64) - case.outputs[name].astype(np.float64))
+            if name == "boxes":  # without a construct the best cell is arbitrary
+                difference = difference[has_construct]
+            errors[name] = max(errors[name], float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0)))
+    return GoldenCheck(session.name, errors, tolerance)
+
+
+def _shorten(values: NDArray[np.generic]) -> object:
+    """Return nested lists whose numbers are the shortest that read back as the same float32."""
+    if values.dtype == np.float32:
+        return np.array([float(str(value)) for value in values.ravel()]).reshape(values.shape).tolist()
+    return values.tolist()

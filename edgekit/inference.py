@@ -1,0 +1,284 @@
+"""A bundle answers: films in, `Prediction` out.
+
+Imports neither torch nor ultralytics, and no DICOM reader unless a film is a DICOM file. The host decodes and letterboxes
+(`edgekit.radiograph`); the graph does the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from edgekit.backends import BACKENDS
+from edgekit.bundle import describe_verification, open_bundle
+from edgekit.canvases import graph_inputs
+from edgekit.errors import InputError, UsageError
+from edgekit.radiograph import make_canvas, read_radiograph
+from edgekit.types import DECISIONS, VIEWS, Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from edgekit.backends import Session, Tensors
+    from edgekit.radiograph import Letterbox
+    from edgekit.types import Box, Radiograph, Study, View
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Films:
+    """One patient's films, ready for the graph."""
+
+    inputs: Tensors
+    letterboxes: dict[View, Letterbox]
+    elapsed_ms: dict[str, float]
+
+
+class Predictor:
+    """A bundle, opened to answer.
+
+    The hashes are verified at once; the session is loaded in a thread while the first film is decoded.
+
+    Parameters
+    ----------
+    bundle
+        The bundle's folder.
+    session
+        One of its backend's sessions.
+
+    Raises
+    ------
+    InputError
+        There is no bundle.
+    DamagedBundleError
+        A file of the bundle does not match its hash.
+    UsageError
+        The bundle has no such session.
+
+    Examples
+    --------
+    >>> with Predictor(Path("build/desktop-cpu")) as predictor:  # doctest: +SKIP
+    ...     print(predictor.predict(ap=Path("ap.dcm"), lateral=Path("lateral.dcm")).brand)
+    """
+
+    def __init__(self, bundle: Path, session: str = "onnxruntime") -> None:
+        self.bundle = open_bundle(bundle)
+        backend = BACKENDS[self.bundle.manifest["backend"]]
+        if session not in backend.SESSIONS:
+            raise UsageError(f"this bundle has no session {session!r}", f"choose one of {', '.join(backend.SESSIONS)}")
+        self._pool = ThreadPoolExecutor(1)
+        self._session: Future[tuple[Session, float]] = self._pool.submit(self._load, session)
+        manifest = self.bundle.manifest
+        self.model = {
+            "name": manifest["name"],
+            "version": manifest["provenance"]["run"]["sha256"][:12],
+            "target": manifest["target"],
+            "precision": manifest["precision"],
+            "session": session,
+            "verified": manifest["verified"],
+            "verification": describe_verification(self.bundle),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown()
+        if not self._session.exception():
+            self._session.result()[0].__exit__(kind, error, trace)
+
+    def predict(self, ap: Path | None = None, lateral: Path | None = None, patient_id: str = "") -> Prediction:
+        """Answer for one patient.
+
+        Parameters
+        ----------
+        ap, lateral
+            Film files; one may be missing.
+        patient_id
+            Copied into the answer.
+
+        Raises
+        ------
+        UsageError
+            No film was given.
+        InputError
+            A film can't be read.
+        """
+        paths: dict[View, Path | None] = {"ap": ap, "lateral": lateral}
+        if ap is None and lateral is None:
+            raise UsageError("no film was given", "give --ap FILE, --lateral FILE or both")
+        films, started = {}, time.perf_counter()
+        for view in VIEWS:
+            path = paths[view]
+            if path is not None:
+                films[view] = read_radiograph(path)
+        return self._answer(self._prepare(films, started), patient_id)
+
+    def find_views(self, first: Path, second: Path) -> tuple[Path, Path]:
+        """Tell which of two films is the AP and which the lateral one.
+
+        Where both files name their view (DICOM View Position) and the names differ, they decide. Otherwise the detector does: of the
+        two assignments the one with the larger sum of view scores. Two films of the same view are assigned too: `predict` then says
+        ``films swapped`` for them if one clearly shows the other view.
+
+        Returns
+        -------
+        ap, lateral
+            The two paths.
+
+        Raises
+        ------
+        InputError
+            A film can't be read.
+        """
+        films = [read_radiograph(first), read_radiograph(second)]
+        if {film.view for film in films} == set(VIEWS):
+            return (first, second) if films[0].view == "ap" else (second, first)
+        prepared = self._prepare(dict(zip(VIEWS, films, strict=True)), time.perf_counter())
+        scores = self._infer(prepared.inputs)["view_scores"]  # rows: first, second; columns: AP, lateral
+        return (first, second) if np.trace(scores) >= scores[0, 1] + scores[1, 0] else (second, first)
+
+    def predict_studies(self, studies: Sequence[Study]) -> Iterator[tuple[Study, Prediction | InputError]]:
+        """Answer row by row, in order, with a progress bar; memory does not grow with the number of rows.
+
+        A row whose film can't be read yields the error in place of an answer, so that one film does not cost the others.
+        """
+        from edgekit.canvases import THREADS
+        from edgekit.progress import track
+
+        def prepare(study: Study) -> _Films | InputError:
+            started = time.perf_counter()
+            try:
+                return self._prepare({view: read_radiograph(film) for view in VIEWS if (film := study.film(view))}, started)
+            except InputError as error:
+                return error
+
+        pool, waiting = ThreadPoolExecutor(THREADS), iter(studies)
+        try:
+            ahead = deque(pool.submit(prepare, study) for study in islice(waiting, 2 * THREADS))
+            for study in track(studies, "Predicting"):
+                films = ahead.popleft().result()
+                ahead.extend(pool.submit(prepare, later) for later in islice(waiting, 1))
+                yield study, films if isinstance(films, InputError) else self._answer(films, study.patient_id)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _load(self, name: str) -> tuple[Session, float]:
+        started = time.perf_counter()
+        session = BACKENDS[self.bundle.manifest["backend"]].open_session(name, self.bundle)
+        return session, 1000 * (time.perf_counter() - started)
+
+    def _infer(self, inputs: Tensors) -> Tensors:
+        return self._session.result()[0].infer(inputs)
+
+    def _prepare(self, films: dict[View, Radiograph], started: float) -> _Films:
+        """Letterbox decoded films; `started` is when their decoding began."""
+        decoded = time.perf_counter()
+        made = {view: make_canvas(film.pixels, self.bundle.canvas_side) for view, film in films.items()}
+        inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, self.bundle.canvas_side)
+        elapsed_ms = {"decode": 1000 * (decoded - started), "canvas": 1000 * (time.perf_counter() - decoded)}
+        return _Films(inputs, {view: letterbox for view, (_, letterbox) in made.items()}, elapsed_ms)
+
+    def _answer(self, films: _Films, patient_id: str) -> Prediction:
+        load_ms = self._session.result()[1]
+        started = time.perf_counter()
+        outputs = self._infer(films.inputs)
+        elapsed_ms = {**films.elapsed_ms, "load": load_ms, "infer": 1000 * (time.perf_counter() - started)}
+        brands, decision = self.bundle.brands, DECISIONS[int(outputs["decision"][0])]
+        return Prediction(
+            patient_id=patient_id,
+            decision=decision,
+            brand=brands[int(outputs["probabilities"].argmax())] if decision == "identified" else None,
+            probabilities=dict(zip(brands, map(float, outputs["probabilities"]), strict=True)),
+            prediction_set=[brand for brand, inside in zip(brands, outputs["prediction_set"], strict=True) if inside],
+            unfamiliarity=float(outputs["unfamiliarity"][0]),
+            views={view: self._describe_view(view, letterbox, outputs) for view, letterbox in films.letterboxes.items()},
+            model=self.model,
+            elapsed_ms={stage: round(value, 3) for stage, value in elapsed_ms.items()},
+        )
+
+    def _describe_view(self, view: View, letterbox: Letterbox, outputs: Tensors) -> dict[str, Any]:
+        row = VIEWS.index(view)
+        score = float(outputs["box_scores"][row])
+        x0, y0, x1, y1 = map(float, outputs["boxes"][row])
+        box = letterbox.to_film((x0, y0, x1, y1))
+        found = outputs["box_scores"][row] >= np.float32(self.bundle.manifest["thresholds"]["box"])
+        return {
+            "box": _clip(box, letterbox) if found else None,
+            "score": score,
+            "view_scores": dict(zip(VIEWS, map(float, outputs["view_scores"][row]), strict=True)),
+        }
+
+
+def predict_table(predictor: Predictor, table: Path, out: Path) -> dict[str, int]:
+    """Answer for every row of ``studies.csv`` and write ``predictions.csv``.
+
+    A row in which no construct was found gets equal probabilities.
+
+    Parameters
+    ----------
+    table
+        ``studies.csv``; excluded rows are answered too.
+    out
+        The file to write, whole or not at all.
+
+    Returns
+    -------
+    dict
+        Number of rows by decision.
+
+    Raises
+    ------
+    InputError
+        Films can't be read: all of them are listed, and what could be answered is in ``<out>.partial``, not in `out`.
+    """
+    from edgekit.evaluation.predictions import Predictions, write_predictions
+    from edgekit.studies import read_studies
+
+    studies = read_studies(table)
+    answered: list[tuple[Study, Prediction]] = []
+    unreadable: list[str] = []
+    for study, answer in predictor.predict_studies(studies):
+        if isinstance(answer, InputError):
+            unreadable.append(answer.message)
+        else:
+            answered.append((study, answer))
+    brands = predictor.bundle.brands
+    equal = [1 / len(brands)] * len(brands)
+    rows = [list(answer.probabilities.values()) if any(answer.probabilities.values()) else equal for _, answer in answered]
+    predictions = Predictions(
+        brands=tuple(brands),
+        patients=tuple(study.patient_id for study, _ in answered),
+        truth=tuple(study.brand for study, _ in answered),
+        has_crosslink=tuple(study.has_crosslink for study, _ in answered),
+        probabilities=np.array(rows, np.float64).reshape(len(rows), len(brands)),
+    )
+    if unreadable:
+        partial = out.with_name(out.name + ".partial")
+        write_predictions(partial, predictions)
+        raise InputError(
+            f"{len(unreadable)} of {len(studies)} rows have films that can't be read:\n  " + "\n  ".join(unreadable),
+            f"replace these films and run again; the {len(answered)} other answers are in {partial}",
+        )
+    write_predictions(out, predictions)
+    return dict(Counter(answer.decision for _, answer in answered))
+
+
+def to_document(prediction: Prediction) -> dict[str, Any]:
+    """Return what ``edgekit predict --json`` prints."""
+    return {"schema": SCHEMA, **asdict(prediction)}
+
+
+def _clip(box: Box, letterbox: Letterbox) -> list[float]:
+    """Cut a box at the edges of its film: the detector may reach into the canvas's padding."""
+    limits = (letterbox.width, letterbox.height) * 2
+    return [min(max(edge, 0.0), float(limit)) for edge, limit in zip(box, limits, strict=True)]

@@ -1,0 +1,212 @@
+"""The run folder: what training leaves behind and everything else starts from.
+
+::
+
+    RUN/  config.toml  detector.safetensors  member_<name>.safetensors  ensembles.json  pipeline.json
+          history.csv  provenance.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import InputError
+from edgekit.models.classifier import MEMBERS, Classifier
+from edgekit.models.detector import Detector
+from edgekit.models.ensemble import Ensemble
+from edgekit.models.pipeline import Pipeline, PipelineSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """``pipeline.json``: what loading the run's networks needs to know.
+
+    Attributes
+    ----------
+    architectures
+        timm architecture by trained member.
+    ensemble
+        The ensemble chosen on validation.
+    """
+
+    brands: tuple[str, ...]
+    canvas_side: int
+    detector_side: int
+    detector_activation: str
+    crop_side: int
+    architectures: dict[str, str]
+    ensemble: str
+    box_threshold: float
+    view_margin: float
+    coverage: float
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run folder.
+
+    Raises
+    ------
+    InputError
+        It is missing or not JSON.
+    """
+    if not path.is_file():
+        raise InputError(f"{path.parent} is not a finished run: {path.name} is missing", "train with: edgekit train STUDIES --out RUN")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})", "restore the file or train again") from error
+
+
+def save_weights(path: Path, module: nn.Module) -> None:
+    """Write a module's tensors as safetensors, whole or not at all."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(path.name + ".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}, temporary)
+    temporary.replace(path)
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Read a safetensors file into a module.
+
+    Raises
+    ------
+    InputError
+        It is missing, damaged, or holds another network's tensors.
+    """
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise InputError(f"{path} is missing", "train with: edgekit train STUDIES --out RUN")
+    try:
+        module.load_state_dict(load_file(path))
+    except Exception as error:  # safetensors and torch each raise their own
+        raise InputError(f"{path}: does not fit the network of this run ({type(error).__name__}: {str(error)[:200]})") from error
+
+
+def save_settings(run: Path, settings: RunSettings) -> None:
+    """Write ``pipeline.json``."""
+    write_json(run / "pipeline.json", {name: getattr(settings, name) for name in RunSettings.__slots__})
+
+
+def load_settings(run: Path) -> RunSettings:
+    """Read ``pipeline.json``.
+
+    Raises
+    ------
+    InputError
+        The run is missing, unfinished or written by another version.
+    """
+    document = read_json(run / "pipeline.json")
+    try:
+        return RunSettings(**{**document, "brands": tuple(document["brands"])})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{run / 'pipeline.json'}: {error}", "the run was made by another version of edgekit: train again") from error
+
+
+def save_ensembles(run: Path, ensembles: Iterable[Ensemble]) -> None:
+    """Write ``ensembles.json``."""
+    write_json(run / "ensembles.json", {ensemble.name: ensemble.to_json() for ensemble in ensembles})
+
+
+def load_ensembles(run: Path) -> dict[str, Ensemble]:
+    """Read ``ensembles.json``, by name."""
+    return {name: Ensemble.from_json(document) for name, document in read_json(run / "ensembles.json").items()}
+
+
+def load_detector(run: Path) -> Detector:
+    """Build the run's detector and load its weights."""
+    settings = load_settings(run)
+    detector = Detector(settings.detector_activation, settings.detector_side)
+    load_weights(run / "detector.safetensors", detector)
+    return detector.eval()
+
+
+def load_pipeline(run: Path, ensemble: str | None = None) -> Pipeline:
+    """Load the pipeline that answers with one ensemble; only the members that it needs are in it.
+
+    Parameters
+    ----------
+    run
+        A finished run folder.
+    ensemble
+        A name in ``ensembles.json``; None takes the one chosen on validation.
+
+    Returns
+    -------
+    Pipeline in eval mode, float32, on the CPU.
+
+    Raises
+    ------
+    InputError
+        The run is unfinished, the name is unknown, or the ensemble can't answer for AP only, lateral only and both.
+    """
+    ensembles = load_ensembles(run)
+    name = ensemble or load_settings(run).ensemble
+    if name not in ensembles:
+        raise InputError(f"the run has no ensemble {name!r}", f"choose one of {', '.join(ensembles)}")
+    if len(ensembles[name].cases) < 3:
+        raise InputError(
+            f"ensemble {name!r} answers only for {', '.join(ensembles[name].cases)}",
+            "choose one that answers for AP only, lateral only and both, such as ap+lateral",
+        )
+    return assemble_pipeline(run, ensembles[name], ensembles[name].members)
+
+
+def load_members_pipeline(run: Path) -> Pipeline:
+    """Load a pipeline whose ``members`` rows are every trained member, for evaluation."""
+    settings = load_settings(run)
+    return assemble_pipeline(run, load_ensembles(run)[settings.ensemble], [name for name in MEMBERS if name in settings.architectures])
+
+
+def assemble_pipeline(run: Path, ensemble: Ensemble, members: Iterable[str]) -> Pipeline:
+    """Put the run's detector, the named members and one ensemble together."""
+    settings = load_settings(run)
+    classifiers = {}
+    for name in members:
+        classifiers[name] = Classifier(settings.architectures[name], len(settings.brands))
+        load_weights(run / f"member_{name}.safetensors", classifiers[name])
+    spec = PipelineSpec(
+        brands=settings.brands,
+        canvas_side=settings.canvas_side,
+        detector_side=settings.detector_side,
+        crop_side=settings.crop_side,
+        members=tuple(classifiers),
+        ensemble=ensemble.name,
+        box_threshold=settings.box_threshold,
+        view_margin=settings.view_margin,
+        coverage=settings.coverage,
+    )
+    return Pipeline(spec, load_detector(run), classifiers, ensemble)
+
+
+def run_hash(run: Path) -> str:
+    """Sha256 over everything that decides the run's answers: its weights, ensembles and settings."""
+    digest = hashlib.sha256()
+    files = sorted([*run.glob("*.safetensors"), run / "ensembles.json", run / "pipeline.json"])
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{run} is not a finished run folder: {path.name} is missing")
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

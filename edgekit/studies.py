@@ -1,0 +1,410 @@
+"""``studies.csv``: which films belong to which patient, what is on them, and which patients teach, choose and test."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import EdgekitError, InputError
+from edgekit.types import VIEWS, Study
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit.types import Box, View
+
+COLUMNS = ("patient_id", "brand", "has_crosslink", "split", "ap", "lateral", "ap_box", "lateral_box", "exclude")
+SPLITS = ("train", "validation", "test", "readers", "external")
+NO_CONSTRUCT = "none"
+"""The brand of a film without a screw construct."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """One line of the table while it is read, and what is wrong with it."""
+
+    line: int
+    cells: dict[str, str]
+    errors: list[str]
+
+    def refuse(self, column: str, expected: str) -> None:
+        self.errors.append(f"column {column!r}: got {self.cells[column]!r}, expected {expected}")
+
+
+def read_studies(path: Path) -> list[Study]:
+    """Read ``studies.csv``; every error of every row is reported at once.
+
+    UTF-8 with or without a byte order mark; separated by commas, semicolons or tabs; a backslash in a film's path is read as a slash.
+    Lines without any value are skipped. Films are looked for, not decoded (`check_films` does that).
+
+    Parameters
+    ----------
+    path
+        The table. Films are relative to its folder.
+
+    Returns
+    -------
+    list of Study
+        The rows in the order of the file; the films' paths start with the table's folder.
+
+    Raises
+    ------
+    InputError
+        The table can't be opened, is not UTF-8, its columns are not `COLUMNS`, it has no rows, or rows are wrong.
+    """
+    rows = _read_rows(path)
+    studies = [_parse_study(row, path.parent) for row in rows]
+    _refuse_conflicts(rows, studies)
+    errors = [f"{path}:{row.line} {error}" for row in rows for error in row.errors]
+    if errors:
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        raise InputError(f"{path} has {count}:\n  " + "\n  ".join(errors), "Correct the lines named and run the command again.")
+    if not studies:
+        raise InputError(f"{path} has no rows.", "Add one line for each patient.")
+    return studies
+
+
+def write_studies(path: Path, studies: Sequence[Study]) -> None:
+    """Write ``studies.csv``, films relative to its folder; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The table; replaced when it exists.
+    studies
+        The rows.
+
+    Raises
+    ------
+    InputError
+        The folder can't be written to.
+    """
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows(_format_study(study, path.parent) for study in studies)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text.getvalue(), encoding="utf-8", newline="")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"{path} can't be written ({error.strerror}).", "Choose another place with --out.") from error
+
+
+def select(studies: Sequence[Study], *splits: str) -> list[Study]:
+    """Return the rows of `splits` that are not excluded."""
+    return [study for study in studies if study.split in splits and study.exclude is None]
+
+
+def split_studies(studies: Sequence[Study], seed: int, fractions: tuple[float, float, float] = (0.64, 0.16, 0.20)) -> list[Study]:
+    """Split by patient into train, validation and test, stratified by brand and crosslink.
+
+    Rows of ``readers`` and ``external`` stay as they are, and so do the patients in them: their other rows get no split. Rows of an
+    unknown brand get no split, and neither do patients of whom every row is excluded. Brand ``none`` is a stratum like any other,
+    except that it may have fewer than three patients.
+
+    The counts of every brand, and of every brand with either kind of crosslink, are those of `fractions` rounded up or down, and
+    every brand has a patient in each split. Rounding is balanced between the brands, so that the sums over all of them are within
+    two patients of `fractions`, except where many brands are so small (six patients or fewer) that their one patient a split weighs
+    more. The result depends on `seed` and on the patients, not on the order of the rows.
+
+    Parameters
+    ----------
+    studies
+        All rows; an earlier train, validation and test split is discarded.
+    seed
+        Which of the equally good splits.
+    fractions
+        Shares of train, validation and test; their sum is 1.
+
+    Returns
+    -------
+    list of Study
+        The rows in the same order, with ``split`` set.
+
+    Raises
+    ------
+    InputError
+        A brand has fewer than three patients, so that it can't be in all three splits.
+    """
+    import dataclasses
+
+    import numpy as np
+
+    strata = _find_strata(studies)
+    brands: dict[str, list[list[str]]] = defaultdict(list)
+    for (brand, _), patients in sorted(strata.items()):
+        brands[brand].append(sorted(patients))
+    rare = [f"{brand} ({sum(map(len, groups))})" for brand, groups in brands.items() if brand != NO_CONSTRUCT and sum(map(len, groups)) < 3]
+    if rare:
+        raise InputError(
+            f"Brands with fewer than 3 patients can't be in train, validation and test: {', '.join(rare)}.",
+            "Add patients, or exclude these rows, or give them the split 'external'.",
+        )
+    rng = np.random.default_rng(seed)
+    split_of: dict[str, str] = {}
+    owed = (0.0, 0.0, 0.0)
+    for groups in brands.values():
+        counts, owed = _apportion([len(group) for group in groups], fractions, owed)
+        for group, (train, validation, _) in zip(groups, counts, strict=True):
+            for place, patient in enumerate(rng.permutation(len(group))):
+                split_of[group[patient]] = SPLITS[(place >= train) + (place >= train + validation)]
+    return [
+        study
+        if study.split in SPLITS[3:]
+        else dataclasses.replace(study, split=None if study.brand is None else split_of.get(study.patient_id))
+        for study in studies
+    ]
+
+
+def count_patients(studies: Sequence[Study]) -> dict[str, dict[str, int]]:
+    """Count the patients of each brand in each split, without the excluded rows.
+
+    Returns
+    -------
+    dict
+        Brand (``"unknown"`` where none is given) to split (``"unassigned"`` where it is empty) to number of patients.
+    """
+    patients: dict[str, dict[str, set[str]]] = defaultdict(lambda: {split: set() for split in (*SPLITS, "unassigned")})
+    for study in studies:
+        if study.exclude is None:
+            patients[study.brand or "unknown"][study.split or "unassigned"].add(study.patient_id)
+    return {brand: {split: len(members) for split, members in splits.items()} for brand, splits in sorted(patients.items())}
+
+
+def count_films(studies: Sequence[Study]) -> dict[View, int]:
+    """Count the films of each view, without the excluded rows."""
+    return {view: sum(study.film(view) is not None for study in studies if study.exclude is None) for view in VIEWS}
+
+
+def check_films(studies: Sequence[Study]) -> None:
+    """Decode the films of all rows that are not excluded, with a progress bar.
+
+    Raises
+    ------
+    InputError
+        Films can't be read, or boxes reach beyond their film: all of them are listed.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from edgekit.progress import track
+
+    films = [(film, study.box(view)) for study in studies if study.exclude is None for view in VIEWS if (film := study.film(view))]
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        found = track(pool.map(lambda film: _check_film(*film), films), "Reading films", total=len(films))
+        problems = [problem for problem in found if problem]
+    if problems:
+        count = "1 film" if len(problems) == 1 else f"{len(problems)} films"
+        raise InputError(
+            f"{count} can't be used:\n  " + "\n  ".join(problems), "Replace the films, or say why in the column 'exclude' of their rows."
+        )
+
+
+def _check_film(film: Path, box: Box | None) -> str | None:
+    """Return what is wrong with a film or its box, or None."""
+    from edgekit.radiograph import read_radiograph
+
+    try:
+        height, width = read_radiograph(film).pixels.shape
+    except EdgekitError as error:
+        return error.message
+    if box is not None and (box[2] > width or box[3] > height):
+        return f"{film}: the box {_format_box(box)} reaches beyond the film, which is {width} x {height} pixels."
+    return None
+
+
+def _read_rows(path: Path) -> list[_Row]:
+    """Return the rows that have any value; a row with too few or too many cells is noted as wrong and filled up with empty cells."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: the table can't be opened ({error.strerror}).", "Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}).", "Save it as 'CSV UTF-8' and run the command again.") from error
+    first_line = text.partition("\n")[0]
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first_line.count))
+    try:
+        lines = [(table.line_num, [cell.strip() for cell in cells]) for cells in table]
+    except csv.Error as error:
+        raise InputError(f"{path}:{table.line_num}: {error}.", "Save it as 'CSV UTF-8' and run the command again.") from error
+    header = lines[0][1] if lines else []
+    _check_header(path, header)
+    return [
+        _Row(
+            line,
+            dict(itertools.zip_longest(header, cells[: len(header)], fillvalue="")),
+            [] if len(cells) == len(header) else [f"has {len(cells)} cells, expected {len(header)}"],
+        )
+        for line, cells in lines[1:]
+        if any(cells)
+    ]
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    """Raise when the columns are not exactly `COLUMNS`, in any order."""
+    problems = [f"column {column!r} is missing" for column in COLUMNS if column not in header]
+    problems += [f"column {column!r} is unknown" for column in header if column not in COLUMNS]
+    problems += [f"column {column!r} appears {header.count(column)} times" for column in COLUMNS if header.count(column) > 1]
+    if problems:
+        raise InputError(f"{path}:1: {'; '.join(problems)}.", f"The first line must be: {','.join(COLUMNS)}")
+
+
+def _parse_study(row: _Row, folder: Path) -> Study:
+    """Turn a row into a study; what is wrong is noted in the row."""
+    cells = row.cells
+    films = {view: _parse_film(row, view, folder) for view in VIEWS}
+    boxes = {view: _parse_box(row, view) for view in VIEWS}
+    if not cells["patient_id"]:
+        row.refuse("patient_id", "the patient's identifier")
+    if cells["brand"] != NO_CONSTRUCT and cells["brand"].lower() == NO_CONSTRUCT:
+        row.refuse("brand", f"{NO_CONSTRUCT!r} in lower case")
+    if cells["has_crosslink"] not in ("", "0", "1"):
+        row.refuse("has_crosslink", "0, 1 or empty")
+    if cells["split"] not in ("", *SPLITS):
+        row.refuse("split", f"{', '.join(SPLITS)} or empty")
+    if not cells["ap"] and not cells["lateral"]:
+        row.refuse("ap", "a film here or in 'lateral'")
+    return Study(
+        patient_id=cells["patient_id"],
+        brand=cells["brand"] or None,
+        has_crosslink={"0": False, "1": True}.get(cells["has_crosslink"]),
+        split=cells["split"] or None,
+        ap=films["ap"],
+        lateral=films["lateral"],
+        ap_box=boxes["ap"],
+        lateral_box=boxes["lateral"],
+        exclude=cells["exclude"] or None,
+    )
+
+
+def _parse_film(row: _Row, view: View, folder: Path) -> Path | None:
+    """Return the film's path, or None when the cell is empty."""
+    if not row.cells[view]:
+        return None
+    film = folder / row.cells[view].replace("\\", "/")
+    if not film.is_file():
+        row.refuse(view, f"an existing file ({film} is not there)")
+    return film
+
+
+def _parse_box(row: _Row, view: View) -> Box | None:
+    """Return the box, or None when the cell is empty."""
+    column = f"{view}_box"
+    if not row.cells[column]:
+        return None
+    try:
+        x0, y0, x1, y1 = (float(number) for number in row.cells[column].split())
+    except ValueError:
+        row.refuse(column, "four numbers 'x0 y0 x1 y1' in film pixels, or empty")
+        return None
+    if not (0 <= x0 < x1 < math.inf and 0 <= y0 < y1 < math.inf):
+        row.refuse(column, "0 <= x0 < x1 and 0 <= y0 < y1")
+    if not row.cells[view]:
+        row.refuse(column, f"an empty box, because {view!r} has no film")
+    if row.cells["brand"] == NO_CONSTRUCT:
+        row.refuse(column, f"an empty box, because the brand is {NO_CONSTRUCT!r}")
+    return x0, y0, x1, y1
+
+
+def _refuse_conflicts(rows: list[_Row], studies: list[Study]) -> None:
+    """Note what is wrong between rows: a patient in two splits, a film of two patients."""
+    first_split: dict[str, tuple[str, int]] = {}
+    first_owner: dict[Path, tuple[str, int]] = {}
+    for row, study in zip(rows, studies, strict=True):
+        if study.split in SPLITS:
+            split, line = first_split.setdefault(study.patient_id, (study.split, row.line))
+            if split != study.split:
+                row.refuse("split", f"{split!r}, the split of patient {study.patient_id} in line {line}")
+        for view in VIEWS:
+            film = study.film(view)
+            if film is not None:
+                owner, line = first_owner.setdefault(film, (study.patient_id, row.line))
+                if owner != study.patient_id:
+                    row.refuse(view, f"a film of this patient; line {line} has it for patient {owner}")
+
+
+def _format_study(study: Study, folder: Path) -> list[str]:
+    """Return the cells of a row in the order of `COLUMNS`."""
+    films = ["" if film is None else Path(os.path.relpath(film, folder)).as_posix() for film in (study.ap, study.lateral)]
+    boxes = ["" if box is None else _format_box(box) for box in (study.ap_box, study.lateral_box)]
+    crosslink = "" if study.has_crosslink is None else str(int(study.has_crosslink))
+    return [study.patient_id, study.brand or "", crosslink, study.split or "", *films, *boxes, study.exclude or ""]
+
+
+def _format_box(box: Box) -> str:
+    """Return ``x0 y0 x1 y1`` with no digit lost."""
+    return " ".join(str(int(number)) if number == int(number) else repr(float(number)) for number in box)
+
+
+def _find_strata(studies: Sequence[Study]) -> dict[tuple[str, str], set[str]]:
+    """Group the patients that are to be split by brand and by whether any of their films has a crosslink.
+
+    A patient with films before and after surgery counts under the brand, not under ``none``.
+    """
+    placed = {study.patient_id for study in studies if study.split in SPLITS[3:]}
+    rows: dict[str, list[Study]] = defaultdict(list)
+    for study in studies:
+        if study.brand is not None and study.exclude is None and study.patient_id not in placed:
+            rows[study.patient_id].append(study)
+    strata: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for patient, known in rows.items():
+        brands = sorted({str(study.brand) for study in known}, key=lambda brand: (brand == NO_CONSTRUCT, brand))
+        crosslinks = {study.has_crosslink for study in known}
+        crosslink = "with" if True in crosslinks else "without" if False in crosslinks else "unknown"
+        strata[brands[0], crosslink].add(patient)
+    return strata
+
+
+def _apportion(
+    sizes: list[int], fractions: tuple[float, float, float], owed: tuple[float, ...]
+) -> tuple[list[tuple[int, ...]], tuple[float, float, float]]:
+    """Round `fractions` of the strata of one brand to whole patients (controlled rounding, by trying every way to round).
+
+    Parameters
+    ----------
+    sizes
+        Patients of each stratum of the brand: at most three strata, so at most 27 ways.
+    fractions
+        Shares of the three splits.
+    owed
+        Patients that the brands before were short of in each split.
+
+    Returns
+    -------
+    counts
+        For each stratum the patients of each split; every count is its share rounded up or down.
+    owed
+        What is owed after this brand.
+    """
+    total = sum(sizes)
+
+    def round_size(size: int) -> list[tuple[int, ...]]:
+        floors = [math.floor(size * share + 1e-9) for share in fractions]
+        broken = [place for place, share in enumerate(fractions) if size * share - floors[place] > 1e-9]
+        raised = itertools.combinations(broken, size - sum(floors))
+        return [tuple(floor + (place in places) for place, floor in enumerate(floors)) for places in raised]
+
+    def judge(counts: tuple[tuple[int, ...], ...]) -> tuple[int, int, float]:
+        sums = [sum(column) for column in zip(*counts, strict=True)]
+        empty = sum(number == 0 for number in sums)
+        outside = sum(abs(number - total * share) >= 1 - 1e-9 for number, share in zip(sums, fractions, strict=True))
+        drift = sum((number - total * share - debt) ** 2 for number, share, debt in zip(sums, fractions, owed, strict=True))
+        within = sum(
+            (number - size * share) ** 2
+            for row, size in zip(counts, sizes, strict=True)
+            for number, share in zip(row, fractions, strict=True)
+        )
+        return empty, outside, drift + within / 100
+
+    best = min(itertools.product(*map(round_size, sizes)), key=judge)
+    sums = [sum(column) for column in zip(*best, strict=True)]
+    train, validation, test = (debt + total * share - number for debt, share, number in zip(owed, fractions, sums, strict=True))
+    return list(best), (train, validation, test)

@@ -1,0 +1,1 @@
+"""Train a run: detector, members, ensembles."""

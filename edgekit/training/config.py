@@ -1,0 +1,198 @@
+"""Training settings: a preset, overridden by the user's TOML. The resolved settings are kept as ``RUN/config.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PRESETS = ("demo",)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """How the detector is trained.
+
+    Attributes
+    ----------
+    side
+        Side of its square input in pixels, a multiple of 32 that divides the canvas side.
+    activation
+        ``relu`` or ``silu``.
+    learning_rate
+        Peak of Adam's cosine schedule.
+    rotation_degrees, translate, scale
+        Ranges of ultralytics' augmentation: +/- degrees, +/- share of the side, +/- gain.
+    """
+
+    side: int
+    activation: str
+    epochs: int
+    batch: int
+    learning_rate: float
+    rotation_degrees: float
+    translate: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class MembersConfig:
+    """How the members are trained.
+
+    Attributes
+    ----------
+    names
+        Members to train, of ``ap``, ``lateral``, ``concat``, ``merge``.
+    architecture
+        ``efficientnet_lite0`` or ``efficientnet_b0``.
+    init
+        ``imagenet`` or ``random``.
+    side
+        Side of the square crop in pixels.
+    learning_rate
+        Peak of the one-cycle schedule.
+    box_jitter
+        +/- share of the box's side by which each edge moves.
+    contrast
+        +/- gain of contrast and brightness.
+    """
+
+    names: tuple[str, ...]
+    architecture: str
+    init: str
+    side: int
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float
+    rotation_degrees: float
+    box_jitter: float
+    contrast: float
+
+
+@dataclass(frozen=True, slots=True)
+class EnsemblesConfig:
+    """How the ensembles are fitted.
+
+    Attributes
+    ----------
+    coverage
+        Nominal coverage of the prediction set.
+    folds
+        Cross-validation folds on the validation patients.
+    """
+
+    coverage: float
+    folds: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """All settings of one training run.
+
+    Attributes
+    ----------
+    canvas_side
+        Side of the square canvas in pixels, a property of the run.
+    device
+        ``auto``, or what torch calls it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    """
+
+    seed: int
+    device: str
+    canvas_side: int
+    detector: DetectorConfig
+    members: MembersConfig
+    ensembles: EnsemblesConfig
+
+    def to_toml(self) -> str:
+        """Return the settings as TOML text."""
+        import tomli_w
+
+        return tomli_w.dumps(asdict(self))
+
+
+def load_config(preset: str, override: Path | None = None) -> TrainingConfig:
+    """Read a preset and lay the user's file over it.
+
+    Raises
+    ------
+    InputError
+        The preset is unknown, the file is not TOML, or it has an unknown key, a value of the wrong type or an impossible size.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}", f"choose one of {', '.join(PRESETS)}")
+    settings = tomllib.loads((files("edgekit.training") / "presets" / f"{preset}.toml").read_text(encoding="utf-8"))
+    if override is not None:
+        if not override.is_file():
+            raise InputError(f"{override} is missing")
+        try:
+            changes = tomllib.loads(override.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{override}: not TOML ({error})") from error
+        for key, value in changes.items():
+            both_tables = isinstance(value, dict) and isinstance(settings.get(key), dict)
+            settings[key] = {**settings[key], **value} if both_tables else value
+    config: TrainingConfig = build_section(TrainingConfig, settings, str(override or preset))
+    check_config(config)
+    return config
+
+
+def build_section(section: Any, settings: Any, where: str) -> Any:
+    """Build a settings dataclass from a TOML table; an unknown key or a wrong type is an error that names it."""
+    if not isinstance(settings, dict):
+        raise InputError(f"{where}: expected a table, got {settings!r}")
+    accepted = [field.name for field in fields(section)]
+    if unknown := sorted(set(settings) - set(accepted)):
+        raise InputError(f"{where}: unknown key {', '.join(unknown)}", f"accepted: {', '.join(accepted)}")
+    hints = get_type_hints(section)
+    values: dict[str, Any] = {}
+    for name in accepted:
+        value, hint = settings[name], hints[name]
+        if hasattr(hint, "__dataclass_fields__"):
+            values[name] = build_section(hint, value, f"{where} [{name}]")
+        elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+            values[name] = float(value)
+        elif hint in (int, str) and type(value) is hint:
+            values[name] = value
+        elif hint == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            values[name] = tuple(value)
+        else:
+            raise InputError(f"{where}: {name} = {value!r} is not {getattr(hint, '__name__', hint)}")
+    return section(**values)
+
+
+def check_config(config: TrainingConfig) -> None:
+    """Refuse impossible settings by name."""
+    from edgekit.models.classifier import MEMBERS
+
+    detector, members = config.detector, config.members
+    if detector.side < 32 or detector.side % 32 or config.canvas_side % detector.side:
+        raise InputError(
+            f"detector side {detector.side} must be a multiple of 32 that divides the canvas side {config.canvas_side}",
+            "for example canvas_side = 640 with side = 320",
+        )
+    if members.side < 32 or members.side % 32:
+        raise InputError(f"members side {members.side} must be a multiple of 32", "the study's is 256")
+    if not members.names or set(members.names) - set(MEMBERS):
+        raise InputError(f"members names {list(members.names)}", f"choose from {', '.join(MEMBERS)}")
+    positive = {
+        "detector epochs": detector.epochs,
+        "detector batch": detector.batch,
+        "detector learning_rate": detector.learning_rate,
+        "members epochs": members.epochs,
+        "members batch": members.batch - 1,  # BatchNorm needs two
+        "members learning_rate": members.learning_rate,
+        "ensembles folds": config.ensembles.folds - 1,
+    }
+    if wrong := [name for name, value in positive.items() if value <= 0]:
+        raise InputError(f"{', '.join(wrong)}: too small")
+    if not 0.5 <= config.ensembles.coverage < 1:
+        raise InputError(f"ensembles coverage {config.ensembles.coverage} must be at least 0.5 and below 1")

@@ -1,0 +1,121 @@
+"""Fit the logistic ensembles on the validation patients, with thresholds for abstaining."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.errors import InputError
+from edgekit.models.ensemble import CASES, EVALUABLE, Case, Ensemble
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.training.config import EnsemblesConfig
+
+STRENGTHS = np.logspace(-2, 4, 13)
+"""scikit-learn's C (inverse regularisation strength): the candidates of the cross-validation."""
+UNFAMILIAR_QUANTILE = 0.99
+"""Share of the validation patients that must count as familiar."""
+
+
+def fit_ensembles(
+    member_probabilities: dict[str, dict[str, NDArray[np.float32]]],
+    brands: NDArray[np.int64],
+    config: EnsemblesConfig,
+    seed: int,
+) -> list[Ensemble]:
+    """Fit every non-empty subset of the members, each for AP only, lateral only and both as far as it can answer.
+
+    Parameters
+    ----------
+    member_probabilities
+        By case, then by member: float32 (N, K) on the validation patients with both films found; ``merge`` differs by case.
+    brands
+        int64 (N,), index of each patient's brand.
+
+    Returns
+    -------
+    The ensembles, named by their members joined with ``+`` (``all`` for all of four).
+    """
+    members = tuple(member_probabilities["both"])
+    ensembles = []
+    for size in range(1, len(members) + 1):
+        for subset in combinations(members, size):
+            fitted, losses = {}, {}
+            for case in CASES:
+                used = tuple(member for member in subset if member in EVALUABLE[case])
+                if used:
+                    probabilities = [member_probabilities[case][member] for member in used]
+                    fitted[case], losses[case] = fit_case(used, probabilities, brands, config, seed)
+            name = "all" if size == 4 else "+".join(subset)
+            ensembles.append(Ensemble(name, subset, fitted, losses["both"]))
+    return ensembles
+
+
+def fit_case(
+    members: tuple[str, ...], probabilities: list[NDArray[np.float32]], brands: NDArray[np.int64], config: EnsemblesConfig, seed: int
+) -> tuple[Case, float]:
+    """Fit one case.
+
+    Multinomial logistic regression; C by stratified cross-validation of the log loss. The prediction set's threshold is the
+    split-conformal quantile of cross-fitted probabilities (least ambiguous set classifier: Sadinle, Lei & Wasserman 2019).
+
+    Returns
+    -------
+    case
+        The fitted coefficients and thresholds.
+    log_loss
+        Cross-validated, at the chosen C.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    features = np.concatenate(probabilities, axis=1).astype(np.float64)
+    counts = np.bincount(brands)
+    folds = min(config.folds, int(counts[counts > 0].min()))
+    if folds < 2:
+        raise InputError("a brand has fewer than two validation patients with both films found", "split again, or add patients")
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    classes = np.arange(probabilities[0].shape[1])
+    scored = []
+    for strength in STRENGTHS:
+        held_out = cross_val_predict(LogisticRegression(C=strength, max_iter=5000), features, brands, cv=splitter, method="predict_proba")
+        scored.append((log_loss(brands, held_out, labels=classes), strength, held_out))
+    loss, strength, held_out = min(scored, key=lambda entry: entry[0])
+    model = LogisticRegression(C=strength, max_iter=5000).fit(features, brands)
+    coefficients, intercepts = model.coef_, model.intercept_
+    if len(classes) == 2:  # scikit-learn keeps one row for two classes; two opposite halves give the same softmax
+        coefficients, intercepts = np.vstack([-coefficients / 2, coefficients / 2]), np.hstack([-intercepts / 2, intercepts / 2])
+    mean = np.mean(probabilities, axis=0)
+    case = Case(
+        members=members,
+        coefficients=coefficients.astype(np.float32),
+        intercepts=intercepts.astype(np.float32),
+        regularisation=float(strength),
+        conformal_threshold=conformal_threshold(held_out[np.arange(len(brands)), brands], config.coverage),
+        unfamiliar_threshold=float(np.quantile(1 - mean.max(axis=1), UNFAMILIAR_QUANTILE, method="higher")),
+    )
+    return case, float(loss)
+
+
+def conformal_threshold(true_probabilities: NDArray[np.float64], coverage: float) -> float:
+    """Smallest probability that keeps a brand in the prediction set.
+
+    The ceil((n + 1) * coverage)-th largest of the n true brands' probabilities (Sadinle et al. 2019, eq. 6); zero when n is too
+    small for the coverage, which puts every brand in the set.
+    """
+    count = len(true_probabilities)
+    rank = int(np.ceil((count + 1) * coverage))
+    return float(np.sort(true_probabilities)[::-1][rank - 1]) if rank <= count else 0.0
+
+
+def choose_ensemble(ensembles: list[Ensemble]) -> str:
+    """Name the ensemble to export: lowest cross-validated log loss, ties to fewer members, among those that answer every case."""
+    complete = [ensemble for ensemble in ensembles if set(ensemble.cases) == set(CASES)]
+    if not complete:
+        return min(ensembles, key=lambda ensemble: (ensemble.validation_log_loss, len(ensemble.members))).name
+    return min(complete, key=lambda ensemble: (round(ensemble.validation_log_loss, 6), len(ensemble.members))).name

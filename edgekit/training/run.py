@@ -1,0 +1,303 @@
+"""Train everything a pipeline needs into one run folder: detector, members, ensembles."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edgekit import __version__
+from edgekit.errors import InputError
+from edgekit.models import runfolder
+from edgekit.models.ensemble import EVALUABLE
+from edgekit.progress import progress_bar, track
+from edgekit.studies import read_studies, select
+from edgekit.training.detector import shrink_films, train_detector
+from edgekit.training.ensembles import choose_ensemble, fit_ensembles
+from edgekit.training.films import FilmSet, cache_films
+from edgekit.training.members import classify_crops, crop_films, train_member
+from edgekit.types import VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from edgekit.models.classifier import Classifier
+    from edgekit.models.detector import Detector
+    from edgekit.training.config import TrainingConfig
+    from edgekit.types import Study
+
+VIEW_MARGIN = 0.25
+"""A film is in the wrong slot when the other view's score is larger than its own by this much."""
+DEFAULT_BOX_THRESHOLD = 0.25
+"""ultralytics' own prediction threshold; used when validation holds no film without a construct."""
+LEAST_OVERLAP = 0.5
+"""A detector box that overlaps the annotated one less than this (IoU) does not teach a member; the annotated one does."""
+
+
+def train_run(
+    studies_file: Path, out: Path, config: TrainingConfig, *, weights: Path | None = None, detector_weights: Path | None = None
+) -> Path:
+    """Train a run.
+
+    Parameters
+    ----------
+    studies_file
+        ``studies.csv`` with rows in ``train`` and ``validation``.
+    out
+        The run folder to make; see ``edgekit.models.runfolder``.
+    weights
+        ImageNet weights of the members (safetensors, timm naming); None takes the packaged ones.
+    detector_weights
+        A ``detector.safetensors`` to start the detector from; None starts it at random.
+
+    Returns
+    -------
+    `out`.
+
+    Raises
+    ------
+    InputError
+        The studies can't teach (no boxes, a brand missing from a split, ...) or `out` already holds a finished run.
+    """
+    if (out / "pipeline.json").exists():
+        raise InputError(f"{out} already holds a finished run", "choose another --out, or delete it")
+    studies = read_studies(studies_file)
+    splits = {split: select(studies, split) for split in ("train", "validation")}
+    brands = check_brands(splits)
+    device = choose_device(config.device)
+    started = datetime.now(UTC)
+
+    out.mkdir(parents=True, exist_ok=True)
+    scratch = out / ".scratch"
+    scratch.mkdir(exist_ok=True)
+    runfolder.write_text(out / "config.toml", config.to_toml())
+    history = History(out / "history.csv")
+    films = {split: cache_films(rows, config.canvas_side, scratch / f"{split}.npy") for split, rows in splits.items()}
+
+    with progress_bar("training detector", config.detector.epochs) as advance:
+        detector = train_detector(
+            films["train"],
+            films["validation"],
+            config.detector,
+            str(device),
+            config.seed,
+            scratch,
+            detector_weights,
+            history.recorder("detector", advance),
+        )
+    runfolder.save_weights(out / "detector.safetensors", detector)
+    found = {split: find_boxes(detector, some) for split, some in films.items()}
+    threshold = choose_threshold(found["validation"][1], films["validation"])
+    boxes = {split: cropping_boxes(*found[split], films[split].boxes, threshold) for split in films}
+
+    members: dict[str, Classifier] = {}
+    for name in config.members.names:
+        with progress_bar(f"training member {name}", config.members.epochs) as advance:
+            members[name] = train_member(
+                name,
+                films["train"],
+                boxes["train"],
+                films["validation"],
+                boxes["validation"],
+                brands,
+                config.members,
+                device,
+                config.seed,
+                weights,
+                history.recorder(f"member_{name}", advance),
+            )
+        runfolder.save_weights(out / f"member_{name}.safetensors", members[name])
+
+    probabilities, truth = validation_probabilities(members, films["validation"], boxes["validation"], brands, config.members.side)
+    ensembles = fit_ensembles(probabilities, truth, config.ensembles, config.seed)
+    runfolder.save_ensembles(out, ensembles)
+    runfolder.write_json(
+        out / "provenance.json",
+        {
+            "edgekit": __version__,
+            "commit": current_commit(),
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+            "device": str(device),
+            "platform": platform.platform(),
+            "versions": {name: importlib.metadata.version(name) for name in ("torch", "ultralytics", "timm", "scikit-learn", "numpy")},
+            "seed": config.seed,
+            "studies": {"path": str(studies_file.resolve()), "sha256": hashlib.sha256(studies_file.read_bytes()).hexdigest()},
+            "patients": {split: len({study.patient_id for study in rows}) for split, rows in splits.items()},
+            "start": {
+                "detector": str(detector_weights) if detector_weights else "random",
+                "members": str(weights) if weights else config.members.init,
+            },
+            "box_threshold": "Youden's J on validation" if (films["validation"].brands == "none").any() else "ultralytics' default",
+        },
+    )
+    # Written last: a run folder without it is unfinished.
+    runfolder.save_settings(
+        out,
+        runfolder.RunSettings(
+            brands=brands,
+            canvas_side=config.canvas_side,
+            detector_side=config.detector.side,
+            detector_activation=config.detector.activation,
+            crop_side=config.members.side,
+            architectures=dict.fromkeys(members, config.members.architecture),
+            ensemble=choose_ensemble(ensembles),
+            box_threshold=threshold,
+            view_margin=VIEW_MARGIN,
+            coverage=config.ensembles.coverage,
+        ),
+    )
+    shutil.rmtree(scratch)
+    return out
+
+
+class History:
+    """``history.csv``: one row an epoch, written as it happens."""
+
+    COLUMNS = ("stage", "epoch", "loss", "box_loss", "cls_loss", "dfl_loss", "validation_loss", "validation_accuracy")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(self.COLUMNS)
+
+    def recorder(self, stage: str, advance: Callable[[], None]) -> Callable[[dict[str, float]], None]:
+        """Return what a training loop calls after each epoch of `stage`: append a row, then advance the bar."""
+        epochs = count(1)
+
+        def record(figures: dict[str, float]) -> None:
+            row: dict[str, Any] = {"stage": stage, "epoch": next(epochs), **{name: f"{value:.6g}" for name, value in figures.items()}}
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.COLUMNS).writerow(row)
+            advance()
+
+        return record
+
+
+def check_brands(splits: dict[str, list[Study]]) -> tuple[str, ...]:
+    """Return the brands of the training rows, sorted; validation must hold the same ones."""
+    brands = {split: {study.brand for study in rows if study.brand not in (None, "none")} for split, rows in splits.items()}
+    if len(brands["train"]) < 2:
+        raise InputError(
+            f"the train split holds {len(brands['train'])} brands, at least two are needed",
+            "split with: edgekit studies split STUDIES",
+        )
+    if missing := brands["train"] - brands["validation"]:
+        raise InputError(f"the validation split lacks {', '.join(sorted(missing))}", "split with: edgekit studies split STUDIES")
+    if unknown := brands["validation"] - brands["train"]:
+        raise InputError(f"the train split lacks {', '.join(sorted(unknown))}", "split with: edgekit studies split STUDIES")
+    return tuple(sorted(brands["train"]))
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device to train on.
+
+    Raises
+    ------
+    InputError
+        The device named is not there: never a silent fall to the CPU.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} can't be used: {str(error).splitlines()[0]}", 'set device = "auto" or "cpu"') from error
+    return device
+
+
+def current_commit() -> str | None:
+    """Return the commit of the checkout that edgekit runs from; None when installed."""
+    here = Path(__file__).parent
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def find_boxes(detector: Detector, films: FilmSet, batch: int = 16) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Run the detector over films; boxes float32 (N, 4) in canvas pixels and scores float32 (N,)."""
+    ratio = films.canvases.shape[1] / detector.side
+    boxes, scores = [], []
+    with torch.inference_mode():
+        for rows in track(np.array_split(np.arange(len(films)), -(-len(films) // batch)), "finding constructs"):
+            small = torch.from_numpy(shrink_films(films, rows, detector.side)).float()[:, None] / 255
+            box, score, _ = detector(small)
+            boxes.append(box.numpy() * ratio)
+            scores.append(score.numpy())
+    return np.concatenate(boxes), np.concatenate(scores)
+
+
+def choose_threshold(scores: NDArray[np.float32], films: FilmSet) -> float:
+    """Choose the detector's threshold on validation films: the middle of the range that maximises Youden's J.
+
+    J = sensitivity + specificity - 1 (Youden 1950). Without films that hold no construct there is nothing to choose by.
+    """
+    has_construct = np.isfinite(films.boxes).all(axis=1)
+    empty = films.brands == "none"
+    if not empty.any():
+        return DEFAULT_BOX_THRESHOLD
+    cuts = np.unique(np.concatenate([[0.0], scores, [1.0]]))
+    middles = (cuts[:-1] + cuts[1:]) / 2
+    youden = [(scores[has_construct] >= cut).mean() + (scores[empty] < cut).mean() for cut in middles]
+    best = np.flatnonzero(np.isclose(youden, np.max(youden)))
+    return float(middles[best[len(best) // 2]])
+
+
+def cropping_boxes(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], truth: NDArray[np.float32], threshold: float
+) -> NDArray[np.float32]:
+    """Choose the boxes to crop: the detector's where it found the construct, else the annotated one, else NaN."""
+    low, high = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
+    overlap = np.clip(high - low, 0, None).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (truth[:, 2:] - truth[:, :2]).prod(axis=1)
+    annotated = np.isfinite(truth).all(axis=1)
+    right = np.where(annotated, overlap / (areas - overlap) >= LEAST_OVERLAP, True)
+    return np.where(((scores >= threshold) & right)[:, None], boxes, truth)
+
+
+def validation_probabilities(
+    members: dict[str, Classifier], films: FilmSet, boxes: NDArray[np.float32], brands: tuple[str, ...], side: int
+) -> tuple[dict[str, dict[str, NDArray[np.float32]]], NDArray[np.int64]]:
+    """Run the members over the validation patients whose two films were found.
+
+    Returns
+    -------
+    probabilities
+        By case, then by member: float32 (N, K).
+    truth
+        int64 (N,), index of the brand.
+    """
+    columns = np.stack([films.film_of(view) for view in range(len(VIEWS))], axis=1)
+    usable = (columns >= 0).all(axis=1) & np.isfinite(boxes[columns]).all(axis=(1, 2))
+    usable &= np.array([study.brand in brands for study in films.studies])
+    if not usable.any():
+        raise InputError("no validation patient has both films with the construct found", "the ensembles are fitted on such patients")
+    columns = columns[usable]
+    truth = np.array([brands.index(study.brand) for study, use in zip(films.studies, usable, strict=True) if use and study.brand])
+    inputs = {"ap": columns[:, :1], "lateral": columns[:, 1:], "concat": columns}
+    probabilities: dict[str, dict[str, NDArray[np.float32]]] = {case: {} for case in EVALUABLE}
+    for name, member in members.items():
+        if name == "merge":
+            one = {
+                case: classify_crops(member, crop_films(films, boxes, inputs[case], side, name)).numpy() for case in ("ap", "lateral")
+            }
+            answers = {**one, "both": (one["ap"] + one["lateral"]) / 2}
+        else:
+            answer = classify_crops(member, crop_films(films, boxes, inputs[name], side, name)).numpy()
+            answers = dict.fromkeys(EVALUABLE, answer)
+        for case, evaluable in EVALUABLE.items():
+            if name in evaluable:
+                probabilities[case][name] = answers[case]
+    return probabilities, truth

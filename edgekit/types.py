@@ -1,0 +1,257 @@
+"""The few frozen types that flow through every room. A room's own types live in the room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+View = Literal["ap", "lateral"]
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels; origin at the outer corner of the top-left pixel, x1 and y1 exclusive."""
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+VIEWS: tuple[View, View] = ("ap", "lateral")
+"""The order of the films everywhere: graph inputs, ``present``, ``boxes``, detector classes."""
+
+INPUTS = ("ap", "lateral", "present")
+OUTPUTS = (
+    "probabilities",
+    "members",
+    "boxes",
+    "box_scores",
+    "view_scores",
+    "heatmaps",
+    "prediction_set",
+    "unfamiliarity",
+    "decision",
+)
+"""Tensor names of the exported graph, in order. Shapes and dtypes: ``edgekit.models.pipeline``."""
+
+DECISIONS = ("identified", "ambiguous", "unfamiliar", "no construct found", "films swapped")
+"""Words for the values 0-4 of the graph's ``decision``."""
+
+INTENDED_USE = (
+    "Research software, not a medical device. Not for diagnosis and not for choosing surgical instruments. "
+    "Figures come from simulated films unless stated otherwise."
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Radiograph:
+    """One decoded film.
+
+    Attributes
+    ----------
+    pixels
+        uint8 (height, width), MONOCHROME2 sense: larger is brighter, dense material is bright.
+    view
+        What the file says it shows; None when it says nothing.
+    spacing_mm
+        Row and column distance of pixel centres on the detector in mm; None when unknown.
+    source
+        The file it was read from.
+    """
+
+    pixels: NDArray[np.uint8]
+    view: View | None
+    spacing_mm: tuple[float, float] | None
+    source: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One row of ``studies.csv``.
+
+    Attributes
+    ----------
+    brand
+        A brand, ``"none"`` (no screw construct) or None (unknown: predict only).
+    split
+        ``train``, ``validation``, ``test``, ``readers``, ``external`` or None.
+    ap, lateral
+        The films; at least one is given.
+    ap_box, lateral_box
+        The construct in film pixels; None means not annotated (or, for brand ``"none"``, that there is none).
+    exclude
+        The reason why the row is left out; None keeps it.
+    """
+
+    patient_id: str
+    brand: str | None = None
+    has_crosslink: bool | None = None
+    split: str | None = None
+    ap: Path | None = None
+    lateral: Path | None = None
+    ap_box: Box | None = None
+    lateral_box: Box | None = None
+    exclude: str | None = None
+
+    def film(self, view: View) -> Path | None:
+        """Return the film of `view`, or None when the patient has none."""
+        return self.ap if view == "ap" else self.lateral
+
+    def box(self, view: View) -> Box | None:
+        """Return the annotated box of `view` in film pixels, or None."""
+        return self.ap_box if view == "ap" else self.lateral_box
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The pipeline's answer for one patient.
+
+    Attributes
+    ----------
+    decision
+        One of `DECISIONS`.
+    brand
+        The answer; only when `decision` is ``"identified"``.
+    probabilities
+        Calibrated probability of each brand, in manifest order.
+    prediction_set
+        The brands that can't be excluded at the manifest's coverage.
+    views
+        For each film given: ``box`` (film pixels; None when below the detector threshold), ``score`` and ``view_scores``.
+    model
+        Name, version, precision and verification state of the bundle that answered.
+    elapsed_ms
+        Milliseconds by stage.
+    """
+
+    patient_id: str
+    decision: str
+    brand: str | None
+    probabilities: dict[str, float]
+    prediction_set: list[str]
+    unfamiliarity: float
+    views: dict[str, dict[str, Any]]
+    model: dict[str, Any]
+    elapsed_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """How parity is judged for a target (see ``edgekit.parity``).
+
+    Attributes
+    ----------
+    basis
+        ``numerical`` (every stage fp32) or ``statistical``.
+    margin
+        Largest accuracy drop accepted, as a fraction; statistical only.
+    agreement
+        Smallest lower bound accepted for the agreement of the answers, as a fraction; statistical only.
+    """
+
+    basis: Literal["numerical", "statistical"]
+    margin: float | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One variant of ``export/<name>/recipe.toml``.
+
+    Attributes
+    ----------
+    precision
+        Name of the variant: ``fp32``, ``fp16``, ``w8a16`` or ``w8a8`` (weights / activations).
+    stages
+        Precision of ``detector``, ``geometry``, ``members`` and ``ensemble``.
+    """
+
+    name: str
+    precision: str
+    folder: Path
+    backend: str
+    stages: dict[str, str]
+    ensemble: str
+    opset: int
+    judge: Judge
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a backend made: files inside the folder that it was given.
+
+    Attributes
+    ----------
+    model
+        Name of the file (or package folder) that a session opens.
+    files
+        Names of all the files made, relative to that folder.
+    """
+
+    model: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """An opened bundle: its hashes were verified."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def brands(self) -> list[str]:
+        """Brands in the order of ``probabilities``."""
+        return list(self.manifest["brands"])
+
+    @property
+    def canvas_side(self) -> int:
+        """Side of the square input canvas in pixels."""
+        return int(self.manifest["canvas"]["side"])
+
+    @property
+    def model(self) -> Path:
+        """The model file (or package folder)."""
+        return self.folder / self.manifest["model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Verdict on one session against the reference; the fields of ``parity.json``."""
+
+    session: str
+    runtime: str
+    precision: str
+    basis: str
+    n: int
+    accuracy_reference: float | None
+    accuracy_candidate: float | None
+    flips: int
+    agreement: float
+    agreement_ci95: tuple[float, float]
+    max_probability_error: float
+    box_iou_p05: float | None
+    decision_flips: int
+    difference: dict[str, Any]
+    mcnemar_p: float | None
+    power: str
+    verdict: Verdict
+    negative_control: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """One measured row; the fields of ``latency.json``. Times in milliseconds, memory in MiB, size in MB (10^6 bytes)."""
+
+    name: str
+    session: str
+    precision: str
+    n: int
+    warmup: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    load_ms: float
+    peak_rss_mb: float
+    size_mb: float
+    stages: dict[str, float] = field(default_factory=dict)
+    ratio: dict[str, float] = field(default_factory=dict)

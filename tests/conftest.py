@@ -1,0 +1,78 @@
+"""Fixtures that several rooms use: a run with random weights, small enough to export in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BRANDS = ("design-a", "design-b", "design-c")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder: 3 brands, random weights, every member and ensemble, canvas 128."""
+    import torch
+
+    from edgekit.models import runfolder
+    from edgekit.models.classifier import MEMBERS, Classifier
+    from edgekit.models.detector import Detector
+    from edgekit.models.ensemble import EVALUABLE, Case, Ensemble
+
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    run.mkdir()
+    def settle(module: torch.nn.Module, side: int) -> torch.nn.Module:
+        """Give BatchNorm the statistics of real activations: a fresh network answers every film alike."""
+        for part in module.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.momentum = 1.0
+        module.train()(torch.rand(16, 1, side, side))
+        return module
+
+    detector = settle(Detector("relu", 64), 64)
+    head = detector.network.model[-1]
+    for branch in [*head.cv2, *head.cv3]:
+        torch.nn.init.normal_(branch[-1].weight, std=0.5)
+    runfolder.save_weights(run / "detector.safetensors", detector)
+    for name in MEMBERS:
+        runfolder.save_weights(run / f"member_{name}.safetensors", settle(Classifier("efficientnet_lite0", len(BRANDS)), 64))
+
+    def ensemble(name: str, members: tuple[str, ...]) -> Ensemble:
+        fitted = {}
+        for case, evaluable in EVALUABLE.items():
+            used = tuple(member for member in members if member in evaluable)
+            if used:
+                coefficients = random.normal(size=(len(BRANDS), len(used) * len(BRANDS))).astype(np.float32) * 3
+                intercepts = random.normal(size=len(BRANDS)).astype(np.float32)
+                fitted[case] = Case(used, coefficients, intercepts, 1.0, 0.2, 0.9)
+        return Ensemble(name, members, fitted, 1.0)
+
+    runfolder.save_ensembles(
+        run,
+        [
+            ensemble("ap", ("ap",)),
+            ensemble("lateral", ("lateral",)),
+            ensemble("ap+lateral", ("ap", "lateral")),
+            ensemble("all", MEMBERS),
+        ],
+    )
+    runfolder.save_settings(
+        run,
+        runfolder.RunSettings(
+            brands=BRANDS,
+            canvas_side=128,
+            detector_side=64,
+            detector_activation="relu",
+            crop_side=64,
+            architectures=dict.fromkeys(MEMBERS, "efficientnet_lite0"),
+            ensemble="ap+lateral",
+            box_threshold=0.0,
+            view_margin=0.3,
+            coverage=0.95,
+        ),
+    )
+    runfolder.write_json(run / "provenance.json", {"studies": {"path": "", "sha256": ""}})
+    return run

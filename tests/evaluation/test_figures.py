@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import auc, roc_auc_score, roc_curve
+
+from edgekit.evaluation import figures
+
+
+def open_image(image: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(image))
+    picture.load()
+    return picture
+
+
+def test_area_under_the_average_curve_is_the_average_area() -> None:
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 60)
+    scores = (random.normal(size=(60, 3)) + 1.5 * np.eye(3)[truth]).round(1)  # with ties: sloped segments beside vertical steps
+    curves = [roc_curve(truth == k, scores[:, k])[:2] for k in range(3)]
+    false, true = figures.average_curves(curves)
+    assert auc(false, true) == pytest.approx(np.mean([roc_auc_score(truth == k, scores[:, k]) for k in range(3)]), abs=1e-12)
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert (np.diff(true) >= -1e-12).all()
+
+
+def test_every_chart_is_a_png() -> None:
+    truth = np.array([0, 1, 2, 0, 1])
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 5)
+    drawn = [
+        figures.draw_confusion(("a", "b", "c"), np.array([[2, 0, 0], [1, 1, 0], [0, 0, 0]]), np.array([0, 0, 1])),
+        figures.draw_roc(("a", "b", "c"), truth, probabilities),
+        figures.draw_reliability(probabilities.max(axis=1), np.array([True, False, True, True, False])),
+        figures.draw_intervals(["ap", "lateral"], [0.5, 1.0], [[0.3, 0.7], [1.0, 1.0]], "lateral"),
+        figures.draw_overlaps({"ap": np.array([0.5, 1.0]), "lateral": np.array([])}),
+    ]
+    for image in drawn:
+        assert open_image(image).format == "PNG"
+        assert len(image) < 60_000
+
+
+def test_a_film_shows_both_boxes_and_the_heat() -> None:
+    film = np.full((200, 100), 60, np.uint8)
+    heatmap = np.zeros((8, 8), np.float32)
+    heatmap[0, 0] = 1.0
+    plain = np.asarray(open_image(figures.draw_film(film, None, None, None, None)), int)
+    assert plain.shape == (440, 220, 3)
+    assert np.ptp(plain, axis=2).max() < 8
+    boxes = np.asarray(open_image(figures.draw_film(film, (20, 20, 80, 180), (30, 30, 70, 170), None, None)), int)
+    assert boxes[200, 44, 0] > boxes[200, 44, 2] + 60  # amber: the box found, left edge at 20 x 2.2
+    edge = boxes[66:374, 66]  # light blue dashes: the true one, left edge at 30 x 2.2
+    assert 0.3 < np.mean(edge[:, 2] > 150) < 0.8
+    assert edge[edge[:, 2] > 150, 0].mean() < 170
+    heat = np.asarray(open_image(figures.draw_film(film, None, None, heatmap, (20, 20, 80, 180))), int)
+    warm = np.argwhere(np.ptp(heat, axis=2) > 40)
+    assert len(warm)
+    assert warm[:, 0].max() < 150  # only the corner of the crop that is hot
+    assert warm[:, 1].max() < 100

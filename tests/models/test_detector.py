@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgekit.errors import InputError
+from edgekit.models.detector import Detector
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+def test_the_box_is_the_best_of_ultralytics_own_decode(activation: str) -> None:
+    from ultralytics.nn.modules import Conv
+
+    before = Conv.default_act
+    torch.manual_seed(1)
+    detector = Detector(activation, 96).eval()
+    assert Conv.default_act is before, "building a detector must not change ultralytics for the rest of the process"
+    kind = {"relu": torch.nn.ReLU, "silu": torch.nn.SiLU}[activation]
+    assert any(isinstance(module, kind) for module in detector.network.modules())
+    for module in detector.network.modules():  # random running statistics, so that the films matter
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+    head = detector.network.model[-1]
+    for branch in [*head.cv2, *head.cv3]:
+        torch.nn.init.normal_(branch[-1].weight, std=0.5)
+    films = torch.rand(3, 1, 96, 96)
+    with torch.inference_mode():
+        boxes, scores, views = detector(films)
+        decoded = detector.network(films)[0]  # (N, 4 + 2, A), centre and size
+    best = decoded[:, 4:].amax(dim=1).argmax(dim=1)
+    for film, anchor in enumerate(best):
+        x, y, w, h = decoded[film, :4, anchor]
+        truth = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2]).clamp(0, 96)
+        assert torch.allclose(boxes[film], truth, atol=1e-3)
+        assert torch.isclose(scores[film], decoded[film, 4:].max(), atol=1e-6)
+        assert torch.allclose(views[film], decoded[film, 4:].amax(dim=1), atol=1e-6)
+
+
+def test_impossible_settings_are_named() -> None:
+    with pytest.raises(InputError, match="multiple of 32"):
+        Detector("relu", 100)
+    with pytest.raises(InputError, match="tanh"):
+        Detector("tanh", 64)

@@ -1,0 +1,238 @@
+import errno
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.pixels import apply_windowing
+
+from edgekit.errors import InputError
+from edgekit.phantom import cohort
+from edgekit.phantom.cohort import make_cohort
+from edgekit.phantom.dicom import write_film
+from edgekit.phantom.scene import simulate_patient
+from edgekit.studies import read_studies
+
+FIVE = {"patients": 5, "preset": None, "site": "a", "size": 96, "split": "test", "seed": 4}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Five patients, made by two workers."""
+    out = tmp_path_factory.mktemp("cohorts") / "two"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cohort, "_count_workers", lambda: 2)
+        make_cohort(out, **FIVE)
+    return out
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    monkeypatch.setattr(cohort, "_count_workers", lambda: 1)
+
+
+def _read_all(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+
+
+def test_the_table_names_films_that_exist(made):
+    studies = read_studies(made / "studies.csv")
+    assert len(studies) == 5
+    assert {study.brand for study in studies} == {f"design-{letter}" for letter in "abcde"}
+    for study in studies:
+        assert study.split == "test"
+        assert study.ap_box is not None
+        assert study.lateral_box is not None
+        assert study.ap.exists()
+        assert study.lateral.exists()
+
+
+@pytest.mark.usefixtures("alone")
+def test_one_worker_makes_the_same_bytes_as_two(made, tmp_path):
+    make_cohort(tmp_path / "one", **FIVE)
+    assert _read_all(tmp_path / "one") == _read_all(made)
+
+
+@pytest.mark.usefixtures("alone")
+def test_an_interrupted_run_continues_where_it_stopped(made, tmp_path, monkeypatch):
+    calls = []
+
+    def stop_at_third(brand, seed, **rest):
+        calls.append(seed)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return simulate_patient(brand, seed, **rest)
+
+    out = tmp_path / "stopped"
+    monkeypatch.setattr(cohort, "simulate_patient", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        make_cohort(out, **FIVE)
+    assert not (out / "studies.csv").exists()
+    assert len(list(out.glob("films/*"))) == 4
+    with (out / ".finished.jsonl").open("a") as journal:
+        journal.write('{"patient_id": "p0003", "bo')  # a kill in the middle of a line
+
+    make_cohort(out, **FIVE)
+    assert len(calls) == 3 + 3
+    assert _read_all(out) == _read_all(made)
+
+    (out / "films" / "p0002_ap.dcm").unlink()
+    make_cohort(out, **FIVE)
+    assert len(calls) == 6 + 1
+    assert _read_all(out) == _read_all(made)
+
+
+@pytest.mark.parametrize("change", [{"seed": 5}, {"size": 128}, {"patients": 6}, {"split": "train"}])
+def test_other_parameters_do_not_continue_a_cohort(made, change):
+    (name,) = change
+    with pytest.raises(InputError, match=f"other parameters: {name}"):
+        make_cohort(made, **{**FIVE, **change})
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("dear")
+    with pytest.raises(InputError, match="not empty"):
+        make_cohort(tmp_path, **FIVE)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_full_disk_leaves_only_whole_films(tmp_path, monkeypatch):
+    save, written = pydicom.Dataset.save_as, []
+
+    def fill(dataset, path, **options):
+        written.append(path)
+        if len(written) == 4:
+            Path(path).write_bytes(b"half a film")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(dataset, path, **options)
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", fill)
+    with pytest.raises(InputError, match="No space left"):
+        make_cohort(tmp_path / "full", **FIVE)
+    films = list((tmp_path / "full" / "films").iterdir())
+    assert len(films) == 3
+    for film in films:
+        assert pydicom.dcmread(film).pixel_array.size
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"patients": 0}, "patients is 0"),
+        ({"patients": None}, "either a number of patients or a preset"),
+        ({"preset": "demo"}, "either a number of patients or a preset"),
+        ({"patients": None, "preset": "holiday"}, "unknown preset 'holiday'"),
+        ({"split": "exam"}, "unknown split 'exam'"),
+        ({"split": None}, "patients is 5"),
+        ({"size": 10}, "size is 10"),
+        ({"size": 5000}, "size is 5000"),
+        ({"site": "q"}, "unknown site 'q'"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_impossible_parameters_are_refused_by_name(tmp_path, change, named):
+    with pytest.raises(InputError, match=named) as failure:
+        make_cohort(tmp_path / "never", **{**FIVE, **change})
+    assert failure.value.remedy
+    assert not (tmp_path / "never").exists()
+
+
+def test_films_can_not_be_mistaken_for_a_patient_s(made):
+    instances = set()
+    for study in read_studies(made / "studies.csv"):
+        for view, position in (("ap", "AP"), ("lateral", "LL")):
+            film = pydicom.dcmread(study.film(view))
+            assert list(film.ImageType) == ["DERIVED", "SECONDARY"]
+            assert film.Manufacturer == "edgekit phantom"
+            assert str(film.PatientName) == f"SIMULATED^{study.patient_id}"
+            assert film.Modality == "CR"
+            assert film.ViewPosition == position
+            assert (film.BitsAllocated, film.BitsStored, film.HighBit) == (16, 12, 11)
+            assert film.file_meta.TransferSyntaxUID.is_compressed
+            assert not film.file_meta.TransferSyntaxUID.is_implicit_VR
+            assert str(study.brand) not in str(film)
+            for uid in (film.SOPInstanceUID, film.StudyInstanceUID, film.SeriesInstanceUID):
+                assert uid.startswith("2.25.")
+                assert uid.is_valid
+            instances.add(film.SOPInstanceUID)
+    assert len(instances) == 10
+
+
+def test_another_reader_sees_the_film_that_was_simulated(tmp_path):
+    for view, film in simulate_patient("design-d", 11, size=160, has_crosslink=True).items():
+        path = tmp_path / f"{view}.dcm"
+        write_film(film, path, patient_id="p1", view=view, source="test")
+        read = pydicom.dcmread(path)
+        np.testing.assert_array_equal(read.pixel_array, film.pixels)
+        shown = apply_windowing(read.pixel_array, read) / 4095 * 255
+        if read.PhotometricInterpretation == "MONOCHROME1":
+            shown = 255 - shown
+        assert np.abs(shown - film.display).max() <= 0.51
+
+
+def _skip_films(monkeypatch):
+    """Make the table with empty files for films."""
+
+    def run(tasks):
+        for task in tasks:
+            task.study.ap.touch()
+            task.study.lateral.touch()
+            yield task.study.patient_id, {"ap": None, "lateral": None}
+
+    monkeypatch.setattr(cohort, "_run", run)
+
+
+def test_the_demo_preset_is_stratified_and_its_order_tells_nothing(tmp_path, monkeypatch):
+    _skip_films(monkeypatch)
+    table = make_cohort(tmp_path / "demo", patients=None, preset="demo", site="a", size=768, split=None, seed=0)
+    studies = read_studies(table)
+    with_construct = [study for study in studies if study.brand != "none"]
+    assert Counter(study.split for study in with_construct) == {"train": 160, "validation": 40, "test": 140}
+    assert Counter(study.split for study in studies if study.brand == "none") == {"train": 16, "validation": 10, "test": 14}
+    for split, size in (("train", 160), ("validation", 40), ("test", 140)):
+        brands = Counter(study.brand for study in with_construct if study.split == split)
+        assert len(brands) == 7
+        assert max(brands.values()) - min(brands.values()) <= 1
+        for brand, count in brands.items():
+            bridged = sum(bool(study.has_crosslink) for study in with_construct if (study.split, study.brand) == (split, brand))
+            assert bridged == 0 if brand == "design-f" else abs(bridged - count / 2) <= 0.5, (split, brand, size)
+    # Rank correlation of file order with brand, crosslink and split: a few hundredths by chance.
+    order = np.arange(len(with_construct))
+    for label in ("brand", "has_crosslink", "split"):
+        codes = np.unique([str(getattr(study, label)) for study in with_construct], return_inverse=True)[1]
+        assert abs(np.corrcoef(order, codes)[0, 1]) < 0.15
+
+
+def test_a_number_of_patients_is_spread_evenly_and_split(tmp_path, monkeypatch):
+    _skip_films(monkeypatch)
+    studies = read_studies(make_cohort(tmp_path / "n", patients=70, preset=None, site="a", size=96, split=None, seed=1))
+    assert set(Counter(study.brand for study in studies).values()) == {10}
+    assert Counter(study.split for study in studies)["test"] == pytest.approx(14, abs=1)
+    assert json.loads((tmp_path / "n" / "cohort.json").read_text())["patients"] == 70
+
+
+def test_metadata_alone_does_not_tell_the_brand(tmp_path):
+    """File order, size, spacing, window, brightness and the boxes' place and size: a classifier of these alone is near 1 in 7."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    table = make_cohort(tmp_path / "many", **{**FIVE, "patients": 84})
+    rows, brands = [], []
+    for number, study in enumerate(read_studies(table)):
+        row = [number]
+        for view in ("ap", "lateral"):
+            film, box = pydicom.dcmread(study.film(view)), study.box(view)
+            grey = film.pixel_array.astype(float)
+            grey = 4095 - grey if film.PhotometricInterpretation == "MONOCHROME1" else grey
+            row += [*box, box[2] - box[0], box[3] - box[1], grey.mean(), grey.std(), film.Columns, float(film.PixelSpacing[0])]
+            row += [float(film.WindowCenter), float(film.WindowWidth), study.film(view).stat().st_size]
+        rows.append(row)
+        brands.append(study.brand)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    accuracy = cross_val_score(model, np.array(rows), brands, cv=4).mean()
+    assert accuracy < 1 / 7 + 0.2

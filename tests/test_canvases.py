@@ -1,0 +1,106 @@
+"""Films to tensors: right order, right slots, bounded look-ahead."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgekit import canvases
+from edgekit.canvases import graph_inputs, stream_inputs
+from edgekit.errors import InputError
+from edgekit.radiograph import make_canvas, read_radiograph
+from edgekit.types import Radiograph, Study
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> list[Study]:
+    """Forty patients: AP only, lateral only, both, and so on; film n is filled with the gray level n."""
+    rows = []
+    for place in range(40):
+        films = []
+        for view in range(2):
+            film = tmp_path / f"{place}-{view}.png"
+            Image.fromarray(np.full((30 + place, 50), 2 * place + view + 1, np.uint8)).save(film)
+            films.append(film)
+        rows.append(Study(str(place), ap=None if place % 3 == 1 else films[0], lateral=None if place % 3 == 0 else films[1]))
+    return rows
+
+
+def test_graph_inputs_fill_the_slots() -> None:
+    canvas = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    inputs = graph_inputs({"lateral": canvas}, 8)
+    assert list(inputs) == ["ap", "lateral", "present"]
+    assert inputs["ap"].shape == inputs["lateral"].shape == (1, 1, 8, 8)
+    assert inputs["ap"].dtype == inputs["lateral"].dtype == np.uint8
+    assert not inputs["ap"].any()
+    np.testing.assert_array_equal(inputs["lateral"][0, 0], canvas)
+    assert inputs["present"].dtype == np.float32
+    assert inputs["present"].tolist() == [0, 1]
+    assert graph_inputs({"ap": canvas, "lateral": canvas}, 8)["present"].tolist() == [1, 1]
+    assert graph_inputs({}, 8)["present"].tolist() == [0, 0]
+    for wrong in (canvas[:4], canvas.astype(float)):
+        with pytest.raises(ValueError, match="uint8 canvas"):
+            graph_inputs({"ap": wrong}, 8)
+
+
+def test_stream_keeps_order_and_films(studies: list[Study]) -> None:
+    seen = []
+    for study, inputs, letterboxes in stream_inputs(studies, 32, "Testing"):
+        seen.append(study)
+        assert inputs["present"].tolist() == [study.ap is not None, study.lateral is not None]
+        for place, view in enumerate(("ap", "lateral")):
+            film = study.film(view)  # type: ignore[arg-type]
+            if film is None:
+                assert view not in letterboxes
+                assert not inputs[view].any()
+                continue
+            canvas, letterbox = make_canvas(read_radiograph(film).pixels, 32)
+            np.testing.assert_array_equal(inputs[view][0, 0], canvas)
+            assert canvas.max() == 2 * int(study.patient_id) + place + 1
+            assert letterboxes[view] == letterbox  # type: ignore[index]
+    assert seen == studies
+
+
+def test_stream_of_nothing() -> None:
+    assert list(stream_inputs([], 32, "Testing")) == []
+
+
+def test_stream_decodes_a_bounded_number_ahead(studies: list[Study], monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    lock = threading.Lock()
+
+    def read(path: Path) -> Radiograph:
+        with lock:
+            started.append(path)
+        return read_radiograph(path)
+
+    monkeypatch.setattr(canvases, "THREADS", 3)
+    monkeypatch.setattr(canvases, "read_radiograph", read)
+    both = [Study(study.patient_id, ap=Path(study.ap or study.lateral or "")) for study in studies]
+    for taken, _ in enumerate(stream_inputs(both, 32, "Testing"), 1):
+        time.sleep(0.01)
+        assert len(started) <= taken + 2 * 3
+    assert len(started) == len(both)
+
+
+def test_an_unreadable_film_stops_the_stream_at_its_place(studies: list[Study], tmp_path: Path) -> None:
+    (tmp_path / "7-1.png").write_bytes(b"")
+    seen = []
+    with pytest.raises(InputError, match=r"7-1\.png"):
+        seen += [study.patient_id for study, _, _ in stream_inputs(studies, 32, "Testing")]
+    stream = stream_inputs(studies, 32, "Testing")
+    for place in range(7):
+        assert next(stream)[0].patient_id == str(place)
+    with pytest.raises(InputError):
+        next(stream)
+
+
+def test_an_abandoned_stream_leaves_no_threads(studies: list[Study]) -> None:
+    before = threading.active_count()
+    stream = stream_inputs(studies, 32, "Testing")
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before

@@ -1,0 +1,343 @@
+"""studies.csv: what is read, what is refused and how it is said, and a split that is exact, by patient and reproducible."""
+
+import dataclasses
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgekit import studies as module
+from edgekit.cli import run
+from edgekit.errors import InputError
+from edgekit.studies import check_films, count_films, count_patients, read_studies, select, split_studies, write_studies
+from edgekit.types import Study
+
+HEADER = "patient_id,brand,has_crosslink,split,ap,lateral,ap_box,lateral_box,exclude"
+SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "films").mkdir()
+    for name in ("a1.png", "a2.png", "b1.png", "b2.png"):
+        Image.fromarray(np.full((40, 30), 7, np.uint8)).save(tmp_path / "films" / name)
+    return tmp_path
+
+
+def write_table(folder: Path, *lines: str, header: str = HEADER, encoding: str = "utf-8") -> Path:
+    path = folder / "studies.csv"
+    path.write_text("\n".join((header, *lines)) + "\n", encoding=encoding)
+    return path
+
+
+def refuse(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_studies(path)
+    assert caught.value.exit_code == 4
+    assert caught.value.remedy
+    return caught.value.message
+
+
+# --- reading --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_becomes_studies(folder: Path) -> None:
+    path = write_table(
+        folder,
+        "p1,design-a,1,train,films/a1.png,films/a2.png,1 2 20.5 30,0 0 30 40,",
+        "p2,none,,test,films/b1.png,,,,",
+        "p3,,0,,,films/b2.png,,,motion blur",
+    )
+    films = folder / "films"
+    assert read_studies(path) == [
+        Study("p1", "design-a", True, "train", films / "a1.png", films / "a2.png", (1, 2, 20.5, 30), (0, 0, 30, 40)),
+        Study("p2", "none", None, "test", films / "b1.png"),
+        Study("p3", None, False, None, None, films / "b2.png", exclude="motion blur"),
+    ]
+
+
+def test_what_spreadsheets_do_to_a_table(folder: Path) -> None:
+    expected = read_studies(write_table(folder, "p1,Größe 5,1,train,films/a1.png,,1 2 20 30,,"))
+    line = "p1,Größe 5,1,train,films\\a1.png,,1 2 20 30,,"
+    for delimiter, encoding in itertools.product(",;\t", ("utf-8", "utf-8-sig")):
+        lines = [text.replace(",", delimiter) for text in (line, ",,,,,,,,", "")]
+        path = write_table(folder, *lines, header=HEADER.replace(",", delimiter), encoding=encoding)
+        assert read_studies(path) == expected
+    columns = HEADER.split(",")
+    path = write_table(folder, *[",".join(reversed(line.split(",")))], header=",".join(reversed(columns)))
+    assert read_studies(path) == expected
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_studies(path) == expected
+    for encoding in ("utf-16", "latin-1"):
+        assert "not UTF-8" in refuse(write_table(folder, line, encoding=encoding))
+
+
+def test_every_error_of_every_row_is_reported_at_once(folder: Path) -> None:
+    path = write_table(
+        folder,
+        "p1,design-a,1,train,films/a1.png,films/a2.png,1 2 20 30,,",
+        "p1,design-a,yes,testing,films/a1.png,films/a2.png,1 2 20,30 0 10 40,",
+        ",design-a,,,,,,,",
+        "p2,none,,test,films/b1.png,,0 0 5 5,,",
+        "p3,design-b,,test,films/b2.png,,0 0 5 5,0 0 9 9,",
+        "p1,design-a,1,test,films/a1.png,,,,",
+        "p4,design-b,,test,films/b2.png,,,,",
+        "p5,None,0,,films/gone.png,,,,",
+        "p6,design-b,0",
+        "p7,design-b,0,,films/b2.png,,1 1 nan 5,,",
+    )
+    message = refuse(path)
+    lines = [line.strip() for line in message.splitlines()]
+    expected = [
+        (3, "has_crosslink", "'yes'", "0, 1 or empty"),
+        (3, "split", "'testing'", "train, validation, test, readers, external"),
+        (3, "ap_box", "'1 2 20'", "x0 y0 x1 y1"),
+        (3, "lateral_box", "'30 0 10 40'", "x0 < x1"),
+        (4, "patient_id", "''", "identifier"),
+        (4, "ap", "''", "'lateral'"),
+        (5, "ap_box", "'0 0 5 5'", "'none'"),
+        (6, "lateral_box", "'0 0 9 9'", "no film"),
+        (7, "split", "'test'", "'train'"),
+        (8, "ap", "'films/b2.png'", "p3"),
+        (9, "brand", "'None'", "lower case"),
+        (9, "ap", "'films/gone.png'", "existing file"),
+        (11, "ap_box", "'1 1 nan 5'", "x0 < x1"),
+    ]
+    for number, column, got, wanted in expected:
+        (line,) = [line for line in lines if line.startswith(f"{path}:{number} column {column!r}: got {got}, expected ")]
+        assert wanted in line.partition("expected")[2], line
+    assert f"{path}:10 has 3 cells, expected 9" in lines
+    numbers = [int(line.removeprefix(f"{path}:").split()[0]) for line in lines[1:]]
+    assert numbers == sorted(numbers)
+    assert "2" not in {str(number) for number in numbers}
+
+
+def test_wrong_columns_are_named(folder: Path) -> None:
+    message = refuse(write_table(folder, header=HEADER.replace("brand", "Brand").replace(",exclude", ",split")))
+    for word in ("'brand' is missing", "'Brand' is unknown", "'exclude' is missing", "'split' appears 2 times"):
+        assert word in message
+    (folder / "studies.csv").write_bytes(b"")
+    assert "'patient_id' is missing" in refuse(folder / "studies.csv")
+
+
+def test_unusable_tables(folder: Path) -> None:
+    assert "no rows" in refuse(write_table(folder))
+    assert "No such file" in refuse(folder / "missing.csv")
+    assert "directory" in refuse(folder)
+    assert "UTF-8" in refuse(folder / "films" / "a1.png")
+
+
+# --- writing --------------------------------------------------------------------------------------------------------------------
+
+
+def test_writing_and_reading_give_the_same_rows(folder: Path) -> None:
+    studies = [
+        Study("p1", "brand, with comma", True, "train", folder / "films/a1.png", folder / "films/a2.png", (0.1, 2, 20.5, 30), None),
+        Study("p2", None, False, None, None, folder / "films/b1.png", None, (1 / 3, 0, 9, 9), 'said "no"\nand more'),
+        Study("p3", "none", None, "external", folder / "films/b2.png"),
+    ]
+    write_studies(folder / "out.csv", studies)
+    assert read_studies(folder / "out.csv") == studies
+    assert "films/a1.png" in (folder / "out.csv").read_text()
+    assert str(folder) not in (folder / "out.csv").read_text()
+    (folder / "tables").mkdir()
+    write_studies(folder / "tables" / "out.csv", studies)
+    assert "../films/a1.png" in (folder / "tables" / "out.csv").read_text()
+    again = read_studies(folder / "tables" / "out.csv")
+    assert [study.ap and study.ap.resolve() for study in again] == [study.ap and study.ap.resolve() for study in studies]
+
+
+def test_a_table_appears_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_table(folder, "p1,,,,films/a1.png,,,,")
+    before = path.read_bytes()
+
+    def fail(self: Path, *_: object, **__: object) -> None:
+        self.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(InputError, match="No space left"):
+        write_studies(path, read_studies(path))
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in folder.iterdir()) == ["films", "studies.csv"]
+
+
+# --- splitting ------------------------------------------------------------------------------------------------------------------
+
+
+def make_patients(counts: dict[tuple[str | None, bool | None], int], **fields: object) -> list[Study]:
+    """One row a patient; `counts` patients of each brand and crosslink."""
+    keys = itertools.chain.from_iterable([key] * number for key, number in counts.items())
+    return [
+        Study(f"p{place:04d}", brand, crosslink, ap=Path("x.png"), **fields)  # type: ignore[arg-type]
+        for place, (brand, crosslink) in enumerate(keys)
+    ]
+
+
+def assert_shares(studies: Sequence[Study], tolerance: float = 1.0) -> None:
+    found = Counter(study.split for study in studies)
+    for split, share in SHARES.items():
+        assert abs(found[split] - share * len(studies)) < tolerance, (found, len(studies))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_counts_are_exact_to_one_patient(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    strata = itertools.product([f"brand-{k}" for k in range(rng.integers(1, 10))] + ["none"], (True, False, None))
+    studies = split_studies(make_patients({key: int(rng.integers(1, 25)) for key in strata}), seed)
+    groups = defaultdict(list)
+    for study in studies:
+        groups[study.brand, study.has_crosslink].append(study)
+        groups[study.brand, "any"].append(study)
+    for group in groups.values():
+        assert_shares(group)
+    assert_shares(studies, 2.0)
+
+
+def test_even_brands_split_evenly() -> None:
+    strata = itertools.product([f"design-{k}" for k in "abcdefg"], (True, False))
+    studies = split_studies(make_patients(dict.fromkeys(strata, 10)), 0)
+    assert Counter(study.split for study in studies) == {"train": 90, "validation": 22, "test": 28}
+
+
+@pytest.mark.parametrize("number", [3, 4, 5, 6, 7])
+def test_small_brands_are_in_every_split(number: int) -> None:
+    for with_crosslink in range(number + 1):
+        counts = {("small", True): with_crosslink, ("small", False): number - with_crosslink, ("large", False): 50}
+        studies = split_studies(make_patients(counts), 3)
+        assert {study.split for study in studies if study.brand == "small"} == set(SHARES)
+
+
+def test_too_small_brands_are_named() -> None:
+    with pytest.raises(InputError, match=r"rare \(2\), single \(1\)") as caught:
+        split_studies(make_patients({("rare", True): 1, ("rare", False): 1, ("single", None): 1, ("fine", None): 9, ("none", None): 1}), 0)
+    assert caught.value.exit_code == 4
+
+
+def test_a_seed_gives_one_split_whatever_the_order() -> None:
+    studies = make_patients({("a", True): 30, ("a", False): 30, ("b", None): 40})
+    split = {study.patient_id: study.split for study in split_studies(studies, 5)}
+    shuffled = [studies[place] for place in np.random.default_rng(0).permutation(len(studies))]
+    again = split_studies(shuffled, 5)
+    assert [study.patient_id for study in again] == [study.patient_id for study in shuffled]
+    assert {study.patient_id: study.split for study in again} == split
+    assert {study.patient_id: study.split for study in split_studies(split_studies(studies, 9), 5)} == split
+    assert {study.patient_id: study.split for study in split_studies(studies, 6)} != split
+
+
+def test_patients_are_never_divided() -> None:
+    rows = [
+        dataclasses.replace(study, lateral=Path(f"{visit}.png"), brand="none" if visit == 0 and place % 3 == 0 else study.brand)
+        for place, study in enumerate(make_patients({("a", True): 20, ("a", False): 20, ("b", None): 20}))
+        for visit in range(3)
+    ]
+    studies = split_studies(rows, 1)
+    splits = defaultdict(set)
+    for study in studies:
+        splits[study.patient_id].add(study.split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert_shares([study for study in studies[1::3] if study.brand == "a"])
+    assert_shares([study for study in studies[1::3] if study.brand == "b"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_films_before_surgery_leave_a_patient_his_brand(seed: int) -> None:
+    operated = make_patients({("a", None): 3})
+    before = [dataclasses.replace(study, brand="none") for study in operated]
+    others = [dataclasses.replace(study, patient_id=f"n{study.patient_id}") for study in make_patients({("none", None): 30})]
+    studies = split_studies([*before, *operated, *others], seed)
+    assert {study.split for study in studies[:3]} == {study.split for study in studies[3:6]} == set(SHARES)
+
+
+def test_readers_external_unknown_and_excluded_rows() -> None:
+    fixed = [
+        Study("r1", "a", None, "readers", Path("x")),
+        Study("r1", "a", None, None, Path("x")),
+        Study("e1", "rare", None, "external", Path("x")),
+    ]
+    unknown = [Study("u1", None, None, "train", Path("x")), Study("p0000", None, None, None, Path("x"))]
+    excluded = [
+        Study("x1", "rare", None, "test", Path("x"), exclude="broken"),
+        Study("p0001", "a", None, None, Path("x"), exclude="blurred"),
+    ]
+    studies = split_studies([*fixed, *unknown, *excluded, *make_patients({("a", None): 10})], 0)
+    assert [study.split for study in studies[:6]] == ["readers", None, "external", None, None, None]
+    assert studies[6].split == next(study.split for study in studies[7:] if study.patient_id == "p0001")
+    assert_shares(studies[7:])
+
+
+def test_select_leaves_excluded_rows_out() -> None:
+    studies = [Study("1", split="train"), Study("2", split="test"), Study("3", split="train", exclude="blurred"), Study("4")]
+    assert [study.patient_id for study in select(studies, "train", "test")] == ["1", "2"]
+    assert select(studies, "readers") == []
+
+
+# --- checking -------------------------------------------------------------------------------------------------------------------
+
+
+def test_counts_by_hand() -> None:
+    studies = [
+        Study("1", "a", split="train", ap=Path("x"), lateral=Path("y")),
+        Study("1", "a", split="train", ap=Path("x")),
+        Study("2", "a", split="test", lateral=Path("x")),
+        Study("3", None, ap=Path("x")),
+        Study("4", "b", ap=Path("x"), exclude="blurred"),
+    ]
+    patients = count_patients(studies)
+    assert {brand: {split: n for split, n in splits.items() if n} for brand, splits in patients.items()} == {
+        "a": {"train": 1, "test": 1},
+        "unknown": {"unassigned": 1},
+    }
+    assert count_films(studies) == {"ap": 3, "lateral": 2}
+
+
+def test_all_unusable_films_are_listed(folder: Path) -> None:
+    films = folder / "films"
+    (films / "a2.png").write_bytes((films / "a2.png").read_bytes()[:60])
+    (films / "b1.png").write_bytes(b"")
+    studies = [
+        Study("1", "a", ap=films / "a1.png", lateral=films / "a2.png", ap_box=(0, 0, 30, 40)),
+        Study("2", "a", ap=films / "b1.png", lateral=films / "b2.png", lateral_box=(0, 0, 30.5, 40)),
+        Study("3", "a", ap=films / "b1.png", exclude="empty file"),
+    ]
+    with pytest.raises(InputError, match="3 films") as caught:
+        check_films(studies)
+    lines = caught.value.message.splitlines()[1:]
+    assert len(lines) == 3
+    for line, words in zip(lines, [("a2.png", "cut off"), ("b1.png", "empty"), ("b2.png", "0 0 30.5 40", "30 x 40 pixels")], strict=True):
+        assert all(word in line for word in words), line
+    check_films(studies[2:])
+
+
+def test_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = []
+    for place in range(12):
+        Image.fromarray(np.full((40, 30), place, np.uint8)).save(folder / "films" / f"{place}.png")
+        lines.append(f"p{place},design-{'ab'[place % 2]},{place // 2 % 2},,films/{place}.png,,1 1 20 20,,")
+    path = write_table(folder, *lines)
+    assert run(["studies", "split", str(path), "--seed", "2", "--out", str(folder / "split.csv"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["patients"]["design-a"] == {"train": 4, "validation": 1, "test": 1, "readers": 0, "external": 0, "unassigned": 0}
+    assert document["films"] == {"ap": 12, "lateral": 0}
+    assert {study.split for study in read_studies(path)} == {None}
+    assert read_studies(folder / "split.csv") == split_studies(read_studies(path), 2)
+    assert run(["studies", "split", str(path), "--seed", "2"]) == 0
+    assert path.read_text() == (folder / "split.csv").read_text()
+    capsys.readouterr()
+    assert run(["studies", "check", str(path)]) == 0
+    assert "design-b" in capsys.readouterr().out
+    assert run(["studies", "check", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {**document, "studies": str(path)}
+    (folder / "films" / "3.png").write_bytes(b"not a film")
+    assert run(["studies", "check", str(path)]) == 4
+    assert "3.png" in capsys.readouterr().err
+    assert run(["studies", "check", str(folder / "gone.csv")]) == 4
+
+
+def test_the_table_is_the_documented_one() -> None:
+    assert ",".join(module.COLUMNS) == HEADER

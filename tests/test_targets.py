@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import InputError, UsageError
+from edgekit.targets import list_targets, load_target
+
+STAGES = 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
+GOOD = 'backend = "onnx"\nensemble = "best"\nopset = 18\n[variants.fp32]\n' + STAGES + 'judge = { basis = "numerical" }\n'
+EIGHT_BIT = '[variants.w8a8]\nstages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "my.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_first_variant_is_the_default(tmp_path: Path) -> None:
+    recipe = write(tmp_path, GOOD + EIGHT_BIT + 'judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }\n')
+    assert load_target("web", recipe).precision == "fp32"
+    other = load_target("web:w8a8", recipe)
+    assert (other.precision, other.opset, other.ensemble) == ("w8a8", 18, "best")
+    assert (other.judge.basis, other.judge.margin, other.judge.agreement) == ("statistical", 0.01, 0.985)
+    assert other.stages == {"detector": "w8a8", "geometry": "fp32", "members": "w8a8", "ensemble": "fp32"}
+    assert other.folder.name == "web"
+
+
+def test_unknown_target_and_variant_name_the_choices() -> None:
+    with pytest.raises(UsageError, match="'toaster'") as error:
+        load_target("toaster")
+    assert all(name in error.value.remedy for name in list_targets())
+    with pytest.raises(UsageError, match="no variant 'int3'") as error:
+        load_target("web:int3")
+    assert "web:fp32" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("opset = 18", "opset = 18\nspeed = 3", "unknown key 'speed'"),
+        ("opset = 18\n", "", "key 'opset' is missing"),
+        ("opset = 18", 'opset = "18"', "'opset' is '18', expected a whole number"),
+        ("opset = 18", "opset = true", "expected a whole number"),
+        ('"onnx"', '"tflite"', "backend is 'tflite'"),
+        ("variants.fp32", "variants.fp33", "'fp33'"),
+        ('members = "fp32"', 'members = "int4"', r"variants\.fp32\.stages\.members is 'int4'"),
+        ("detector =", "detectors =", "unknown key 'detectors' in 'variants.fp32.stages'"),
+        ('members = "fp32"', 'members = "fp16"', "numerical, but a stage is below fp32"),
+        ('basis = "numerical"', 'basis = "hopeful"', "judge.basis is 'hopeful'"),
+        ('basis = "numerical"', 'basis = "statistical", margin = 0.01', "key 'agreement' is missing"),
+        ('basis = "numerical"', 'basis = "statistical", margin = 1.0, agreement = 0.985', "margin is 1.0"),
+        ('basis = "numerical"', 'basis = "numerical", margin = 0.1', "unknown key 'margin'"),
+        ("[variants.fp32]", "[variants.fp32", "not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    recipe = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(InputError, match=message) as error:
+        load_target("web", recipe)
+    assert str(recipe) in error.value.message
+
+
+def test_a_missing_recipe_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such recipe"):
+        load_target("web", tmp_path / "none.toml")
+    with pytest.raises(InputError, match="'variants' is empty"):
+        load_target("web", write(tmp_path, 'backend = "onnx"\nensemble = "best"\nopset = 18\n[variants]\n'))

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import InputError
+from edgekit.training.config import PRESETS, load_config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_resolved_settings_read_back_the_same(preset: str, tmp_path: Path) -> None:
+    config = load_config(preset)
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    assert load_config(preset, tmp_path / "config.toml") == config
+
+
+def test_the_users_file_lies_over_the_preset(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('seed = 7\n[members]\nepochs = 3\nnames = ["ap", "lateral", "concat", "merge"]\n')
+    config, preset = load_config("demo", tmp_path / "mine.toml"), load_config("demo")
+    assert (config.seed, config.members.epochs, config.members.names) == (7, 3, ("ap", "lateral", "concat", "merge"))
+    assert config.detector == preset.detector
+    assert tomllib.loads(config.to_toml())["members"]["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = 3", "unknown key epochs"),
+        ("[detector]\nepoch = 3", r"\[detector\]: unknown key epoch"),
+        ("[detector]\nepochs = 2.5", "epochs = 2.5 is not int"),
+        ("[detector]\nside = 100", "multiple of 32 that divides"),
+        ("canvas_side = 700", "multiple of 32 that divides"),
+        ('[members]\nnames = ["ap", "oblique"]', "oblique"),
+        ("[members]\nepochs = 0", "members epochs"),
+        ("[ensembles]\ncoverage = 1.5", "coverage 1.5"),
+        ("detector = 3", "expected a table"),
+        ("seed = ", "not TOML"),
+    ],
+)
+def test_bad_settings_are_named(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config("demo", tmp_path / "mine.toml")
+
+
+def test_unknown_preset_and_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown preset 'quick'"):
+        load_config("quick")
+    with pytest.raises(InputError, match="is missing"):
+        load_config("demo", tmp_path / "none.toml")

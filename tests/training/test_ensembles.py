@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from edgekit.errors import InputError
+from edgekit.models.ensemble import EVALUABLE, Ensemble
+from edgekit.training.config import EnsemblesConfig
+from edgekit.training.ensembles import choose_ensemble, conformal_threshold, fit_ensembles
+
+CONFIG = EnsemblesConfig(coverage=0.9, folds=5)
+
+
+def draw_members(n_brands: int, count: int, strength: dict[str, float]) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
+    """Members of known strength: softmax of strength x truth + noise."""
+    random = np.random.default_rng(3)
+    brands = np.arange(count) % n_brands
+    rows = {}
+    for name, gain in strength.items():
+        logits = random.normal(size=(count, n_brands)) + gain * np.eye(n_brands)[brands]
+        rows[name] = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+    return {case: {name: rows[name] for name in rows if name in evaluable} for case, evaluable in EVALUABLE.items()}, brands
+
+
+@pytest.mark.parametrize("n_brands", [2, 3, 7])
+def test_predictions_equal_scikit_learns_own(n_brands: int) -> None:
+    probabilities, brands = draw_members(n_brands, 140, {"ap": 2.0, "lateral": 3.0})
+    ensembles = {ensemble.name: ensemble for ensemble in fit_ensembles(probabilities, brands, CONFIG, seed=0)}
+    assert set(ensembles) == {"ap", "lateral", "ap+lateral"}
+    both = ensembles["ap+lateral"]
+    features = np.concatenate([probabilities["both"]["ap"], probabilities["both"]["lateral"]], axis=1)
+    model = LogisticRegression(C=both.fitted["both"].regularisation, max_iter=5000).fit(features, brands)
+    yes = np.ones(len(brands), dtype=bool)
+    np.testing.assert_allclose(both.predict(probabilities["both"], yes, yes), model.predict_proba(features), atol=1e-4)
+
+
+def test_every_subset_and_the_cases_it_can_answer() -> None:
+    probabilities, brands = draw_members(3, 60, {"ap": 1.0, "lateral": 2.0, "concat": 2.0, "merge": 1.5})
+    ensembles = {ensemble.name: ensemble for ensemble in fit_ensembles(probabilities, brands, CONFIG, seed=0)}
+    assert len(ensembles) == 15
+    assert ensembles["ap"].cases == ("ap", "both")
+    assert ensembles["concat"].cases == ("both",)
+    assert ensembles["merge"].cases == ("ap", "lateral", "both")
+    assert ensembles["lateral+concat"].cases == ("lateral", "both")
+    assert ensembles["all"].fitted["lateral"].members == ("lateral", "merge")
+    chosen = choose_ensemble(list(ensembles.values()))
+    assert set(ensembles[chosen].cases) == {"ap", "lateral", "both"}, "the exported ensemble must answer every patient"
+
+
+def test_a_patient_gets_the_coefficients_of_the_films_found_and_json_keeps_them() -> None:
+    probabilities, brands = draw_members(3, 90, {"ap": 1.0, "lateral": 4.0})
+    ensemble = fit_ensembles(probabilities, brands, CONFIG, seed=0)[2]
+    again = Ensemble.from_json(ensemble.to_json())
+    yes, no = np.ones(90, dtype=bool), np.zeros(90, dtype=bool)
+    rows = probabilities["both"]
+    for has_ap, has_lateral in ((yes, yes), (yes, no), (no, yes)):
+        np.testing.assert_array_equal(again.predict(rows, has_ap, has_lateral), ensemble.predict(rows, has_ap, has_lateral))
+    ap_only = ensemble.predict({**rows, "lateral": np.full_like(rows["ap"], np.nan)}, yes, no)
+    assert np.isfinite(ap_only).all(), "a film that is missing must not matter"
+    assert not ensemble.predict(rows, no, no).any()
+    accuracy = {name: (ensemble.predict(rows, *films).argmax(axis=1) == brands).mean() for name, films in {"ap": (yes, no), "lateral": (no, yes)}.items()}
+    assert accuracy["lateral"] > accuracy["ap"] + 0.1
+
+
+def test_conformal_threshold_by_hand() -> None:
+    # n = 9, coverage 0.8: rank ceil(10 * 0.8) = 8, the eighth largest of 0.9 ... 0.1 is 0.2
+    assert conformal_threshold(np.arange(1, 10) / 10, 0.8) == pytest.approx(0.2)
+    assert conformal_threshold(np.array([0.9, 0.8]), 0.95) == 0.0, "too few patients for the coverage: every brand stays in"
+
+
+def test_conformal_sets_cover_new_patients() -> None:
+    """On fresh patients the set holds the true brand at least as often as promised, within binomial noise."""
+    probabilities, brands = draw_members(5, 2000, {"ap": 2.0, "lateral": 2.0})
+    fit = {case: {name: rows[:1000] for name, rows in members.items()} for case, members in probabilities.items()}
+    ensemble = fit_ensembles(fit, brands[:1000], CONFIG, seed=0)[2]
+    fresh = {name: rows[1000:] for name, rows in probabilities["both"].items()}
+    yes = np.ones(1000, dtype=bool)
+    inside = ensemble.predict(fresh, yes, yes)[np.arange(1000), brands[1000:]] >= ensemble.fitted["both"].conformal_threshold
+    assert 0.87 <= inside.mean() <= 0.93
+
+
+def test_a_brand_with_one_validation_patient_is_an_error() -> None:
+    probabilities, brands = draw_members(3, 30, {"ap": 1.0})
+    brands = np.where(np.arange(30) == 0, 2, brands % 2)
+    with pytest.raises(InputError, match="fewer than two validation patients"):
+        fit_ensembles(probabilities, brands, CONFIG, seed=0)

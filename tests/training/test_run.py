@@ -1,0 +1,127 @@
+"""Training end to end on a handful of simulated patients: what a run folder holds, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgekit.errors import InputError
+from edgekit.models.runfolder import load_ensembles, load_pipeline, load_settings, read_json
+from edgekit.phantom.cohort import make_cohort
+from edgekit.studies import read_studies, write_studies
+from edgekit.training.config import TrainingConfig, load_config
+from edgekit.training.films import FilmSet
+from edgekit.training.run import choose_device, choose_threshold, cropping_boxes, train_run
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three brands, 24 patients, and two without a construct in each split."""
+    folder = tmp_path_factory.mktemp("training") / "cohort"
+    table = make_cohort(folder, patients=56, preset=None, site="a", size=192, split=None, seed=5)
+    kept = [study for study in read_studies(table) if study.brand in ("design-a", "design-c", "design-f")]
+    empty = [dataclasses.replace(study, brand="none", ap_box=None, lateral_box=None) for study in read_studies(table) if study.brand == "design-b"]
+    rows = []
+    for index, study in enumerate(kept):
+        rows.append(dataclasses.replace(study, split="validation" if index % 2 else "train"))
+    rows += [dataclasses.replace(study, split="validation" if index % 2 else "train") for index, study in enumerate(empty[:4])]
+    write_studies(table, rows)
+    return table
+
+
+@pytest.fixture(scope="module")
+def small() -> TrainingConfig:
+    config = load_config("demo")
+    return dataclasses.replace(
+        config,
+        canvas_side=192,
+        device="cpu",
+        detector=dataclasses.replace(config.detector, side=64, epochs=2),
+        members=dataclasses.replace(config.members, names=("ap", "lateral", "concat", "merge"), side=64, epochs=2, batch=8),
+        ensembles=dataclasses.replace(config.ensembles, folds=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(cohort: Path, small: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_run(cohort, tmp_path_factory.mktemp("training") / "run", small)
+
+
+def test_the_run_folder_is_whole_and_loads(run: Path, small: TrainingConfig) -> None:
+    names = {path.name for path in run.iterdir()}
+    weights = {"detector.safetensors", *(f"member_{name}.safetensors" for name in small.members.names)}
+    assert names == {*weights, "config.toml", "ensembles.json", "pipeline.json", "history.csv", "provenance.json"}
+    settings = load_settings(run)
+    assert settings.brands == ("design-a", "design-c", "design-f")
+    assert load_config("demo", run / "config.toml") == small
+    assert len(load_ensembles(run)) == 15
+    assert load_pipeline(run, "ap+lateral").spec.members == ("ap", "lateral")
+    provenance = read_json(run / "provenance.json")
+    assert provenance["start"] == {"detector": "random", "members": "imagenet"}
+    with (run / "history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history if row["stage"] == "member_merge"] == ["1", "2"]
+    assert all(float(row["box_loss"]) > 0 for row in history if row["stage"] == "detector")
+
+
+def test_training_twice_gives_the_same_weights(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    again = train_run(cohort, tmp_path / "again", dataclasses.replace(small, members=dataclasses.replace(small.members, names=("ap",))))
+    assert (again / "member_ap.safetensors").read_bytes() == (run / "member_ap.safetensors").read_bytes()
+    assert (again / "detector.safetensors").read_bytes() == (run / "detector.safetensors").read_bytes()
+
+
+def test_a_finished_run_is_never_overwritten(run: Path, cohort: Path, small: TrainingConfig) -> None:
+    before = (run / "pipeline.json").stat().st_mtime_ns
+    with pytest.raises(InputError, match="already holds a finished run"):
+        train_run(cohort, run, small)
+    assert (run / "pipeline.json").stat().st_mtime_ns == before
+
+
+def test_studies_that_can_not_teach_are_refused(cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    rows = read_studies(cohort)
+    table = tmp_path / "studies.csv"
+    write_studies(table, [row for row in rows if row.split == "train" or row.brand != "design-c"])
+    with pytest.raises(InputError, match="validation split lacks design-c"):
+        train_run(table, tmp_path / "a", small)
+    write_studies(table, [dataclasses.replace(row, ap_box=None, lateral_box=None) for row in rows])
+    with pytest.raises(InputError, match="no training film has a box"):
+        train_run(table, tmp_path / "b", small)
+    assert not (tmp_path / "b" / "pipeline.json").exists()
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU: run on one without")
+    with pytest.raises(InputError, match="'cuda' can't be used"):
+        choose_device("cuda")
+
+
+def films_with(boxes: np.ndarray, brands: list[str]) -> FilmSet:
+    from edgekit.types import Study
+
+    count = len(brands)
+    studies = [Study(str(index), brand=brand) for index, brand in enumerate(brands)]
+    return FilmSet(np.zeros((count, 8, 8), np.uint8), np.zeros(count, np.int64), np.arange(count), boxes.astype(np.float32), studies)
+
+
+def test_the_threshold_parts_constructs_from_empty_films() -> None:
+    box, none = [0, 0, 4, 4], [np.nan] * 4
+    films = films_with(np.array([box, box, box, none, none, none]), ["x", "x", "x", "none", "none", "none"])
+    assert 0.3 < choose_threshold(np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.3], np.float32), films) < 0.7
+    # one hard empty film: 0.75 would cost two constructs, so the cut stays low and accepts it
+    cut = choose_threshold(np.array([0.9, 0.72, 0.7, 0.1, 0.2, 0.75], np.float32), films)
+    assert 0.2 < cut < 0.7
+    only = films_with(np.array([box, box]), ["x", "x"])
+    assert choose_threshold(np.array([0.9, 0.8], np.float32), only) == 0.25
+
+
+def test_members_learn_from_the_detectors_box_unless_it_missed() -> None:
+    truth = np.array([[10, 10, 50, 50], [10, 10, 50, 50], [10, 10, 50, 50], [np.nan] * 4], np.float32)
+    found = np.array([[12, 10, 50, 50], [60, 60, 90, 90], [12, 10, 50, 50], [5, 5, 20, 20]], np.float32)
+    boxes = cropping_boxes(found, np.array([0.9, 0.9, 0.1, 0.9], np.float32), truth, 0.5)
+    np.testing.assert_array_equal(boxes, [found[0], truth[1], truth[2], found[3]])
