@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
@@ -111,7 +112,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
             bundles.append(open_bundle(folder))
         else:
             line = f"4/6  Exporting {name} and verifying it against the trained pipeline on every test film"
-            bundles.append(timed(f"export {name}", line, lambda target=target, folder=folder: export_bundle(run, target, folder)))
+            bundles.append(timed(f"export {name}", line, partial(export_bundle, run, target, folder)))
     measured = timed("bench", "5/6  Measuring speed", lambda: measure_latency(bundles[-1]))
     write_latency(out / "latency.json", measured)
     add_latency(bundles[-1], measured)

@@ -113,7 +113,7 @@ def simulate_canvases(design: str, seed: int, side: int) -> dict[View, NDArray[n
     from edgekit.phantom.scene import simulate_patient
     from edgekit.radiograph import make_canvas
 
-    films = simulate_patient(design, seed, size=max(side, 512), has_crosslink=False)
+    films = simulate_patient(design, seed, size=side, has_crosslink=False)
     return {view: make_canvas(film.display, side)[0] for view, film in films.items()}
 
 
@@ -125,9 +125,7 @@ def read_golden(bundle: Bundle) -> list[Case]:
     cases = []
     for case in json.loads((folder / FILE).read_text(encoding="utf-8"))["cases"]:
         canvases = {view: np.array(Image.open(folder / case["films"][view])) for view in VIEWS if view in case["films"]}
-        outputs: Tensors = {
-            name: np.array(case["outputs"][name], dtype=np.int32 if name in INTEGERS else np.float32) for name in OUTPUTS
-        }
+        outputs: Tensors = {name: np.array(case["outputs"][name], dtype=np.int32 if name in INTEGERS else np.float32) for name in OUTPUTS}
         cases.append(Case(case["name"], graph_inputs(canvases, bundle.canvas_side), outputs))
     return cases
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import EdgekitError, InputError
+from edgekit.files import write_text
 from edgekit.types import VIEWS, Study
 
 if TYPE_CHECKING:
@@ -90,12 +91,9 @@ def write_studies(path: Path, studies: Sequence[Study]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows(_format_study(study, path.parent) for study in studies)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text.getvalue(), encoding="utf-8", newline="")
-        partial.replace(path)
+        write_text(path, text.getvalue())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(f"{path} can't be written ({error.strerror}).", "Choose another place with --out.") from error
 
 

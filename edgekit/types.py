@@ -211,7 +211,7 @@ class Bundle:
     @property
     def model(self) -> Path:
         """The model file (or package folder)."""
-        return self.folder / self.manifest["model"]
+        return self.folder / str(self.manifest["model"])
 
 
 @dataclass(frozen=True, slots=True)

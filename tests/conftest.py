@@ -15,6 +15,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder: 3 brands, random weights, every member and ensemble, canvas 128."""
     import torch
 
+    from edgekit.files import write_json
     from edgekit.models import runfolder
     from edgekit.models.classifier import MEMBERS, Classifier
     from edgekit.models.detector import Detector
@@ -24,6 +25,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     run = tmp_path_factory.mktemp("runs") / "tiny"
     run.mkdir()
+
     def settle(module: torch.nn.Module, side: int) -> torch.nn.Module:
         """Give BatchNorm the statistics of real activations: a fresh network answers every film alike."""
         for part in module.modules():
@@ -74,5 +76,5 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             coverage=0.95,
         ),
     )
-    runfolder.write_json(run / "provenance.json", {"studies": {"path": "", "sha256": ""}})
+    write_json(run / "provenance.json", {"studies": {"path": "", "sha256": ""}})
     return run

@@ -23,7 +23,7 @@ def cohort(
     out: Annotated[Path, typer.Argument(help="Folder to make: new, empty, or begun with the same options.")],
     patients: Annotated[int | None, typer.Option(help="Number of patients, evenly over the seven designs.")] = None,
     preset: Annotated[str | None, typer.Option(help="A prepared cohort instead of --patients: demo.")] = None,
-    site: Annotated[str, typer.Option(help="The hospital: a.")] = "a",
+    site: Annotated[str, typer.Option(help="The hospital, a or b: spectrum, geometry, exposure and processing.")] = "a",
     size: Annotated[int, typer.Option(help="Long side of the films in pixels, 64 to 4000.")] = 1500,
     split: Annotated[str | None, typer.Option(help="Put everybody into one split: train, validation, test, readers or external.")] = None,
     seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import InputError
+from edgekit.files import write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["Predictions", "read_predictions", "write_predictions", "write_whole"]
+__all__ = ["Predictions", "read_predictions", "write_predictions"]
 
 SUM_TOLERANCE = 1e-3
 """How far a row's probabilities may sum from one: room for rounded decimals."""
@@ -77,7 +78,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         predictions.patients, predictions.truth, predictions.has_crosslink, predictions.probabilities.tolist(), strict=True
     ):
         writer.writerow([patient, brand or "", "" if crosslink is None else int(crosslink), *map(repr, row)])
-    write_whole(path, text.getvalue().encode())
+    write_text(path, text.getvalue())
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -124,14 +125,6 @@ def read_predictions(path: Path) -> Predictions:
         raise InputError(f"{path} has no rows", "give one row per patient below the header")
     patients, truth, crosslinks, probabilities = zip(*rows, strict=True)
     return Predictions(brands, patients, truth, crosslinks, np.array(probabilities, np.float64))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it, so that what bears its name is whole; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:

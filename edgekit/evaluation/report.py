@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.evaluation.predictions import write_whole
+from edgekit.files import write_text
 from edgekit.types import INTENDED_USE
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def write_report(path: Path, content: ReportContent) -> None:
         intended_use=INTENDED_USE,
         flow=describe_rows(content.metrics["provenance"]["rows"]),
     )
-    write_whole(path, page.encode())
+    write_text(path, page)
 
 
 def describe_rows(rows: dict[str, Any]) -> list[str]:

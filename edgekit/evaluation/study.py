@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import subprocess
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import edgekit
 from edgekit.errors import InputError
 from edgekit.evaluation import figures
 from edgekit.evaluation.answers import Answers, ask_models, collect_answers, name_model
 from edgekit.evaluation.metrics import box_iou, detector_metrics, score_predictions, unanswered_rows
-from edgekit.evaluation.predictions import Predictions, read_predictions, write_predictions, write_whole
+from edgekit.evaluation.predictions import Predictions, read_predictions, write_predictions
 from edgekit.evaluation.report import Example, ReportContent, write_report
+from edgekit.files import hash_file, write_json
 from edgekit.progress import track
+from edgekit.provenance import describe_software
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -125,7 +122,7 @@ def evaluate_run(run: Path, studies_file: Path, out: Path) -> Evaluation:
     drawn = _draw_figures(models, chosen, scored[chosen]) | _draw_overlaps(answers)
     examples = _make_examples(pipeline, studies, answers, *everything[chosen])
     evaluation = Evaluation(metrics, ReportContent(chosen, metrics, drawn, examples))
-    _write_json(out / "metrics.json", metrics)
+    write_json(out / "metrics.json", metrics)
     write_report(out / "report.html", evaluation.report)
     return evaluation
 
@@ -159,7 +156,7 @@ def score_file(predictions_file: Path, out: Path) -> Evaluation:
     }
     metrics = {"models": models, "detector": None, "provenance": provenance}
     evaluation = Evaluation(models[name], ReportContent(name, metrics, _draw_figures(models, name, scorable)))
-    _write_json(out / "metrics.json", evaluation.metrics)
+    write_json(out / "metrics.json", evaluation.metrics)
     write_report(out / "report.html", evaluation.report)
     return evaluation
 
@@ -237,7 +234,7 @@ def _read_manufacturer(film: Path) -> str:
 
 
 def _describe_file(path: Path) -> dict[str, str]:
-    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"name": path.name, "sha256": hash_file(path)}
 
 
 def _describe_scoring(scored: Predictions, not_scored: list[str]) -> dict[str, Any]:
@@ -245,27 +242,8 @@ def _describe_scoring(scored: Predictions, not_scored: list[str]) -> dict[str, A
         "patients": len(set(scored.patients)),
         "not_scored": not_scored,
         "bootstrap": {"resamples": RESAMPLES, "seed": SEED},
-        "edgekit": edgekit.__version__,
-        "commit": _find_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **describe_software(),
     }
-
-
-def _find_commit() -> str | None:
-    """Return the commit of the checkout that edgekit is imported from; None when it is installed, or git is not there."""
-    root = Path(edgekit.__file__).resolve().parent.parent
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return None
-    lines = found.stdout.splitlines()
-    return lines[1] if found.returncode == 0 and Path(lines[0]) == root else None
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def _draw_figures(models: dict[str, Any], chosen: str, scored: Predictions) -> dict[str, bytes]:

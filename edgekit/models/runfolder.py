@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
+from edgekit.files import hash_file, replacing, write_json
 from edgekit.models.classifier import MEMBERS, Classifier
 from edgekit.models.detector import Detector
 from edgekit.models.ensemble import Ensemble
@@ -50,18 +51,6 @@ class RunSettings:
     coverage: float
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
-
-
 def read_json(path: Path) -> Any:
     """Read a JSON file of a run folder.
 
@@ -82,9 +71,8 @@ def save_weights(path: Path, module: nn.Module) -> None:
     """Write a module's tensors as safetensors, whole or not at all."""
     from safetensors.torch import save_file
 
-    temporary = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}, temporary)
-    temporary.replace(path)
+    with replacing(path) as partial:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}, partial)
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
@@ -208,5 +196,5 @@ def run_hash(run: Path) -> str:
     for path in files:
         if not path.is_file():
             raise InputError(f"{run} is not a finished run folder: {path.name} is missing")
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(path.name.encode() + b"\0" + hash_file(path).encode())
     return digest.hexdigest()

@@ -41,17 +41,19 @@ def make_construct(design: ImplantDesign, vertebrae: list[Vertebra], has_crossli
     if has_crosslink and design.crosslink is None:
         raise InputError(f"{design.name} has no crosslink", "Ask for has_crosslink=False.")
     parts: list[Part] = []
-    rods = []
+    bridged = []
     tulip = make_tulip(design)
+    share = rng.uniform(0.42, 0.58)
     diameter = rng.choice([5.5, 6.0, 6.5, 7.0])
     lateral, convergence = rng.uniform(3, 8), rng.uniform(0.35, 0.75)
     for side in (-1.0, 1.0):
         heads = np.array([_place_head(vertebra, side, lateral, rng) for vertebra in vertebrae])
         curve = _RodCurve(heads)
         seats = curve(heads[:, 2])
-        rod = _make_rod_path(curve, seats, design, rng)
-        rods.append(rod)
-        parts.append(Part(_make_rod(rod, design), design.rod_material))
+        parts.append(Part(_make_rod(_make_rod_path(curve, seats, design, rng), design), design.rod_material))
+        # A crosslink sits between two neighbouring screws, in the middle of the construct.
+        above, below = seats[(len(seats) - 1) // 2], seats[(len(seats) - 1) // 2 + 1]
+        bridged.append(curve(np.array([below[2] + share * (above[2] - below[2])]))[0])
         for vertebra, seat in zip(vertebrae, seats, strict=True):
             tangent = curve(np.array([seat[2] + 1])) - curve(np.array([seat[2] - 1]))
             target = vertebra.place(
@@ -62,7 +64,7 @@ def make_construct(design: ImplantDesign, vertebrae: list[Vertebra], has_crossli
             size = diameter + rng.choice([0.0, 0.0, 0.5]) + (0.5 if vertebra.name in ("L5", "S1") else 0.0)
             parts += _make_anchor(design, tulip, seat, tangent[0], target, size, vertebra.depth, rng)
     if has_crosslink:
-        parts += _make_crosslink(design, rods[0], rods[1], rng)
+        parts += _make_crosslink(design, *bridged)
     return parts
 
 
@@ -136,11 +138,8 @@ def _make_anchor(
     ]
 
 
-def _make_crosslink(design: ImplantDesign, right: NDArray[np.float64], left: NDArray[np.float64], rng: np.random.Generator) -> list[Part]:
-    """Return the bridge between the rods, in the style of the design."""
-    where = 0.5 + rng.uniform(-0.06, 0.06)
-    index_right, index_left = round(where * (len(right) - 1)), round(where * (len(left) - 1))
-    start, end = right[index_right], left[index_left]
+def _make_crosslink(design: ImplantDesign, start: NDArray[np.float64], end: NDArray[np.float64]) -> list[Part]:
+    """Return the bridge from the rods' points `start` (right) to `end` (left), in the style of the design."""
     back = np.array([0.0, 1.0, 0.0])
     lift = design.rod_diameter / 2 + 3.0
     across = (end - start) / np.linalg.norm(end - start)

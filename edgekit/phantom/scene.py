@@ -57,6 +57,19 @@ SITES: dict[str, Site] = {
         sharpening=(0.2, 0.7),
         gamma=(0.85, 1.25),
     ),
+    # Another technique: 80 kVp, a shorter distance, fewer quanta, a reader that sharpens more and compresses less.
+    "b": Site(
+        beam=Beam((45.0, 57.0, 72.0), (0.40, 0.38, 0.22)),
+        source_image_mm=(1000.0, 1150.0),
+        film_mm=(340.0, 430.0),
+        quanta_per_mm2=(1.0e4, 4.0e4),
+        scatter=(0.4, 0.9),
+        blur_mm=(0.2, 0.45),
+        coarse_gain=(0.35, 0.6),
+        fine_gain=(0.8, 1.1),
+        sharpening=(0.6, 1.4),
+        gamma=(0.7, 1.0),
+    ),
 }
 
 

@@ -59,6 +59,7 @@ def train_detector(
     from ultralytics.data.dataset import YOLODataset
     from ultralytics.models.yolo.detect import DetectionTrainer
 
+    torch.manual_seed(seed)
     start = Detector(config.activation, config.side)
     if weights is not None:
         load_weights(weights, start)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgekit.training.config import EnsemblesConfig
 
-STRENGTHS = np.logspace(-2, 4, 13)
+STRENGTHS = np.logspace(-2, 3, 6)
 """scikit-learn's C (inverse regularisation strength): the candidates of the cross-validation."""
 UNFAMILIAR_QUANTILE = 0.99
 """Share of the validation patients that must count as familiar."""

@@ -115,7 +115,7 @@ def train_member(
     targets = torch.from_numpy(held_out.brands).to(device)
 
     network = start_classifier(config.architecture, len(brands), config.init, weights)
-    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
+    network.to(device).to(memory_format=torch.channels_last)  # twice as fast on a CPU
     counts = np.bincount(samples.brands, minlength=len(brands))
     if (counts == 0).any():
         raise InputError(f"member {member!r}: no training sample of {', '.join(b for b, n in zip(brands, counts, strict=True) if n == 0)}")
@@ -141,7 +141,7 @@ def train_member(
             scaler.step(optimizer)
             scaler.update()
             schedule.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
         probabilities = classify_crops(network, crops)
         validation_loss = float(functional.nll_loss(probabilities.clamp(min=1e-12).log(), targets))
         accuracy = float((probabilities.argmax(dim=1) == targets).float().mean())

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import importlib.metadata
 import platform
 import shutil
-import subprocess
-from datetime import UTC, datetime
+import time
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from edgekit import __version__
 from edgekit.errors import InputError
+from edgekit.files import hash_file, write_json, write_text
 from edgekit.models import runfolder
 from edgekit.models.ensemble import EVALUABLE
 from edgekit.progress import progress_bar, track
+from edgekit.provenance import describe_software
 from edgekit.studies import read_studies, select
 from edgekit.training.detector import shrink_films, train_detector
 from edgekit.training.ensembles import choose_ensemble, fit_ensembles
@@ -30,6 +28,7 @@ from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -77,12 +76,12 @@ def train_run(
     splits = {split: select(studies, split) for split in ("train", "validation")}
     brands = check_brands(splits)
     device = choose_device(config.device)
-    started = datetime.now(UTC)
+    started = time.perf_counter()
 
     out.mkdir(parents=True, exist_ok=True)
     scratch = out / ".scratch"
     scratch.mkdir(exist_ok=True)
-    runfolder.write_text(out / "config.toml", config.to_toml())
+    write_text(out / "config.toml", config.to_toml())
     history = History(out / "history.csv")
     films = {split: cache_films(rows, config.canvas_side, scratch / f"{split}.npy") for split, rows in splits.items()}
 
@@ -123,18 +122,16 @@ def train_run(
     probabilities, truth = validation_probabilities(members, films["validation"], boxes["validation"], brands, config.members.side)
     ensembles = fit_ensembles(probabilities, truth, config.ensembles, config.seed)
     runfolder.save_ensembles(out, ensembles)
-    runfolder.write_json(
+    write_json(
         out / "provenance.json",
         {
-            "edgekit": __version__,
-            "commit": current_commit(),
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+            **describe_software(),
+            "seconds": round(time.perf_counter() - started, 1),
             "device": str(device),
             "platform": platform.platform(),
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "ultralytics", "timm", "scikit-learn", "numpy")},
             "seed": config.seed,
-            "studies": {"path": str(studies_file.resolve()), "sha256": hashlib.sha256(studies_file.read_bytes()).hexdigest()},
+            "studies": {"path": str(studies_file.resolve()), "sha256": hash_file(studies_file)},
             "patients": {split: len({study.patient_id for study in rows}) for split, rows in splits.items()},
             "start": {
                 "detector": str(detector_weights) if detector_weights else "random",
@@ -219,13 +216,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def current_commit() -> str | None:
-    """Return the commit of the checkout that edgekit runs from; None when installed."""
-    here = Path(__file__).parent
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else None
-
-
 def find_boxes(detector: Detector, films: FilmSet, batch: int = 16) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Run the detector over films; boxes float32 (N, 4) in canvas pixels and scores float32 (N,)."""
     ratio = films.canvases.shape[1] / detector.side
@@ -290,9 +280,7 @@ def validation_probabilities(
     probabilities: dict[str, dict[str, NDArray[np.float32]]] = {case: {} for case in EVALUABLE}
     for name, member in members.items():
         if name == "merge":
-            one = {
-                case: classify_crops(member, crop_films(films, boxes, inputs[case], side, name)).numpy() for case in ("ap", "lateral")
-            }
+            one = {case: classify_crops(member, crop_films(films, boxes, inputs[case], side, name)).numpy() for case in ("ap", "lateral")}
             answers = {**one, "both": (one["ap"] + one["lateral"]) / 2}
         else:
             answer = classify_crops(member, crop_films(films, boxes, inputs[name], side, name)).numpy()

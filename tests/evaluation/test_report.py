@@ -23,7 +23,14 @@ def draw() -> bytes:
 @pytest.fixture
 def content() -> ReportContent:
     model = score_predictions(["a", "b"], ["a", "b", "a"], np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), [None] * 3, ["1", "2", "3"])
-    provenance = {"edgekit": "0", "date": "2000-01-01", "simulated": True, "rows": {"file": 3, "scored": 3}, "not_scored": []}
+    provenance = {
+        "edgekit": "0",
+        "date": "2000-01-01",
+        "simulated": True,
+        "rows": {"file": 3, "scored": 3},
+        "patients": 3,
+        "not_scored": [],
+    }
     example = Example("<p1>", "a", "a", 0.999, ("b", 0.001), ("a",), {"ap": draw()})
     return ReportContent("ap", {"models": {"ap": model}, "detector": None, "provenance": provenance}, {}, (example,))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from edgekit.cli import run as edgekit_command
 from edgekit.errors import InputError
+from edgekit.evaluation import study as study_module
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.evaluation.study import evaluate_run, score_file
 from edgekit.models import runfolder
@@ -81,7 +82,13 @@ def replace_run(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the charts out: they take most of the time, and `out` has them."""
+    monkeypatch.setattr(study_module, "_draw_figures", lambda *_: {})
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Path:  # noqa: ARG001
     replace_run(monkeypatch)
     return tmp_path / "run"
 
@@ -166,10 +173,12 @@ def test_every_row_is_accounted_for(metrics: Any, out: Path) -> None:
     assert provenance["ensemble"] == "ap+lateral"
     assert provenance["studies"]["name"] == "studies.csv"
     page = (out / "report.html").read_text()
+    assert page.count('class="chart"') == 5
     for words in ("1 excluded (two brands in one film: 1)", "1 of brands the model does not know (x: 1)", "4 scored"):
         assert words in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_predictions_file_scores_like_the_run_that_wrote_it(metrics: Any, out: Path, tmp_path: Path) -> None:
     for name, model in metrics["models"].items():
         file = out / f"predictions_{name}.csv"
@@ -254,6 +263,7 @@ def test_simulated_films_are_called_simulated(run: Path, tmp_path: Path) -> None
         assert ("simulated test patients" in " ".join((tmp_path / "out/report.html").read_text().split())) is expected
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_real_pipeline_and_its_ensembles_give_one_answer(tiny_run: Path, tmp_path: Path) -> None:
     """Networks with random weights: what is scored for an ensemble is what its own graph answers."""
     from edgekit.canvases import stream_inputs
@@ -275,13 +285,12 @@ def test_a_real_pipeline_and_its_ensembles_give_one_answer(tiny_run: Path, tmp_p
     models = evaluate_run(tiny_run, table, tmp_path / "out").metrics["models"]
     assert list(models) == ["ap", "lateral", "concat", "merge_mean", "ap-calibrated", "lateral-calibrated", "ap+lateral", "all"]
     assert models["concat"]["n"] == 1
-    for name in ("ap+lateral", "all"):
-        pipeline = runfolder.load_pipeline(tiny_run, name)
-        written = read_predictions(tmp_path / f"out/predictions_{name}.csv")
-        for row, (_, inputs, _) in enumerate(stream_inputs(read_studies(table), pipeline.spec.canvas_side, "asking")):
-            with torch.inference_mode():
-                answer = pipeline(*(torch.from_numpy(inputs[tensor]) for tensor in ("ap", "lateral", "present")))[0]
-            assert written.probabilities[row] == pytest.approx(answer.numpy(), abs=1e-5)
+    pipeline = runfolder.load_pipeline(tiny_run, "all")
+    written = read_predictions(tmp_path / "out/predictions_all.csv")
+    for row, (_, inputs, _) in enumerate(stream_inputs(read_studies(table), pipeline.spec.canvas_side, "asking")):
+        with torch.inference_mode():
+            answer = pipeline(*(torch.from_numpy(inputs[tensor]) for tensor in ("ap", "lateral", "present")))[0]
+        assert written.probabilities[row] == pytest.approx(answer.numpy(), abs=1e-5)
 
 
 def test_commands(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,8 +28,9 @@ def test_weights_sum_to_one_and_shrink_without_aliasing() -> None:
 
 
 def test_boxes_grow_by_a_margin_inside_the_canvas_and_never_vanish() -> None:
-    boxes = torch.tensor([[100.0, 50.0, 200.0, 250.0],
-                          [0.0, 0.0, 640.0, 640.0], [300.0, 300.0, 300.0, 300.0], [640.0, 640.0, 640.0, 640.0]])
+    boxes = torch.tensor(
+        [[100.0, 50.0, 200.0, 250.0], [0.0, 0.0, 640.0, 640.0], [300.0, 300.0, 300.0, 300.0], [640.0, 640.0, 640.0, 640.0]]
+    )
     grown = expand_boxes(boxes, 640)
     assert grown[0].tolist() == [95.0, 40.0, 205.0, 260.0]
     assert grown[1].tolist() == [0.0, 0.0, 640.0, 640.0]

@@ -214,6 +214,7 @@ def test_a_number_of_patients_is_spread_evenly_and_split(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "n" / "cohort.json").read_text())["patients"] == 70
 
 
+@pytest.mark.usefixtures("alone")
 def test_metadata_alone_does_not_tell_the_brand(tmp_path):
     """File order, size, spacing, window, brightness and the boxes' place and size: a classifier of these alone is near 1 in 7."""
     from sklearn.linear_model import LogisticRegression

@@ -52,7 +52,8 @@ def test_without_augmentation_a_training_crop_is_the_pipelines_crop(member: str)
             candidates |= {f"{name} flipped": value.flip(3) for name, value in candidates.items()}
         else:  # each half is flipped in its place
             candidates |= {
-                f"{name} flipped": torch.cat([value[..., :32].flip(3), value[..., 32:].flip(3)], dim=3) for name, value in candidates.items()
+                f"{name} flipped": torch.cat([value[..., :32].flip(3), value[..., 32:].flip(3)], dim=3)
+                for name, value in candidates.items()
             }
         errors = {name: float((crop - value).abs().mean()) for name, value in candidates.items()}
         best = min(errors, key=errors.__getitem__)
