@@ -19,16 +19,15 @@ import importlib.metadata
 import json
 import os
 import shutil
-import subprocess
 import tomllib
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-import edgekit
 from edgekit.errors import DamagedBundleError, EdgekitError, GateError, InputError
+from edgekit.files import hash_file
+from edgekit.provenance import describe_software
 from edgekit.types import INTENDED_USE, Bundle
 
 if TYPE_CHECKING:
@@ -220,15 +219,6 @@ def verification_rows(table: Path) -> list[Study]:
     return rows
 
 
-def find_commit() -> str | None:
-    """Return the commit of the checkout that edgekit runs from; None when it runs from an installation."""
-    checkout = Path(__file__).parents[1]
-    if not (checkout / ".git").exists() or shutil.which("git") is None:
-        return None
-    answer = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
-
-
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Read a manifest and check that it is exactly what was written."""
     content = path.read_bytes()
@@ -267,8 +257,7 @@ def _hash_manifest(manifest: dict[str, Any]) -> str:
 
 
 def _measure(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+    return {"sha256": hash_file(path), "size": path.stat().st_size}
 
 
 def _list_files(folder: Path) -> set[str]:
@@ -332,7 +321,7 @@ def _verification_rows(run: Path, studies: Path | None, force: bool) -> tuple[Pa
         studies = run / recorded["path"]
         if not studies.is_file():
             raise InputError(f"{studies}: the run's own studies are not there", "say where they are with --studies")
-        if _measure(studies)["sha256"] != recorded["sha256"]:
+        if hash_file(studies) != recorded["sha256"]:
             raise InputError(f"{studies} has changed since the run was trained on it", "name the table to verify on with --studies")
     return studies, verification_rows(studies)
 
@@ -391,12 +380,10 @@ def _describe(spec: PipelineSpec, target: Target) -> dict[str, Any]:
 def _trace(run: Path, run_sha256: str, table: Path | None, out: Path) -> dict[str, Any]:
     """Return where a bundle comes from."""
     return {
-        "edgekit": edgekit.__version__,
-        "commit": find_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **describe_software(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
         "run": {"path": Path(os.path.relpath(run, out)).as_posix(), "sha256": run_sha256},
-        "studies": table and {"path": Path(os.path.relpath(table, out)).as_posix(), "sha256": _measure(table)["sha256"]},
+        "studies": table and {"path": Path(os.path.relpath(table, out)).as_posix(), "sha256": hash_file(table)},
     }
 
 

@@ -7,7 +7,6 @@ how many were: on a slow or busy machine the rounds end after `BUDGET_S`.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import platform
@@ -17,15 +16,14 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import edgekit
-from edgekit.bundle import find_commit, find_run, open_bundle
+from edgekit.bundle import find_run, open_bundle
 from edgekit.errors import EdgekitError, MissingError, UsageError
+from edgekit.provenance import describe_software
 from edgekit.types import VIEWS, Latency
 
 if TYPE_CHECKING:
@@ -163,9 +161,7 @@ def measure_latency(
     return {
         "device": describe_device(),
         "provenance": {
-            "edgekit": edgekit.__version__,
-            "commit": find_commit(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            **describe_software(),
             "bundle": bundle.manifest["files"][bundle.manifest["model"]]["sha256"],
             "threads": threads,
             "rounds": len(times[workers[0].name]),
@@ -174,14 +170,6 @@ def measure_latency(
         "rows": [asdict(row) for row in rows],
         "not_measured": not_measured,
     }
-
-
-def write_latency(path: Path, record: dict[str, Any]) -> None:
-    """Write ``latency.json``, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def describe_device() -> dict[str, Any]:

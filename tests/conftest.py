@@ -78,3 +78,12 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_json(run / "provenance.json", {"studies": {"path": "", "sha256": ""}})
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_run` exported to desktop-cpu:fp32; it names no studies, so it is stamped not verified."""
+    from edgekit.bundle import export_bundle
+    from edgekit.targets import load_target
+
+    return export_bundle(tiny_run, load_target("desktop-cpu:fp32"), tmp_path_factory.mktemp("bundles") / "tiny", force=True).folder

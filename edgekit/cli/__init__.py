@@ -82,7 +82,10 @@ def run(arguments: list[str]) -> int:
             import traceback
 
             traceback.print_exc()
-        failure = _explain(error)
+        try:
+            failure = _explain(error)
+        except EdgekitError as deeper:  # edgekit itself is not installed, so nothing tells which extra would help
+            failure = deeper
         if console.awaits_json():
             console.print_json({"error": {"message": failure.message, "remedy": failure.remedy, "exit_code": failure.exit_code}})
         print(f"error: {failure.message}", file=sys.stderr)

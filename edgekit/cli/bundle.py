@@ -103,12 +103,13 @@ def bench(
     Example: edgekit bench build/web --out latency.json
     """
     from edgekit.bundle import add_latency, open_bundle
-    from edgekit.latency import measure_latency, write_latency
+    from edgekit.files import write_json
+    from edgekit.latency import measure_latency
 
     opened = open_bundle(bundle)
     record = measure_latency(opened, session)
     if out is not None:
-        write_latency(out, record)
+        write_json(out, record)
     add_latency(opened, record)
     if json:
         console.print_json(record)

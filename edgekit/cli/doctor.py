@@ -40,14 +40,14 @@ def doctor(
         )
         for package in found["packages"]
     ]
-    console.print_table("Packages", ("package", "extra", "accepted", "installed", ""), packages)
+    console.print_table("Packages", ("package", "extra", "accepted", "installed", "state"), packages)
     console.say("")
 
     verbs = [("train", found["train"]["missing"])]
     verbs += [(f"convert for {target['name']}", target["missing"]) for target in found["targets"]]
     verbs += [(f"run in {session['name']}", session["missing"]) for session in found["sessions"]]
     answers = [(verb, f"no, missing: {', '.join(missing)}" if missing else "yes") for verb, missing in verbs]
-    console.print_table("What this machine can do", ("", ""), answers)
+    console.print_table("What this machine can do", ("task", "possible"), answers)
     for line in found["advice"]:
         console.say(f"To get what is missing: {line}")
 

@@ -181,7 +181,7 @@ class Pipeline(nn.Module):
         top = (torch.arange(len(spec.brands), device=ap.device) == probabilities.argmax()).float()
         heatmaps = torch.stack([self.explain(features, view, top) * found[view] for view in (0, 1)])
         prediction_set = (probabilities >= conformal_threshold).to(torch.int32) * answered.to(torch.int32)
-        unfamiliarity = (1.0 - mean_of_evaluated(rows).amax()).reshape(1)
+        unfamiliarity = (1.0 - mean_of_evaluated(rows).amax(dim=0)).reshape(1)
         decision = self.decide(given, found, view_scores, unfamiliarity > unfamiliar_threshold, prediction_set)
         return (
             probabilities,
@@ -249,7 +249,7 @@ class Pipeline(nn.Module):
         row = features[name][view if name == "merge" else 0]
         weights = top @ self.member(name).brand_weights
         activation = functional.relu((weights.reshape(-1, 1, 1) * row).sum(dim=0))
-        return activation / activation.amax().clamp(min=1e-6)
+        return activation / activation.flatten().amax(dim=0).clamp(min=1e-6)
 
     def decide(self, given: Tensor, found: Tensor, view_scores: Tensor, unfamiliar: Tensor, prediction_set: Tensor) -> Tensor:
         """Apply the precedence: no construct found > films swapped > unfamiliar > ambiguous > identified. int32 (1,)."""

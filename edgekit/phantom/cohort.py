@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -55,7 +57,8 @@ class _Task:
 def make_cohort(out: Path, *, patients: int | None, preset: str | None, site: str, size: int, split: str | None, seed: int) -> Path:
     """Make simulated patients: DICOM films and ``studies.csv``.
 
-    Films are written as they are made. A run that was interrupted continues where it stopped; ``studies.csv`` comes last.
+    Films are written as they are made, by one process a core (a script that calls this needs the usual ``if __name__ == "__main__"``).
+    A run that was interrupted continues where it stopped; ``studies.csv`` comes last.
 
     Parameters
     ----------
@@ -128,8 +131,7 @@ def _claim_folder(out: Path, parameters: CohortParameters) -> None:
     """Make the folder, or make sure that it was begun with the same `parameters`."""
     record = out / "cohort.json"
     if record.exists():
-        found = json.loads(record.read_text(encoding="utf-8"))
-        wanted = asdict(parameters)
+        found, wanted = _read_record(record), asdict(parameters)
         differing = [f"{name} {found.get(name)!r}, asked for {wanted[name]!r}" for name in wanted if found.get(name) != wanted[name]]
         if differing:
             raise InputError(
@@ -141,6 +143,13 @@ def _claim_folder(out: Path, parameters: CohortParameters) -> None:
     partial = out / ".cohort.json.partial"
     partial.write_text(json.dumps(asdict(parameters), indent=2) + "\n", encoding="utf-8")
     partial.replace(record)
+
+
+def _read_record(record: Path) -> dict[str, object]:
+    try:
+        return dict(json.loads(record.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise InputError(f"{record} is damaged: {error}.", "Choose another folder, or remove this one.") from error
 
 
 def _plan(out: Path, parameters: CohortParameters) -> list[Study]:
@@ -207,10 +216,17 @@ def _run(tasks: list[_Task]) -> Iterator[tuple[str, _Boxes]]:
     if workers <= 1:
         yield from map(_make_patient, tasks)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    )
     try:
         for future in as_completed([pool.submit(_make_patient, task) for task in tasks]):
             yield future.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A worker process died while simulating; the machine may have run out of memory.",
+            "Close other programs, or take a smaller --size, and run the same command again: it continues where it stopped.",
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -40,8 +40,9 @@ class Mesh:
 
         A `rotation` that mirrors is repaired: the triangles are turned, so that the mesh stays positive.
         """
-        flipped = np.linalg.det(rotation) < 0
-        return Mesh(self.vertices @ rotation.T + offset, self.triangles[:, ::-1] if flipped else self.triangles)
+        (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()
+        mirrors = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) < 0
+        return Mesh(self.vertices @ rotation.T + offset, self.triangles[:, ::-1] if mirrors else self.triangles)
 
     def volume(self) -> float:
         """Return the enclosed volume in mm³; positive when the triangles face outwards."""

@@ -156,6 +156,17 @@ def test_what_nobody_raised_on_purpose(failure, code, words, monkeypatch, capsys
     assert "Traceback" not in err
 
 
+def test_a_checkout_that_is_not_installed_says_so(without, monkeypatch, capsys):
+    def find_nothing(name: str) -> object:
+        raise doctor.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "metadata", find_nothing)
+    without()
+    fail_with(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
+    assert cli.run(["work"]) == 5
+    assert "pip install -e ." in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_is_no_news():
     """As in ``edgekit doctor --json | head -1``."""
     with subprocess.Popen([sys.executable, "-m", "edgekit", "doctor", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:

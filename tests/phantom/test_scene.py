@@ -119,3 +119,12 @@ def test_impossible_parameters_are_refused_by_name(change, named):
     with pytest.raises(InputError, match=named) as failure:
         simulate_patient(**arguments)
     assert failure.value.remedy
+
+
+def test_sites_differ_in_geometry_and_look():
+    spreads = {}
+    for site in ("a", "b"):
+        films = [film for seed in range(3) for film in simulate_patient("none", seed, size=96, has_crosslink=False, site=site).values()]
+        spreads[site] = [np.mean([film.camera.source_image_mm for film in films]), np.mean([film.exposure.scatter for film in films])]
+    assert spreads["a"][0] > spreads["b"][0] + 50
+    assert spreads["a"][1] < spreads["b"][1]
