@@ -87,9 +87,7 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest)
 
 
-def export_bundle(
-    run: Path, target: Target, out: Path, studies: Path | None = None, force: bool = False, recipe: Path | None = None
-) -> Bundle:
+def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = None, force: bool = False) -> Bundle:
     """Convert a run for a target, judge the result, and put the bundle in place if it passes.
 
     Everything happens in a temporary folder beside `out`; a bundle that is already there is replaced at the end or not at all.
@@ -107,8 +105,6 @@ def export_bundle(
     force
         Write the bundle even if the verdict is not PASS, or the run names no studies, stamped *not verified*; a verified bundle is
         still not replaced by such a one.
-    recipe
-        The recipe that `target` was read from; None: the target folder's own.
 
     Raises
     ------
@@ -129,7 +125,7 @@ def export_bundle(
     pipeline = load_pipeline(run, None if target.ensemble == "best" else target.ensemble)
     with _draft_folder(out) as draft:
         artifact = backend.convert(pipeline, target, draft)
-        shutil.copyfile(recipe or target.folder / RECIPE, draft / RECIPE)
+        shutil.copyfile(target.recipe, draft / RECIPE)
         manifest = _describe(pipeline.spec, target)
         manifest["recipe"] = tomllib.loads((draft / RECIPE).read_text(encoding="utf-8"))
         manifest["model"] = artifact.model

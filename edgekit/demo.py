@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
+from edgekit.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     from edgekit.bundle import add_latency, export_bundle, open_bundle
     from edgekit.evaluation.report import write_report
     from edgekit.evaluation.study import evaluate_run
-    from edgekit.latency import measure_latency, write_latency
+    from edgekit.latency import measure_latency
     from edgekit.models.runfolder import run_hash
     from edgekit.phantom.cohort import make_cohort
     from edgekit.targets import load_target
@@ -114,7 +115,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
             line = f"4/6  Exporting {name} and verifying it against the trained pipeline on every test film"
             bundles.append(timed(f"export {name}", line, partial(export_bundle, run, target, folder)))
     measured = timed("bench", "5/6  Measuring speed", lambda: measure_latency(bundles[-1]))
-    write_latency(out / "latency.json", measured)
+    write_json(out / "latency.json", measured)
     add_latency(bundles[-1], measured)
 
     say("6/6  Writing the report")

@@ -87,10 +87,10 @@ class Worker:
         self._process.join()
 
     def _ask(self, count: int) -> list[float]:
-        self._pipe.send(count)
         try:
+            self._pipe.send(count)
             answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             self._process.join()
             raise EdgekitError(f"the process of session {self.name} ended with code {self._process.exitcode}") from None
         if isinstance(answer, BaseException):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.boxes import box_iou
 from edgekit.errors import InputError
 from edgekit.types import VIEWS, Judge, Parity, Verdict
 
@@ -369,15 +370,6 @@ def mcnemar_exact(b: int, c: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(b, b + c).pvalue) if b + c else 1.0
-
-
-def box_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of boxes (N, 4), row by row; 0 where a union is empty or not a number."""
-    sides = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
-    shared = np.clip(sides, 0, None).prod(axis=1)
-    union = sum(np.clip(box[:, 2:] - box[:, :2], 0, None).prod(axis=1) for box in (first, second)) - shared
-    overlaps: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return overlaps
 
 
 def _answers(recording: Recording) -> NDArray[np.int64]:

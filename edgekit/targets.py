@@ -70,6 +70,7 @@ def load_target(spec: str, recipe: Path | None = None) -> Target:
         name=name,
         precision=precision,
         folder=folder,
+        recipe=path,
         backend=document["backend"],
         stages=variants[precision]["stages"],
         ensemble=document["ensemble"],

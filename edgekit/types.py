@@ -161,6 +161,10 @@ class Target:
     ----------
     precision
         Name of the variant: ``fp32``, ``fp16``, ``w8a16`` or ``w8a8`` (weights / activations).
+    folder
+        The target's folder in ``export/``.
+    recipe
+        The recipe it was read from: the folder's own, or the user's.
     stages
         Precision of ``detector``, ``geometry``, ``members`` and ``ensemble``.
     """
@@ -168,6 +172,7 @@ class Target:
     name: str
     precision: str
     folder: Path
+    recipe: Path
     backend: str
     stages: dict[str, str]
     ensemble: str

@@ -246,7 +246,7 @@ def test_the_runs_own_studies_are_the_default_and_must_be_the_same(tiny_run: Pat
 def test_the_given_recipe_travels_with_the_bundle(tiny_run: Path, studies: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "my.toml"
     recipe.write_text((WEB.folder / "recipe.toml").read_text().replace('"ap+lateral"', '"best"') + "# mine\n")
-    opened = export_bundle(tiny_run, load_target("web", recipe), tmp_path / "web", studies, recipe=recipe)
+    opened = export_bundle(tiny_run, load_target("web", recipe), tmp_path / "web", studies)
     assert (tmp_path / "web" / "recipe.toml").read_text() == recipe.read_text()
     assert (opened.manifest["recipe"]["ensemble"], opened.manifest["ensemble"]) == ("best", "ap+lateral")
 

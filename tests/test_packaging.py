@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
-    0: "errors files progress provenance radiograph types",
+    0: "boxes errors files progress provenance radiograph types",
     1: "backends canvases models phantom quantization studies targets",
     2: "bundle demo doctor evaluation golden inference latency model_card parity training",
     3: "cli __main__",

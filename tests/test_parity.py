@@ -12,7 +12,6 @@ from edgekit.parity import (
     Counts,
     Gate,
     Recording,
-    box_iou,
     clopper_pearson,
     compare,
     flips_allowed,
@@ -247,9 +246,3 @@ def test_recordings_of_other_rows_are_refused() -> None:
     studies = make_studies(6)
     with pytest.raises(InputError, match="answered 6 rows of 5"):
         compare(make_recording(studies), make_recording(studies), studies[:5], NUMERICAL)
-
-
-def test_box_iou() -> None:
-    first = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5], [0, 0, np.nan, 1]], float)
-    second = np.array([[5, 0, 15, 10], [20, 20, 30, 30], [5, 5, 5, 5], [0, 0, 1, 1]], float)
-    assert box_iou(first, second) == pytest.approx([50 / 150, 0, 0, 0])

@@ -33,7 +33,7 @@ def export(
     from edgekit.targets import load_target
 
     wanted = load_target(target, recipe)
-    bundle = export_bundle(run, wanted, out or Path("build") / wanted.name, studies, force, recipe)
+    bundle = export_bundle(run, wanted, out or Path("build") / wanted.name, studies, force)
     manifest = bundle.manifest
     if json:
         size = sum(entry["size"] for entry in manifest["files"].values())
@@ -86,7 +86,9 @@ def verify(
     _print_parity(parity)
     for check in golden:
         if check.exceeded:
-            raise GateError(f"golden vectors too far off in {check.session}: {', '.join(check.exceeded)}", "try another version of the runtime")
+            raise GateError(
+                f"golden vectors too far off in {check.session}: {', '.join(check.exceeded)}", "try another version of the runtime"
+            )
     for row in parity:
         if row["verdict"] != "PASS":
             raise GateError(f"the verdict in {row['session']} is {row['verdict']}: {row['power']}")

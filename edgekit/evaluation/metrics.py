@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.boxes import box_iou
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     Figures = dict[tuple[str, ...], NDArray[np.float64]]
 
-__all__ = ["AVERAGED", "CALIBRATION_BINS", "box_iou", "calibration_bins", "detector_metrics", "score_predictions", "unanswered_rows"]
+__all__ = ["AVERAGED", "CALIBRATION_BINS", "calibration_bins", "detector_metrics", "score_predictions", "unanswered_rows"]
 
 AVERAGED = ("precision", "sensitivity", "specificity", "f1", "auc")
 """Figures given per brand, and as macro and micro average."""
@@ -133,25 +135,6 @@ def calibration_bins(confidence: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     """Sort top probabilities (N,) into `CALIBRATION_BINS` equal bins ((m-1)/M, m/M]; returns int (N,)."""
     bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.intp) - 1
     return np.asarray(np.clip(bins, 0, CALIBRATION_BINS - 1))
-
-
-def box_iou(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Intersection over union of boxes `a` and `b`, row by row.
-
-    Parameters
-    ----------
-    a, b
-        float (N, 4): x0, y0, x1, y1 in pixels.
-
-    Returns
-    -------
-    ndarray
-        float64 (N,); 0 where both boxes are empty.
-    """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    overlap = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(axis=1)
-    union = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - overlap
-    return np.asarray(np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0))
 
 
 def detector_metrics(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.boxes import box_iou
 from edgekit.errors import InputError
 from edgekit.evaluation import figures
 from edgekit.evaluation.answers import Answers, ask_models, collect_answers, name_model
-from edgekit.evaluation.metrics import box_iou, detector_metrics, score_predictions, unanswered_rows
+from edgekit.evaluation.metrics import detector_metrics, score_predictions, unanswered_rows
 from edgekit.evaluation.predictions import Predictions, read_predictions, write_predictions
 from edgekit.evaluation.report import Example, ReportContent, write_report
 from edgekit.files import hash_file, write_json

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from edgekit.boxes import box_iou
 from edgekit.errors import InputError
 from edgekit.files import hash_file, write_json, write_text
 from edgekit.models import runfolder
@@ -249,11 +250,8 @@ def cropping_boxes(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], truth: NDArray[np.float32], threshold: float
 ) -> NDArray[np.float32]:
     """Choose the boxes to crop: the detector's where it found the construct, else the annotated one, else NaN."""
-    low, high = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
-    overlap = np.clip(high - low, 0, None).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (truth[:, 2:] - truth[:, :2]).prod(axis=1)
     annotated = np.isfinite(truth).all(axis=1)
-    right = np.where(annotated, overlap / (areas - overlap) >= LEAST_OVERLAP, True)
+    right = ~annotated | (box_iou(boxes, truth) >= LEAST_OVERLAP)
     return np.where(((scores >= threshold) & right)[:, None], boxes, truth)
 
 

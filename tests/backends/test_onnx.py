@@ -56,7 +56,6 @@ class WithUnknownOperator(Stub):
         return (torch.linalg.eigvalsh(outputs[1]), *outputs[1:])
 
 
-
 @pytest.fixture(scope="module")
 def stub_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stub")
@@ -91,7 +90,7 @@ def test_the_same_pipeline_gives_the_same_bytes_without_a_trace_of_this_machine(
 
 def assert_no_trace_of_this_machine(content: bytes) -> None:
     folders = Path(edgekit.__file__).parents[1], Path(torch.__file__).parent, Path.cwd()
-    for trace in (*map(str, folders), "site-packages", "pipeline.py", "\", line "):
+    for trace in (*map(str, folders), "site-packages", "pipeline.py", '", line '):
         assert trace.encode() not in content, trace
 
 

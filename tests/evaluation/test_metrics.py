@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
-from edgekit.evaluation.metrics import box_iou, detector_metrics, score_predictions
+from edgekit.evaluation.metrics import detector_metrics, score_predictions
 
 BRANDS = ("a", "b", "c", "d")
 
@@ -269,12 +269,6 @@ def test_refuses_arguments_that_do_not_fit() -> None:
         score_predictions(["a", "b"], ["a"], np.array([[np.nan, 0.5]]), [None], ["p"])
     with pytest.raises(ValueError, match="no row"):
         score_predictions(["a", "b"], [], np.zeros((0, 2)), [], [])
-
-
-def test_box_iou_by_hand() -> None:
-    a = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 0, 0]])
-    b = np.array([[5, 0, 15, 10], [10, 0, 20, 10], [0, 0, 10, 10], [0, 0, 0, 0]])
-    assert box_iou(a, b).tolist() == pytest.approx([50 / 150, 0, 1, 0])
 
 
 def test_detector_metrics_by_hand() -> None:

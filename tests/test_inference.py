@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+
+from edgekit.backends.onnx import OnnxRuntimeSession
+from edgekit.bundle import open_bundle
+from edgekit.cli import run as edgekit
+from edgekit.errors import InputError, UsageError
+from edgekit.evaluation.predictions import read_predictions
+from edgekit.golden import read_golden
+from edgekit.inference import Predictor, predict_table
+from edgekit.studies import write_studies
+from edgekit.types import DECISIONS, INTENDED_USE, Study
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_bundle: Path) -> Any:
+    with Predictor(tiny_bundle) as opened:
+        yield opened
+
+
+@pytest.fixture
+def films(tiny_bundle: Path) -> dict[str, Path]:
+    return {path.stem: path for path in (tiny_bundle / "golden").glob("*.png")}
+
+
+def write_dicom(path: Path, pixels: np.ndarray, view: str) -> Path:
+    film = Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film.SOPClassUID = film.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    film.ViewPosition = view
+    film.Rows, film.Columns = pixels.shape
+    film.SamplesPerPixel, film.PhotometricInterpretation, film.PixelRepresentation = 1, "MONOCHROME2", 0
+    film.BitsAllocated, film.BitsStored, film.HighBit = 8, 8, 7
+    film.WindowCenter, film.WindowWidth = 128, 256
+    film.PixelData = pixels.tobytes()
+    film.save_as(path, enforce_file_format=True)
+    return path
+
+
+class BrightIsLateral:
+    """A session for which a film is the more lateral the brighter it is."""
+
+    name, runtime = "stub", "stub"
+
+    def __init__(self, answer: dict[str, np.ndarray]) -> None:
+        self.answer = answer
+
+    def infer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        brightness = np.array([inputs[view].mean() / 255 for view in ("ap", "lateral")], np.float32)
+        return {**self.answer, "view_scores": np.stack([1 - brightness, brightness], axis=1)}
+
+
+def replace_session(predictor: Predictor, session: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    future: Future[Any] = Future()
+    future.set_result((session, 0.0))
+    monkeypatch.setattr(predictor, "_session", future)
+
+
+def test_the_answer_is_the_graphs(predictor: Predictor, tiny_bundle: Path, films: dict[str, Path]) -> None:
+    case = read_golden(open_bundle(tiny_bundle))[0]
+    prediction = predictor.predict(films["both-ap"], films["both-lateral"], "p7")
+    assert prediction.patient_id == "p7"
+    assert list(prediction.probabilities) == ["design-a", "design-b", "design-c"]
+    np.testing.assert_allclose(list(prediction.probabilities.values()), case.outputs["probabilities"], atol=1e-5)
+    assert prediction.decision == DECISIONS[case.outputs["decision"][0]]
+    assert [brand in prediction.prediction_set for brand in prediction.probabilities] == case.outputs["prediction_set"].astype(
+        bool
+    ).tolist()
+    for row, view in enumerate(("ap", "lateral")):
+        seen = prediction.views[view]
+        np.testing.assert_allclose(seen["box"], case.outputs["boxes"][row], atol=1e-2)  # canvas and film are the same pixels here
+        assert seen["score"] == pytest.approx(case.outputs["box_scores"][row], abs=1e-5)
+        np.testing.assert_allclose(list(seen["view_scores"].values()), case.outputs["view_scores"][row], atol=1e-5)
+    assert set(prediction.elapsed_ms) == {"decode", "canvas", "load", "infer"}
+
+
+def test_one_film_is_enough_and_none_is_not(predictor: Predictor, films: dict[str, Path]) -> None:
+    assert list(predictor.predict(lateral=films["lateral-lateral"]).views) == ["lateral"]
+    assert list(predictor.predict(films["ap-ap"]).views) == ["ap"]
+    with pytest.raises(UsageError, match="no film"):
+        predictor.predict()
+    with pytest.raises(InputError, match=r"gone\.png"):
+        predictor.predict(Path("gone.png"))
+
+
+def answer(**changes: Any) -> dict[str, np.ndarray]:
+    outputs = {
+        "probabilities": np.array([0.1, 0.7, 0.2], np.float32),
+        "boxes": np.array([[10, 20, 110, 100], [0, 0, 128, 128]], np.float32),
+        "box_scores": np.array([0.9, 0.8], np.float32),
+        "prediction_set": np.array([0, 1, 0], np.int32),
+        "unfamiliarity": np.array([0.25], np.float32),
+        "decision": np.array([0], np.int32),
+    }
+    return {**outputs, **changes}
+
+
+def test_boxes_come_back_in_film_pixels_within_the_film(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 512 high and 256 wide on a canvas of 128: a quarter, between columns 32 and 96.
+    Image.fromarray(np.zeros((512, 256), np.uint8)).save(tmp_path / "tall.png")
+    replace_session(predictor, BrightIsLateral(answer()), monkeypatch)
+    prediction = predictor.predict(tmp_path / "tall.png")
+    assert prediction.views["ap"]["box"] == pytest.approx([0, 80, 256, 400])  # x: 4 * (10 - 32) and 4 * (110 - 32), cut to the film
+    assert (prediction.decision, prediction.brand, prediction.prediction_set) == ("identified", "design-b", ["design-b"])
+
+
+@pytest.mark.parametrize("decision", range(5))
+def test_a_brand_is_named_only_when_identified(predictor: Predictor, films: dict[str, Path], decision: int, monkeypatch: Any) -> None:
+    replace_session(predictor, BrightIsLateral(answer(decision=np.array([decision], np.int32))), monkeypatch)
+    prediction = predictor.predict(films["ap-ap"])
+    assert prediction.decision == DECISIONS[decision]
+    assert prediction.brand == ("design-b" if decision == 0 else None)
+
+
+def test_a_box_below_the_threshold_is_null(predictor: Predictor, films: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(predictor.bundle.manifest, "thresholds", {"box": 0.85, "view_margin": 0.3, "coverage": 0.95})
+    replace_session(predictor, BrightIsLateral(answer()), monkeypatch)
+    views = predictor.predict(films["both-ap"], films["both-lateral"]).views
+    assert (views["ap"]["box"] is None, views["lateral"]["box"] is None) == (False, True)
+    assert views["lateral"]["score"] == pytest.approx(0.8)
+
+
+def test_the_detector_tells_the_views_apart(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_session(predictor, BrightIsLateral(answer()), monkeypatch)
+    for name, level in (("dark", 60), ("bright", 120)):  # both look more like an AP film, one of them less
+        Image.fromarray(np.full((128, 128), level, np.uint8)).save(tmp_path / f"{name}.png")
+    dark, bright = tmp_path / "dark.png", tmp_path / "bright.png"
+    assert predictor.find_views(dark, bright) == (dark, bright)
+    assert predictor.find_views(bright, dark) == (dark, bright)
+
+
+def test_the_view_position_decides_when_both_films_have_one(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_session(predictor, BrightIsLateral(answer()), monkeypatch)
+    dark, bright = np.full((64, 64), 60, np.uint8), np.full((64, 64), 120, np.uint8)
+    lateral, ap = write_dicom(tmp_path / "1.dcm", dark, "LL"), write_dicom(tmp_path / "2.dcm", bright, "AP")
+    assert predictor.find_views(lateral, ap) == predictor.find_views(ap, lateral) == (ap, lateral)
+    claims_ap = write_dicom(tmp_path / "3.dcm", dark, "AP")  # both say AP: the detector decides
+    assert predictor.find_views(ap, claims_ap) == (claims_ap, ap)
+
+
+def test_many_patients_get_one_row_each(
+    predictor: Predictor, films: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, out = tmp_path / "studies.csv", tmp_path / "out" / "predictions.csv"
+    rows = [
+        Study("p1", "design-a", has_crosslink=True, ap=films["both-ap"], lateral=films["both-lateral"]),
+        Study("p2", None, ap=films["ap-ap"], exclude="blurred"),
+        Study("p3", "none", lateral=films["none-lateral"]),
+    ]
+    write_studies(table, rows)
+    decisions = predict_table(predictor, table, out)
+    assert sum(decisions.values()) == 3
+    written = read_predictions(out)
+    assert (written.patients, written.truth, written.has_crosslink) == (("p1", "p2", "p3"), ("design-a", None, "none"), (True, None, None))
+    single = predictor.predict(films["both-ap"], films["both-lateral"])
+    assert written.probabilities[0] == pytest.approx(list(single.probabilities.values()), abs=1e-6)
+
+    replace_session(
+        predictor, BrightIsLateral(answer(probabilities=np.zeros(3, np.float32), decision=np.array([3], np.int32))), monkeypatch
+    )
+    assert predict_table(predictor, table, out) == {"no construct found": 3}
+    assert read_predictions(out).probabilities == pytest.approx(np.full((3, 3), 1 / 3))
+
+
+def test_unreadable_films_are_all_named_and_cost_only_their_rows(predictor: Predictor, films: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("cut", "text"):
+        (tmp_path / f"{name}.png").write_bytes(films["ap-ap"].read_bytes()[:200] if name == "cut" else b"hello")
+    rows = [Study("p1", ap=tmp_path / "cut.png"), Study("p2", ap=films["ap-ap"]), Study("p3", ap=tmp_path / "text.png")]
+    write_studies(tmp_path / "studies.csv", rows)
+    out = tmp_path / "predictions.csv"
+    with pytest.raises(InputError, match="2 of 3 rows") as error:
+        predict_table(predictor, tmp_path / "studies.csv", out)
+    assert all(name in error.value.message for name in ("cut.png", "text.png"))
+    assert not out.exists()
+    assert read_predictions(tmp_path / "predictions.csv.partial").patients == ("p2",)
+    assert "predictions.csv.partial" in error.value.remedy
+
+
+def test_the_json_document_has_exactly_the_documented_keys(tiny_bundle: Path, films: dict[str, Path], capsys: Any) -> None:
+    command = ["predict", str(tiny_bundle), "--ap", str(films["both-ap"]), "--lateral", str(films["both-lateral"]), "--json"]
+    assert edgekit(command) == 0
+    document = json.loads(capsys.readouterr().out)
+    keys = "schema patient_id decision brand probabilities prediction_set unfamiliarity views model elapsed_ms"
+    assert list(document) == keys.split()
+    assert document["schema"] == 1
+    assert set(document["views"]) == {"ap", "lateral"}
+    assert set(document["views"]["ap"]) == {"box", "score", "view_scores"}
+    assert set(document["views"]["ap"]["view_scores"]) == {"ap", "lateral"}
+    assert document["model"]["verified"] is False
+
+
+def test_people_read_the_decision_the_state_and_the_intended_use(tiny_bundle: Path, films: dict[str, Path], capsys: Any) -> None:
+    assert edgekit(["predict", str(tiny_bundle), "--films", str(films["both-lateral"]), str(films["both-ap"])]) == 0
+    shown = capsys.readouterr().out
+    assert INTENDED_USE in shown
+    assert "not verified: never compared with its reference" in shown
+    assert all(brand in shown for brand in ("design-a", "design-b", "design-c"))
+
+
+def test_wrong_calls_and_films_have_their_exit_codes(tiny_bundle: Path, films: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
+    bundle, film = str(tiny_bundle), str(films["ap-ap"])
+    assert edgekit(["predict", bundle]) == 2
+    assert edgekit(["predict", bundle, "--ap", film, "--films", film, film]) == 2
+    assert edgekit(["predict", bundle, "--studies", str(tmp_path / "s.csv")]) == 2
+    assert edgekit(["predict", bundle, "--ap", str(tmp_path / "gone.dcm")]) == 4
+    assert edgekit(["predict", bundle, "--studies", str(tmp_path / "s.csv"), "--out", str(tmp_path / "p.csv")]) == 4
+    assert edgekit(["predict", str(tmp_path / "nowhere"), "--ap", film]) == 4
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_model_that_does_not_open_is_told_once_the_answer_is_needed(tiny_bundle: Path, films: dict[str, Path], monkeypatch: Any) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError("the model does not fit")
+
+    monkeypatch.setattr(OnnxRuntimeSession, "__init__", fail)
+    with pytest.raises(MemoryError, match="does not fit"), Predictor(tiny_bundle) as predictor:
+        predictor.predict(films["ap-ap"])
+
+
+def test_a_cold_process_answers_quickly_and_imports_no_toolchain(tiny_bundle: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1500, 1200), np.uint8)
+    films = [write_dicom(tmp_path / f"{view}.dcm", pixels, view.upper()) for view in ("ap", "ll")]
+    program = "import sys; from edgekit.cli import main; sys.argv[1:] = sys.argv[1:]; main()"
+    command = [sys.executable, "-c", program, "predict", str(tiny_bundle), "--ap", films[0], "--lateral", films[1], "--json"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert json.loads(answer.stdout)["decision"] in DECISIONS
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 3.0  # of processor time: the wall clock of a busy machine tells nothing
+
+    listing = "import atexit, sys; atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr)); " + program
+    canvases = [tiny_bundle / "golden" / f"both-{view}.png" for view in ("ap", "lateral")]
+    command = [sys.executable, "-c", listing, "predict", str(tiny_bundle), "--ap", canvases[0], "--lateral", canvases[1], "--json"]
+    loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stderr.split())
+    assert "onnxruntime" in loaded
+    assert not loaded & {"torch", "torchvision", "ultralytics", "timm", "scipy", "sklearn", "pandas", "pydicom", "onnx", "matplotlib"}
