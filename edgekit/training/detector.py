@@ -115,6 +115,7 @@ def train_detector(
         def final_eval(self) -> None:
             return None
 
+    threads = torch.get_num_threads()
     trainer = MemoryTrainer(
         overrides={
             "model": "yolov5n.yaml",
@@ -153,6 +154,8 @@ def train_detector(
             "exist_ok": True,
         }
     )
+
+    torch.set_num_threads(threads)  # choosing the CPU as its device, ultralytics leaves the process with one thread less than it has cores
 
     def end_epoch(done: Any) -> None:
         losses = {name: float(value) for name, value in done.tloss.items()}
