@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.models.ensemble import CASES, EVALUABLE, Case, Ensemble
+from edgekit.training.logistic import softmax_coefficients
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,14 +88,12 @@ def fit_case(
         scored.append((log_loss(brands, held_out, labels=classes), strength, held_out))
     loss, strength, held_out = min(scored, key=lambda entry: entry[0])
     model = LogisticRegression(C=strength, max_iter=5000).fit(features, brands)
-    coefficients, intercepts = model.coef_, model.intercept_
-    if len(classes) == 2:  # scikit-learn keeps one row for two classes; two opposite halves give the same softmax
-        coefficients, intercepts = np.vstack([-coefficients / 2, coefficients / 2]), np.hstack([-intercepts / 2, intercepts / 2])
+    coefficients, intercepts = softmax_coefficients(model)
     mean = np.mean(probabilities, axis=0)
     case = Case(
         members=members,
-        coefficients=coefficients.astype(np.float32),
-        intercepts=intercepts.astype(np.float32),
+        coefficients=coefficients,
+        intercepts=intercepts,
         regularisation=float(strength),
         conformal_threshold=conformal_threshold(held_out[np.arange(len(brands)), brands], config.coverage),
         unfamiliar_threshold=float(np.quantile(1 - mean.max(axis=1), UNFAMILIAR_QUANTILE, method="higher")),

@@ -14,6 +14,7 @@ from torch.nn import functional
 from edgekit.errors import InputError
 from edgekit.models.classifier import Classifier, start_classifier
 from edgekit.models.cropper import MARGIN, crop_and_resize, expand_boxes
+from edgekit.training.logistic import softmax_coefficients
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 CONTEXT = 0.25
 """Share of the box's side kept around it on each side, so that jitter and rotation move over real surroundings."""
+
+PROBE_DRAWS = 3
+"""Augmented draws of each sample that the linear layer is first fitted on."""
+PROBE_STRENGTH = 0.1
+"""scikit-learn's C of that fit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +85,9 @@ def train_member(
     """Train one member; the weights with the lowest validation loss win.
 
     Cross-entropy with each brand weighted by the inverse of its frequency, Adam, one-cycle learning rate with cosine annealing;
-    flip, rotation, jitter of the box, contrast and inversion as augmentation.
+    flip, rotation, jitter of the box, contrast and inversion as augmentation. From ImageNet weights, the linear layer is first fitted
+    on frozen features and BatchNorm keeps ImageNet's statistics: with few patients, fine-tuning under a random layer distorts the
+    features first and learns second (Kumar et al., *Fine-tuning can distort pretrained features*, ICLR 2022).
 
     Parameters
     ----------
@@ -122,11 +130,15 @@ def train_member(
     class_weights = torch.tensor(len(samples.brands) / len(brands) / counts, dtype=torch.float32, device=device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     batches = max(len(samples.brands) // config.batch, 1)
+    if config.init == "imagenet":
+        probe_linear(network, context, samples, config, member, generator)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.epochs * batches)
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
     best_loss, best_state = float("inf"), copy.deepcopy(network.state_dict())
     for _ in range(config.epochs):
         network.train()
+        if config.init == "imagenet":
+            freeze_batch_norm(network)
         losses = []
         order = torch.randperm(len(samples.brands), generator=generator).numpy()
         for chosen in np.array_split(order, batches):
@@ -150,6 +162,35 @@ def train_member(
             best_loss, best_state = validation_loss, copy.deepcopy(network.state_dict())
     network.load_state_dict(best_state)
     return network.cpu().eval()
+
+
+def probe_linear(
+    network: Classifier, context: Tensor, samples: Samples, config: MembersConfig, member: str, generator: torch.Generator
+) -> None:
+    """Fit the linear layer by logistic regression on the frozen features of `PROBE_DRAWS` augmented draws of every sample."""
+    from sklearn.linear_model import LogisticRegression
+
+    network.eval()
+    device = next(network.parameters()).device
+    features = []
+    with torch.inference_mode():
+        for _ in range(PROBE_DRAWS):
+            for films in np.array_split(samples.films, -(-len(samples.films) // config.batch)):
+                crops = augment(context, films, config, member, generator).to(device)
+                features.append(network.network.forward_head(network.features(crops), pre_logits=True).cpu().numpy())
+    model = LogisticRegression(C=PROBE_STRENGTH, class_weight="balanced", max_iter=2000)
+    model.fit(np.concatenate(features), np.tile(samples.brands, PROBE_DRAWS))
+    layer = network.network.get_classifier()
+    with torch.no_grad():
+        for parameter, fitted in zip((layer.weight, layer.bias), softmax_coefficients(model), strict=True):
+            parameter.copy_(torch.from_numpy(fitted))
+
+
+def freeze_batch_norm(network: Classifier) -> None:
+    """Let BatchNorm use the statistics it has, also while training."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def cache_context(films: FilmSet, boxes: NDArray[np.float32], side: int) -> Tensor:
