@@ -8,6 +8,7 @@ import importlib.metadata
 import platform
 import shutil
 import time
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from edgekit.training.members import classify_crops, crop_films, train_member
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,6 +48,29 @@ LEAST_OVERLAP = 0.5
 """A detector box that overlaps the annotated one less than this (IoU) does not teach a member; the annotated one does."""
 
 
+@contextmanager
+def keep_freed_memory() -> Iterator[None]:
+    """Within the block, have glibc reuse freed memory instead of returning it to the kernel after every layer.
+
+    On a CPU a third of a training step goes to mapping the same pages again; see ``docs/performance.md``. Afterwards what is free is
+    returned at once. Other C libraries have no such switch and need none. Values: ``mallopt(3)``.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
+    for parameter, value in ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 2**28)):
+        libc.mallopt(parameter, value)
+    try:
+        yield
+    finally:
+        for parameter, value in ((m_mmap_max, 65536), (m_trim_threshold, 2**17), (m_top_pad, 0)):  # glibc's defaults
+            libc.mallopt(parameter, value)
+        libc.malloc_trim(0)
+
+
+@keep_freed_memory()
 def train_run(
     studies_file: Path, out: Path, config: TrainingConfig, *, weights: Path | None = None, detector_weights: Path | None = None
 ) -> Path:
@@ -80,7 +104,6 @@ def train_run(
     device = choose_device(config.device)
     started = time.perf_counter()
 
-    keep_freed_memory()
     out.mkdir(parents=True, exist_ok=True)
     scratch = out / ".scratch"
     scratch.mkdir(exist_ok=True)
@@ -217,19 +240,6 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} can't be used: {str(error).splitlines()[0]}", 'set device = "auto" or "cpu"') from error
     return device
-
-
-def keep_freed_memory() -> None:
-    """Ask glibc to reuse freed memory instead of returning it to the kernel after every layer.
-
-    On a CPU a third of a training step goes to mapping the same pages again; see ``docs/performance.md``. Other C libraries have no
-    such switch and need none. Clause: ``mallopt(3)``, M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 256 * 2**20)):
-        mallopt(parameter, value)
 
 
 def find_boxes(detector: Detector, films: FilmSet, batch: int = 16) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
