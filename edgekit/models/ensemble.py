@@ -14,8 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CASES = ("ap", "lateral", "both")
-"""Films a patient has; the order of the pipeline's case selector."""
+CASES: dict[str, tuple[int, ...]] = {"ap": (0,), "lateral": (1,), "both": (0, 1)}
+"""Films a patient has: the views by case, in the order of the pipeline's case selector."""
 
 EVALUABLE = {"ap": ("ap", "merge"), "lateral": ("lateral", "merge"), "both": ("ap", "lateral", "concat", "merge")}
 """Members that can be evaluated in each case."""

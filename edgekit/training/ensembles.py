@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.errors import InputError
-from edgekit.models.ensemble import CASES, EVALUABLE, Case, Ensemble
+from edgekit.models.classifier import MEMBERS
+from edgekit.models.ensemble import CASES, Case, Ensemble
 from edgekit.training.logistic import softmax_coefficients
 
 if TYPE_CHECKING:
@@ -22,37 +24,46 @@ UNFAMILIAR_QUANTILE = 0.99
 """Share of the validation patients that must count as familiar."""
 
 
-def fit_ensembles(
-    member_probabilities: dict[str, dict[str, NDArray[np.float32]]],
-    brands: NDArray[np.int64],
-    config: EnsemblesConfig,
-    seed: int,
-) -> list[Ensemble]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What the members say of the validation patients that have the films of one case.
+
+    Attributes
+    ----------
+    probabilities
+        float32 (N, K) by member.
+    brands
+        int64 (N,), index of each patient's brand.
+    """
+
+    probabilities: dict[str, NDArray[np.float32]]
+    brands: NDArray[np.int64]
+
+
+def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: int) -> list[Ensemble]:
     """Fit every non-empty subset of the members, each for AP only, lateral only and both as far as it can answer.
 
     Parameters
     ----------
-    member_probabilities
-        By case, then by member: float32 (N, K) on the validation patients with both films found; ``merge`` differs by case.
-    brands
-        int64 (N,), index of each patient's brand.
+    evidence
+        By case; a case without patients is absent.
 
     Returns
     -------
     The ensembles, named by their members joined with ``+`` (``all`` for all of four).
     """
-    members = tuple(member_probabilities["both"])
+    members = [name for name in MEMBERS if any(name in some.probabilities for some in evidence.values())]
     ensembles = []
     for size in range(1, len(members) + 1):
         for subset in combinations(members, size):
             fitted, losses = {}, {}
-            for case in CASES:
-                used = tuple(member for member in subset if member in EVALUABLE[case])
+            for case, some in evidence.items():
+                used = tuple(member for member in subset if member in some.probabilities)
                 if used:
-                    probabilities = [member_probabilities[case][member] for member in used]
-                    fitted[case], losses[case] = fit_case(used, probabilities, brands, config, seed)
-            name = "all" if size == 4 else "+".join(subset)
-            ensembles.append(Ensemble(name, subset, fitted, losses["both"]))
+                    fitted[case], losses[case] = fit_case(used, [some.probabilities[member] for member in used], some.brands, config, seed)
+            if fitted:
+                most_films = list(losses)[-1]  # the cases end with both films
+                ensembles.append(Ensemble("all" if size == len(MEMBERS) else "+".join(subset), subset, fitted, losses[most_films]))
     return ensembles
 
 
@@ -76,10 +87,9 @@ def fit_case(
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     features = np.concatenate(probabilities, axis=1).astype(np.float64)
-    counts = np.bincount(brands)
-    folds = min(config.folds, int(counts[counts > 0].min()))
+    folds = min(config.folds, int(np.bincount(brands, minlength=probabilities[0].shape[1]).min()))
     if folds < 2:
-        raise InputError("a brand has fewer than two validation patients with both films found", "split again, or add patients")
+        raise InputError(f"a brand has fewer than two validation patients for {'+'.join(members)}", "split again, or add patients")
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     classes = np.arange(probabilities[0].shape[1])
     scored = []
@@ -113,8 +123,9 @@ def conformal_threshold(true_probabilities: NDArray[np.float64], coverage: float
 
 
 def choose_ensemble(ensembles: list[Ensemble]) -> str:
-    """Name the ensemble to export: lowest cross-validated log loss, ties to fewer members, among those that answer every case."""
+    """Name the ensemble to export: lowest cross-validated log loss, ties to fewer members.
+
+    Only those that answer every case take part, if there is one.
+    """
     complete = [ensemble for ensemble in ensembles if set(ensemble.cases) == set(CASES)]
-    if not complete:
-        return min(ensembles, key=lambda ensemble: (ensemble.validation_log_loss, len(ensemble.members))).name
-    return min(complete, key=lambda ensemble: (round(ensemble.validation_log_loss, 6), len(ensemble.members))).name
+    return min(complete or ensembles, key=lambda ensemble: (round(ensemble.validation_log_loss, 6), len(ensemble.members))).name

@@ -19,12 +19,12 @@ from edgekit.boxes import box_iou
 from edgekit.errors import InputError
 from edgekit.files import hash_file, write_json, write_text
 from edgekit.models import runfolder
-from edgekit.models.ensemble import EVALUABLE
+from edgekit.models.ensemble import CASES, EVALUABLE
 from edgekit.progress import progress_bar, track
 from edgekit.provenance import describe_software
 from edgekit.studies import read_studies, select
 from edgekit.training.detector import shrink_films, train_detector
-from edgekit.training.ensembles import choose_ensemble, fit_ensembles
+from edgekit.training.ensembles import Evidence, choose_ensemble, fit_ensembles
 from edgekit.training.films import FilmSet, cache_films
 from edgekit.training.members import classify_crops, crop_films, train_member
 from edgekit.types import VIEWS
@@ -145,8 +145,8 @@ def train_run(
             )
         runfolder.save_weights(out / f"member_{name}.safetensors", members[name])
 
-    probabilities, truth = validation_probabilities(members, films["validation"], boxes["validation"], brands, config.members.side)
-    ensembles = fit_ensembles(probabilities, truth, config.ensembles, config.seed)
+    evidence = gather_evidence(members, films["validation"], boxes["validation"], brands, config.members.side)
+    ensembles = fit_ensembles(evidence, config.ensembles, config.seed)
     runfolder.save_ensembles(out, ensembles)
     write_json(
         out / "provenance.json",
@@ -280,35 +280,38 @@ def cropping_boxes(
     return np.where(((scores >= threshold) & right)[:, None], boxes, truth)
 
 
-def validation_probabilities(
+def gather_evidence(
     members: dict[str, Classifier], films: FilmSet, boxes: NDArray[np.float32], brands: tuple[str, ...], side: int
-) -> tuple[dict[str, dict[str, NDArray[np.float32]]], NDArray[np.int64]]:
-    """Run the members over the validation patients whose two films were found.
+) -> dict[str, Evidence]:
+    """Run the members over the validation patients, by case: on all patients whose films of that case can be cropped.
 
-    Returns
-    -------
-    probabilities
-        By case, then by member: float32 (N, K).
-    truth
-        int64 (N,), index of the brand.
+    Raises
+    ------
+    InputError
+        No case has a patient.
     """
     columns = np.stack([films.film_of(view) for view in range(len(VIEWS))], axis=1)
-    usable = (columns >= 0).all(axis=1) & np.isfinite(boxes[columns]).all(axis=(1, 2))
-    usable &= np.array([study.brand in brands for study in films.studies])
-    if not usable.any():
-        raise InputError("no validation patient has both films with the construct found", "the ensembles are fitted on such patients")
-    columns = columns[usable]
-    truth = np.array([brands.index(study.brand) for study, use in zip(films.studies, usable, strict=True) if use and study.brand])
-    inputs = {"ap": columns[:, :1], "lateral": columns[:, 1:], "concat": columns}
-    probabilities: dict[str, dict[str, NDArray[np.float32]]] = {case: {} for case in EVALUABLE}
-    for name, member in members.items():
-        if name == "merge":
-            one = {case: classify_crops(member, crop_films(films, boxes, inputs[case], side, name)).numpy() for case in ("ap", "lateral")}
-            answers = {**one, "both": (one["ap"] + one["lateral"]) / 2}
-        else:
-            answer = classify_crops(member, crop_films(films, boxes, inputs[name], side, name)).numpy()
-            answers = dict.fromkeys(EVALUABLE, answer)
-        for case, evaluable in EVALUABLE.items():
-            if name in evaluable:
-                probabilities[case][name] = answers[case]
-    return probabilities, truth
+    cropable = (columns >= 0) & np.isfinite(boxes[columns]).all(axis=2)
+    index = {brand: number for number, brand in enumerate(brands)}
+    truth = np.array([index.get(study.brand or "", -1) for study in films.studies], dtype=np.int64)
+
+    def classify(name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return classify_crops(members[name], crop_films(films, boxes, rows, side, name)).numpy()
+
+    evidence = {}
+    for case, views in CASES.items():
+        chosen = (truth >= 0) & cropable[:, views].all(axis=1)
+        probabilities = {}
+        for name in members:
+            if name not in EVALUABLE[case] or not chosen.any():
+                continue
+            if name == "merge":
+                probabilities[name] = np.mean([classify(name, columns[chosen][:, [view]]) for view in views], axis=0)
+            else:
+                seen = list(views) if name == "concat" else [VIEWS.index(name)]
+                probabilities[name] = classify(name, columns[chosen][:, seen])
+        if probabilities:
+            evidence[case] = Evidence(probabilities, truth[chosen])
+    if not evidence:
+        raise InputError("no validation film of a known brand can be cropped", "annotate boxes, or train the detector longer")
+    return evidence

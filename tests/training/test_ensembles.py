@@ -7,12 +7,12 @@ from sklearn.linear_model import LogisticRegression
 from edgekit.errors import InputError
 from edgekit.models.ensemble import EVALUABLE, Ensemble
 from edgekit.training.config import EnsemblesConfig
-from edgekit.training.ensembles import choose_ensemble, conformal_threshold, fit_ensembles
+from edgekit.training.ensembles import Evidence, choose_ensemble, conformal_threshold, fit_ensembles
 
 CONFIG = EnsemblesConfig(coverage=0.9, folds=5)
 
 
-def draw_members(n_brands: int, count: int, strength: dict[str, float]) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
+def draw_members(n_brands: int, count: int, strength: dict[str, float]) -> dict[str, Evidence]:
     """Members of known strength: softmax of strength x truth + noise."""
     random = np.random.default_rng(3)
     brands = np.arange(count) % n_brands
@@ -20,24 +20,29 @@ def draw_members(n_brands: int, count: int, strength: dict[str, float]) -> tuple
     for name, gain in strength.items():
         logits = random.normal(size=(count, n_brands)) + gain * np.eye(n_brands)[brands]
         rows[name] = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
-    return {case: {name: rows[name] for name in rows if name in evaluable} for case, evaluable in EVALUABLE.items()}, brands
+    return {
+        case: Evidence({name: rows[name] for name in rows if name in evaluable}, brands)
+        for case, evaluable in EVALUABLE.items()
+        if set(rows) & set(evaluable)
+    }
 
 
 @pytest.mark.parametrize("n_brands", [2, 3, 7])
 def test_predictions_equal_scikit_learns_own(n_brands: int) -> None:
-    probabilities, brands = draw_members(n_brands, 140, {"ap": 2.0, "lateral": 3.0})
-    ensembles = {ensemble.name: ensemble for ensemble in fit_ensembles(probabilities, brands, CONFIG, seed=0)}
+    evidence = draw_members(n_brands, 140, {"ap": 2.0, "lateral": 3.0})
+    rows, brands = evidence["both"].probabilities, evidence["both"].brands
+    ensembles = {ensemble.name: ensemble for ensemble in fit_ensembles(evidence, CONFIG, seed=0)}
     assert set(ensembles) == {"ap", "lateral", "ap+lateral"}
     both = ensembles["ap+lateral"]
-    features = np.concatenate([probabilities["both"]["ap"], probabilities["both"]["lateral"]], axis=1)
+    features = np.concatenate([rows["ap"], rows["lateral"]], axis=1)
     model = LogisticRegression(C=both.fitted["both"].regularisation, max_iter=5000).fit(features, brands)
     yes = np.ones(len(brands), dtype=bool)
-    np.testing.assert_allclose(both.predict(probabilities["both"], yes, yes), model.predict_proba(features), atol=1e-4)
+    np.testing.assert_allclose(both.predict(rows, yes, yes), model.predict_proba(features), atol=1e-4)
 
 
 def test_every_subset_and_the_cases_it_can_answer() -> None:
-    probabilities, brands = draw_members(2, 24, {"ap": 1.0, "lateral": 2.0, "concat": 2.0, "merge": 1.5})
-    ensembles = {ensemble.name: ensemble for ensemble in fit_ensembles(probabilities, brands, CONFIG, seed=0)}
+    evidence = draw_members(2, 24, {"ap": 1.0, "lateral": 2.0, "concat": 2.0, "merge": 1.5})
+    ensembles = {ensemble.name: ensemble for ensemble in fit_ensembles(evidence, CONFIG, seed=0)}
     assert len(ensembles) == 15
     assert ensembles["ap"].cases == ("ap", "both")
     assert ensembles["concat"].cases == ("both",)
@@ -49,11 +54,11 @@ def test_every_subset_and_the_cases_it_can_answer() -> None:
 
 
 def test_a_patient_gets_the_coefficients_of_the_films_found_and_json_keeps_them() -> None:
-    probabilities, brands = draw_members(3, 90, {"ap": 1.0, "lateral": 4.0})
-    ensemble = fit_ensembles(probabilities, brands, CONFIG, seed=0)[2]
+    evidence = draw_members(3, 90, {"ap": 1.0, "lateral": 4.0})
+    ensemble = fit_ensembles(evidence, CONFIG, seed=0)[2]
     again = Ensemble.from_json(ensemble.to_json())
     yes, no = np.ones(90, dtype=bool), np.zeros(90, dtype=bool)
-    rows = probabilities["both"]
+    rows, brands = evidence["both"].probabilities, evidence["both"].brands
     for has_ap, has_lateral in ((yes, yes), (yes, no), (no, yes)):
         np.testing.assert_array_equal(again.predict(rows, has_ap, has_lateral), ensemble.predict(rows, has_ap, has_lateral))
     ap_only = ensemble.predict({**rows, "lateral": np.full_like(rows["ap"], np.nan)}, yes, no)
@@ -71,17 +76,23 @@ def test_conformal_threshold_by_hand() -> None:
 
 def test_conformal_sets_cover_new_patients() -> None:
     """On fresh patients the set holds the true brand at least as often as promised, within binomial noise."""
-    probabilities, brands = draw_members(5, 1000, {"ap": 2.0, "lateral": 2.0})
-    fit = {case: {name: rows[:500] for name, rows in members.items()} for case, members in probabilities.items()}
-    ensemble = fit_ensembles(fit, brands[:500], CONFIG, seed=0)[2]
-    fresh = {name: rows[500:] for name, rows in probabilities["both"].items()}
+    evidence = draw_members(5, 1000, {"ap": 2.0, "lateral": 2.0})
+    fit = {case: Evidence({name: p[:500] for name, p in e.probabilities.items()}, e.brands[:500]) for case, e in evidence.items()}
+    ensemble = fit_ensembles(fit, CONFIG, seed=0)[2]
+    fresh, brands = {name: rows[500:] for name, rows in evidence["both"].probabilities.items()}, evidence["both"].brands
     yes = np.ones(500, dtype=bool)
     inside = ensemble.predict(fresh, yes, yes)[np.arange(500), brands[500:]] >= ensemble.fitted["both"].conformal_threshold
     assert 0.85 <= inside.mean() <= 0.95
 
 
 def test_a_brand_with_one_validation_patient_is_an_error() -> None:
-    probabilities, brands = draw_members(3, 30, {"ap": 1.0})
-    brands = np.where(np.arange(30) == 0, 2, brands % 2)
-    with pytest.raises(InputError, match="fewer than two validation patients"):
-        fit_ensembles(probabilities, brands, CONFIG, seed=0)
+    rows = draw_members(3, 30, {"ap": 1.0})["ap"].probabilities
+    for lonely in (np.where(np.arange(30) == 0, 2, np.arange(30) % 2), np.arange(30) % 2):  # one patient, none at all
+        with pytest.raises(InputError, match="fewer than two validation patients"):
+            fit_ensembles({"ap": Evidence(rows, lonely)}, CONFIG, seed=0)
+
+
+def test_a_hospital_with_one_view_only() -> None:
+    ensembles = fit_ensembles({"ap": draw_members(3, 30, {"ap": 2.0})["ap"]}, CONFIG, seed=0)
+    assert [(ensemble.name, ensemble.cases) for ensemble in ensembles] == [("ap", ("ap",))]
+    assert choose_ensemble(ensembles) == "ap"

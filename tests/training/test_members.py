@@ -61,3 +61,26 @@ def test_without_augmentation_a_training_crop_is_the_pipelines_crop(member: str)
         kinds.add(best)
     assert {"plain", "plain flipped"} <= kinds
     assert any("inverted" in kind for kind in kinds)
+
+
+@pytest.mark.parametrize("n_brands", [2, 3])
+def test_the_linear_layer_starts_as_a_fit_on_frozen_features(n_brands: int) -> None:
+    """Bright, dark and striped crops: told apart before the first step of fine-tuning, with the features untouched."""
+    from edgekit.models.classifier import start_classifier
+    from edgekit.training.members import Samples, probe_linear
+
+    config = dataclasses.replace(load_config("demo").members, side=64, contrast=0.0)
+    patterns = torch.zeros(n_brands, 1, 82, 82, dtype=torch.uint8)
+    patterns[1, :, ::8] = 255
+    patterns[n_brands - 1, :, :, ::4] = 200
+    context = patterns.repeat(8, 1, 1, 1)
+    samples = Samples(np.arange(8 * n_brands)[:, None], np.tile(np.arange(n_brands), 8))
+    network = start_classifier("efficientnet_lite0", n_brands, "imagenet")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    probe_linear(network, context, samples, config, "ap", generator)
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"network.classifier.weight", "network.classifier.bias"}
+    fresh = augment(context, samples.films, config, "ap", torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert (network(fresh).argmax(dim=1).numpy() == samples.brands).mean() > 0.9
