@@ -114,11 +114,13 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         The verdict is not PASS in every session of the backend.
     """
     from edgekit.backends import BACKENDS
-    from edgekit.golden import read_golden, write_golden
+    from edgekit.backends.torch import TorchSession
+    from edgekit.golden import check_golden, read_golden, write_golden
     from edgekit.model_card import write_card
     from edgekit.models.runfolder import load_pipeline, run_hash
     from edgekit.parity import measure_parity, summarize
 
+    out = out.absolute()
     replaced = _check_destination(out)
     table, rows = _verification_rows(run, studies, force)
     backend = BACKENDS[target.backend]
@@ -132,8 +134,14 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         manifest["graph"] = backend.describe(draft / artifact.model)
         manifest["provenance"] = _trace(run, run_hash(run), table, out)
         bundle = Bundle(draft, manifest)
-        with backend.open_session(backend.SESSIONS[0], bundle) as session:
-            write_golden(draft, bundle.canvas_side, session)
+        write_golden(draft, bundle.canvas_side, TorchSession(pipeline))
+        for name in backend.SESSIONS:
+            with backend.open_session(name, bundle) as session:
+                check = check_golden(bundle, session)
+            if check.exceeded and not force:
+                raise GateError(
+                    f"not exported: {name} misses the golden vectors in {', '.join(check.exceeded)}", "--force writes it as not verified"
+                )
         case = read_golden(bundle)[0]
         manifest["tensors"] = {"inputs": _describe_tensors(case.inputs), "outputs": _describe_tensors(case.outputs)}
         del pipeline
@@ -224,10 +232,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(content)
         stated = manifest[SELF_HASH]
         files, schema = manifest["files"], manifest["schema"]
+        # The bytes are compared too: JSON leaves room for changes that parse to the same values.
+        genuine = stated == _hash_manifest(manifest) and content == _dump(manifest)
     except (ValueError, TypeError, KeyError) as error:
         raise _damaged(path.parent, f"{MANIFEST} can't be read ({type(error).__name__}: {error})") from error
-    # The bytes are compared too: JSON leaves room for changes that parse to the same values.
-    if stated != _hash_manifest(manifest) or content != _dump(manifest):
+    if not genuine:
         raise _damaged(path.parent, f"{MANIFEST} was changed")
     if schema != SCHEMA:
         raise InputError(f"{path}: schema {schema}, this edgekit reads {SCHEMA}", "pip install --upgrade edgekit")
@@ -294,14 +303,12 @@ def _check_destination(out: Path) -> Bundle | None:
     InputError
         `out` is something else: it is never overwritten.
     """
-    if not out.exists():
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    if not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).exists()):
-        raise InputError(f"{out} exists and is not a bundle", "choose another --out")
     try:
         return open_bundle(out)
-    except EdgekitError:  # empty, damaged or of another version: nothing worth keeping
-        return None
+    except EdgekitError as error:
+        raise InputError(f"{out} exists and is not a sound bundle ({error.message})", "choose another --out, or delete it") from error
 
 
 def _verification_rows(run: Path, studies: Path | None, force: bool) -> tuple[Path | None, Sequence[Study]]:

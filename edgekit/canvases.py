@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.errors import InputError
 from edgekit.progress import track
 from edgekit.radiograph import make_canvas, read_radiograph
+from edgekit.studies import find_box_fault
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -81,11 +83,16 @@ def stream_inputs(studies: Sequence[Study], side: int, description: str) -> Iter
     Raises
     ------
     InputError
-        A film can't be read.
+        A film can't be read, or its box reaches beyond it.
     """
 
     def read(study: Study) -> tuple[Study, Tensors, dict[View, Letterbox]]:
-        made = {view: make_canvas(read_radiograph(film).pixels, side) for view in VIEWS if (film := study.film(view))}
+        made = {}
+        for view in VIEWS:
+            if (film := study.film(view)) is not None:
+                made[view] = make_canvas(read_radiograph(film).pixels, side)
+                if fault := find_box_fault(film, study.box(view), made[view][1].width, made[view][1].height):
+                    raise InputError(fault, "draw the box on this very file, or leave it empty")
         inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, side)
         return study, inputs, {view: letterbox for view, (_, letterbox) in made.items()}
 

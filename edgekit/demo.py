@@ -84,8 +84,8 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     from edgekit.training.config import load_config
     from edgekit.training.run import train_run
 
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file", "choose another --out")
+    if out.exists() and not (out.is_dir() and ((out / "cohort").is_dir() or not any(out.iterdir()))):
+        raise InputError(f"{out} exists and is not a demo", "choose another --out")
     seconds: dict[str, float] = {}
 
     def timed(stage: str, line: str, work: Callable[[], Any]) -> Any:

@@ -121,7 +121,7 @@ def examine() -> dict[str, Any]:
     targets = []
     for name in list_targets():
         target = load_target(name)
-        missing = list_missing(*CONVERT_EXTRAS[target.backend])
+        missing = list_missing(*CONVERT_EXTRAS[target.backend]) + list_missing_libraries()
         runnable = [session for session in BACKENDS[target.backend].SESSIONS if not sessions[session]]
         targets.append({"name": name, "backend": target.backend, "convert": not missing, "missing": missing, "run": runnable})
     training = list_missing("train") + list_missing_libraries()

@@ -91,7 +91,7 @@ def write_golden(folder: Path, side: int, session: Session) -> None:
     side
         Side of the canvas in pixels.
     session
-        The artefact's default session.
+        Whose outputs are expected: the reference.
     """
     from PIL import Image
 

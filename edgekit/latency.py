@@ -76,7 +76,7 @@ class Worker:
         return self._ask(count)
 
     def close(self) -> float:
-        """End the process and return the most memory it ever held, in MiB."""
+        """End the process and return the most memory it ever held, in MB (10^6 bytes)."""
         peak: float = self._ask(0)[0]
         self._process.join()
         return peak
@@ -231,18 +231,18 @@ def _time(call: Callable[[], object]) -> float:
 
 
 def peak_rss_mb() -> float:
-    """Return the most memory that this process ever held, in MiB.
+    """Return the most memory that this process ever held, in MB (10^6 bytes).
 
     ``ru_maxrss`` is no measure of a child on Linux: across fork and exec it keeps the parent's. ``VmHWM`` starts anew.
     """
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+        return int(line.split()[1]) * 1024 / 1e6
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1024**2 if sys.platform == "darwin" else peak / 1024
+    return (peak if sys.platform == "darwin" else peak * 1024) / 1e6
 
 
 def _make_row(worker: Worker, bundle: Bundle, times: dict[str, list[list[float]]], peak: float, host: dict[str, float]) -> Latency:

@@ -185,6 +185,8 @@ def compare(reference: Recording, candidate: Recording, studies: Sequence[Study]
     if result.verdict == "PASS" and control not in ("FAIL", None):
         reason = f"the negative control is {control}: this gate does not tell patients apart"
         result = replace(result, verdict="INCONCLUSIVE", power=f"{result.power}; {reason}")
+    if control is None:
+        result = replace(result, power=f"{result.power}; no negative control: it needs patients of two brands")
     return replace(result, negative_control=control)
 
 

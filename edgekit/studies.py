@@ -214,6 +214,11 @@ def _check_film(film: Path, box: Box | None) -> str | None:
         height, width = read_radiograph(film).pixels.shape
     except EdgekitError as error:
         return error.message
+    return find_box_fault(film, box, width, height)
+
+
+def find_box_fault(film: Path, box: Box | None, width: float, height: float) -> str | None:
+    """Return what is wrong with a box on a film of `width` x `height` pixels, or None."""
     if box is not None and (box[2] > width or box[3] > height):
         return f"{film}: the box {_format_box(box)} reaches beyond the film, which is {width} x {height} pixels."
     return None

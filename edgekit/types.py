@@ -245,7 +245,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """One measured row; the fields of ``latency.json``. Times in milliseconds, memory in MiB, size in MB (10^6 bytes)."""
+    """One measured row; the fields of ``latency.json``. Times in milliseconds, memory and size in MB (10^6 bytes)."""
 
     name: str
     session: str

@@ -127,7 +127,7 @@ def bench(
         )
         for row in record["rows"]
     ]
-    headings = ("session", "precision", "p50 ms", "p95 ms", "p99 ms", "load ms", "memory MiB", "size MB", "faster than")
+    headings = ("session", "precision", "p50 ms", "p95 ms", "p99 ms", "load ms", "memory MB", "size MB", "faster than")
     console.print_table(f"Two films, decoded, to answer; {record['device']['cpu']}, {record['device']['cores']} cores", headings, rows)
     side = record["provenance"]["films_px"]
     for stage in ("decode", "canvas"):

@@ -96,10 +96,11 @@ def evaluate_run(run: Path, studies_file: Path, out: Path) -> Evaluation:
     answers = collect_answers(pipeline, studies)
     models: dict[str, Any] = {}
     scored: dict[str, Predictions] = {}
+    answered: dict[str, Predictions] = {}
     everything = ask_models(answers, pipeline.spec.members, ensembles.values())
     for name, (probabilities, asked) in track(everything.items(), "scoring models", len(everything)):
         predictions = _make_predictions(brands, studies, probabilities).take(asked)
-        write_predictions(out / f"predictions_{name}.csv", predictions)
+        answered[name] = predictions
         if predictions.scorable().patients:
             scored[name] = predictions.scorable()
             models[name] = _score(scored[name])
@@ -123,6 +124,8 @@ def evaluate_run(run: Path, studies_file: Path, out: Path) -> Evaluation:
     drawn = _draw_figures(models, chosen, scored[chosen]) | _draw_overlaps(answers)
     examples = _make_examples(pipeline, studies, answers, *everything[chosen])
     evaluation = Evaluation(metrics, ReportContent(chosen, metrics, drawn, examples))
+    for name, predictions in answered.items():
+        write_predictions(out / f"predictions_{name}.csv", predictions)
     write_json(out / "metrics.json", metrics)
     write_report(out / "report.html", evaluation.report)
     return evaluation

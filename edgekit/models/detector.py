@@ -6,9 +6,10 @@ anchor is the answer and the graph needs no non-maximum suppression.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,19 +22,20 @@ ACTIVATIONS = {"relu": "torch.nn.ReLU()", "silu": "torch.nn.SiLU()"}
 
 
 def import_ultralytics() -> None:
-    """Import ultralytics without its network calls, its settings file in the home folder and its automatic installs."""
-    os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / "edgekit-ultralytics"))
+    """Import ultralytics without its network calls, automatic installs, loggers, and settings shared with other programs."""
+    if "YOLO_CONFIG_DIR" not in os.environ:  # its settings hold folders of the process that wrote them first
+        os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="edgekit-ultralytics-")
+        atexit.register(shutil.rmtree, os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("YOLO_OFFLINE", "true")
-    Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
     threads = os.environ.get("OMP_NUM_THREADS")
     import ultralytics
 
     if threads is None:  # it asks every child process for one thread; torch here is already loaded and keeps its own number
         os.environ.pop("OMP_NUM_THREADS", None)
     if ultralytics.settings["sync"]:
-        ultralytics.settings.update(sync=False)
+        ultralytics.settings.update(dict.fromkeys(("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"), False))
 
 
 def build_network(activation: str) -> Any:

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import edgekit
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UsageError
 from edgekit.phantom.implants import DESIGNS
-from edgekit.phantom.scene import NO_CONSTRUCT, check_parameters, simulate_patient
+from edgekit.phantom.scene import check_parameters, simulate_patient
 from edgekit.progress import track
-from edgekit.studies import split_studies, write_studies
+from edgekit.studies import NO_CONSTRUCT, SPLITS, split_studies, write_studies
 from edgekit.types import VIEWS, Box, Study, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SPLITS = ("train", "validation", "test", "readers", "external")
 PRESETS: dict[str, dict[str, tuple[int, int]]] = {"demo": {"train": (160, 16), "validation": (40, 10), "test": (140, 14)}}
 """For each preset and split: patients with a construct, and patients without one."""
 
@@ -111,20 +110,20 @@ _Boxes = dict[View, Box | None]
 
 def _check(patients: int | None, preset: str | None, split: str | None, seed: int) -> None:
     if (patients is None) == (preset is None):
-        raise InputError("a cohort needs either a number of patients or a preset", "Give one of them: --patients 140 or --preset demo.")
+        raise UsageError("a cohort needs either a number of patients or a preset", "Give one of them: --patients 140 or --preset demo.")
     if patients is not None and not 1 <= patients <= 100_000:
-        raise InputError(f"patients is {patients}, expected 1 to 100000", "Give another number, for example --patients 140.")
+        raise UsageError(f"patients is {patients}, expected 1 to 100000", "Give another number, for example --patients 140.")
     if preset is not None and preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}", f"Use one of: {', '.join(PRESETS)}.")
+        raise UsageError(f"unknown preset {preset!r}", f"Use one of: {', '.join(PRESETS)}.")
     if split is not None and split not in SPLITS:
-        raise InputError(f"unknown split {split!r}", f"Use one of: {', '.join(SPLITS)}.")
+        raise UsageError(f"unknown split {split!r}", f"Use one of: {', '.join(SPLITS)}.")
     if patients is not None and split is None and patients < 3 * len(DESIGNS):
-        raise InputError(
+        raise UsageError(
             f"patients is {patients}: with fewer than {3 * len(DESIGNS)} not every design is in train, validation and test",
             "Give more patients, or put all of them into one split, for example --split test.",
         )
     if seed < 0:
-        raise InputError(f"seed is {seed}, expected 0 or more", "Give another seed, for example --seed 1.")
+        raise UsageError(f"seed is {seed}, expected 0 or more", "Give another seed, for example --seed 1.")
 
 
 def _claim_folder(out: Path, parameters: CohortParameters) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UsageError
 from edgekit.phantom.anatomy import LEVELS, Anatomy, Vertebra, make_anatomy
 from edgekit.phantom.beam import Beam, expose
 from edgekit.phantom.construct import make_construct
@@ -16,6 +16,7 @@ from edgekit.phantom.implants import DESIGNS
 from edgekit.phantom.mesh import turn
 from edgekit.phantom.processing import MAXIMUM, Processing, apply_window, develop
 from edgekit.phantom.projector import Camera
+from edgekit.studies import NO_CONSTRUCT
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from edgekit.phantom.materials import Part
     from edgekit.types import Box, View
-
-NO_CONSTRUCT = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +141,11 @@ def simulate_patient(brand: str, seed: int, *, size: int, has_crosslink: bool, s
 
 
 def check_parameters(size: int, site: str) -> None:
-    """Raise `InputError` when a film of `size` pixels can't be made or `site` is unknown."""
+    """Raise `UsageError` when a film of `size` pixels can't be made or `site` is unknown."""
     if not 64 <= size <= 4000:
-        raise InputError(f"size is {size}, expected 64 to 4000 pixels", "Give the long side of the films, for example --size 768.")
+        raise UsageError(f"size is {size}, expected 64 to 4000 pixels", "Give the long side of the films, for example --size 768.")
     if site not in SITES:
-        raise InputError(f"unknown site {site!r}", f"Use one of: {', '.join(SITES)}.")
+        raise UsageError(f"unknown site {site!r}", f"Use one of: {', '.join(SITES)}.")
 
 
 def _choose_levels(rng: np.random.Generator) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,11 +124,13 @@ def load_config(preset: str, override: Path | None = None) -> TrainingConfig:
 
     Raises
     ------
+    UsageError
+        The preset is unknown.
     InputError
-        The preset is unknown, the file is not TOML, or it has an unknown key, a value of the wrong type or an impossible size.
+        The file is not TOML, or it has an unknown key, a value of the wrong type or an impossible size.
     """
     if preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}", f"choose one of {', '.join(PRESETS)}")
+        raise UsageError(f"unknown preset {preset!r}", f"choose one of {', '.join(PRESETS)}")
     settings = tomllib.loads((files("edgekit.training") / "presets" / f"{preset}.toml").read_text(encoding="utf-8"))
     if override is not None:
         if not override.is_file():
@@ -171,9 +173,20 @@ def build_section(section: Any, settings: Any, where: str) -> Any:
 
 def check_config(config: TrainingConfig) -> None:
     """Refuse impossible settings by name."""
-    from edgekit.models.classifier import MEMBERS
+    from edgekit.models.classifier import MEMBERS, NORMALIZATION
+    from edgekit.models.detector import ACTIVATIONS
 
     detector, members = config.detector, config.members
+    choices: dict[str, tuple[str, tuple[str, ...]]] = {
+        "detector activation": (detector.activation, tuple(ACTIVATIONS)),
+        "members architecture": (members.architecture, tuple(NORMALIZATION)),
+        "members init": (members.init, ("imagenet", "random")),
+    }
+    for name, (value, accepted) in choices.items():
+        if value not in accepted:
+            raise InputError(f"{name} = {value!r}", f"choose one of {', '.join(accepted)}")
+    if not 0 <= members.label_smoothing < 1:
+        raise InputError(f"members label_smoothing {members.label_smoothing} must be at least 0 and below 1")
     if detector.side < 32 or detector.side % 32 or config.canvas_side % detector.side:
         raise InputError(
             f"detector side {detector.side} must be a multiple of 32 that divides the canvas side {config.canvas_side}",

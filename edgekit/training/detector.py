@@ -140,16 +140,16 @@ def train_detector(
             "mosaic": 0.0,
             "hsv_h": 0.0,
             "hsv_s": 0.0,
-            "hsv_v": 0.3,
+            "hsv_v": 0.0,
             "erasing": 0.0,
             "auto_augment": None,
             "val": False,
             "plots": False,
             "save": False,
             "verbose": False,
-            "amp": False,  # ultralytics' AMP check wants to download a model
+            "amp": "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else False,  # fp16's check downloads a model
             "workers": 0,
-            "project": str(scratch),
+            "project": str(scratch.resolve()),  # a relative one lands in ultralytics' own runs folder
             "name": "detector",
             "exist_ok": True,
         }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STRENGTHS = np.logspace(-2, 3, 6)
 """scikit-learn's C (inverse regularisation strength): the candidates of the cross-validation."""
+LEAST_PATIENTS = 2
+"""Validation patients of each brand that a case needs."""
 UNFAMILIAR_QUANTILE = 0.99
 """Share of the validation patients that must count as familiar."""
 
@@ -46,18 +48,21 @@ def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: 
     Parameters
     ----------
     evidence
-        By case; a case without patients is absent.
+        By case. A case with fewer than two patients of some brand can't be cross-validated and is left out.
 
     Returns
     -------
     The ensembles, named by their members joined with ``+`` (``all`` for all of four).
     """
-    members = [name for name in MEMBERS if any(name in some.probabilities for some in evidence.values())]
+    enough = {case: some for case, some in evidence.items() if count_rarest(some) >= LEAST_PATIENTS}
+    if not enough:
+        raise InputError(f"no case has {LEAST_PATIENTS} validation patients of every brand", "split again, or add patients")
+    members = [name for name in MEMBERS if any(name in some.probabilities for some in enough.values())]
     ensembles = []
     for size in range(1, len(members) + 1):
         for subset in combinations(members, size):
             fitted, losses = {}, {}
-            for case, some in evidence.items():
+            for case, some in enough.items():
                 used = tuple(member for member in subset if member in some.probabilities)
                 if used:
                     fitted[case], losses[case] = fit_case(used, [some.probabilities[member] for member in used], some.brands, config, seed)
@@ -65,6 +70,12 @@ def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: 
                 most_films = list(losses)[-1]  # the cases end with both films
                 ensembles.append(Ensemble("all" if size == len(MEMBERS) else "+".join(subset), subset, fitted, losses[most_films]))
     return ensembles
+
+
+def count_rarest(evidence: Evidence) -> int:
+    """Return the number of patients of the rarest brand."""
+    n_brands = next(iter(evidence.probabilities.values())).shape[1]
+    return int(np.bincount(evidence.brands, minlength=n_brands).min())
 
 
 def fit_case(
@@ -87,9 +98,7 @@ def fit_case(
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     features = np.concatenate(probabilities, axis=1).astype(np.float64)
-    folds = min(config.folds, int(np.bincount(brands, minlength=probabilities[0].shape[1]).min()))
-    if folds < 2:
-        raise InputError(f"a brand has fewer than two validation patients for {'+'.join(members)}", "split again, or add patients")
+    folds = min(config.folds, count_rarest(Evidence(dict(zip(members, probabilities, strict=True)), brands)))
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     classes = np.arange(probabilities[0].shape[1])
     scored = []

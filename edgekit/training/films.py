@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,9 @@ def cache_films(studies: list[Study], side: int, path: Path) -> FilmSet:
     canvases: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         path, mode="w+", dtype=np.uint8, shape=(total, side, side)
     )
+    if hasattr(os, "posix_fallocate"):  # a sparse file on a full disk would end the process without a word
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     films: list[tuple[int, int]] = []
     boxes = np.full((total, 4), np.nan, dtype=np.float32)
     for row, (study, inputs, letterboxes) in enumerate(stream_inputs(studies, side, f"reading {path.stem} films")):

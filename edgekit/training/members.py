@@ -157,6 +157,8 @@ def train_member(
         probabilities = classify_crops(network, crops)
         validation_loss = float(functional.nll_loss(probabilities.clamp(min=1e-12).log(), targets))
         accuracy = float((probabilities.argmax(dim=1) == targets).float().mean())
+        if not np.isfinite(validation_loss):
+            raise InputError(f"member {member!r}: the validation loss became NaN", "lower [members] learning_rate")
         report({"loss": float(np.mean(losses)), "validation_loss": validation_loss, "validation_accuracy": accuracy})
         if validation_loss < best_loss:
             best_loss, best_state = validation_loss, copy.deepcopy(network.state_dict())

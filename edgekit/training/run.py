@@ -19,10 +19,11 @@ from edgekit.boxes import box_iou
 from edgekit.errors import InputError
 from edgekit.files import hash_file, write_json, write_text
 from edgekit.models import runfolder
+from edgekit.models.classifier import start_classifier
 from edgekit.models.ensemble import CASES, EVALUABLE
 from edgekit.progress import progress_bar, track
 from edgekit.provenance import describe_software
-from edgekit.studies import read_studies, select
+from edgekit.studies import NO_CONSTRUCT, read_studies, select
 from edgekit.training.detector import shrink_films, train_detector
 from edgekit.training.ensembles import Evidence, choose_ensemble, fit_ensembles
 from edgekit.training.films import FilmSet, cache_films
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from edgekit.training.config import TrainingConfig
     from edgekit.types import Study
 
+SCRATCH = ".scratch"
+"""Folder of an unfinished run."""
 VIEW_MARGIN = 0.25
 """A film is in the wrong slot when the other view's score is larger than its own by this much."""
 DEFAULT_BOX_THRESHOLD = 0.25
@@ -96,17 +99,21 @@ def train_run(
     InputError
         The studies can't teach (no boxes, a brand missing from a split, ...) or `out` already holds a finished run.
     """
+    scratch = out / SCRATCH
     if (out / "pipeline.json").exists():
         raise InputError(f"{out} already holds a finished run", "choose another --out, or delete it")
+    if out.exists() and not (out.is_dir() and (scratch.is_dir() or not any(out.iterdir()))):
+        raise InputError(f"{out} exists and is not an unfinished run", "choose another --out")
     studies = read_studies(studies_file)
     splits = {split: select(studies, split) for split in ("train", "validation")}
-    brands = check_brands(splits)
+    brands = check_brands(splits, config.members.names)
+    start_classifier(config.members.architecture, len(brands), config.members.init, weights)  # fails now, not after the detector
     device = choose_device(config.device)
     started = time.perf_counter()
 
-    out.mkdir(parents=True, exist_ok=True)
-    scratch = out / ".scratch"
-    scratch.mkdir(exist_ok=True)
+    scratch.mkdir(parents=True, exist_ok=True)
+    for left in out.glob("*.safetensors"):  # of an earlier, interrupted training
+        left.unlink()
     write_text(out / "config.toml", config.to_toml())
     history = History(out / "history.csv")
     films = {split: cache_films(rows, config.canvas_side, scratch / f"{split}.npy") for split, rows in splits.items()}
@@ -159,9 +166,10 @@ def train_run(
             "seed": config.seed,
             "studies": {"path": str(studies_file.resolve()), "sha256": hash_file(studies_file)},
             "patients": {split: len({study.patient_id for study in rows}) for split, rows in splits.items()},
+            "ensemble_patients": {case: len(some.brands) for case, some in evidence.items()},
             "start": {
-                "detector": str(detector_weights) if detector_weights else "random",
-                "members": str(weights) if weights else config.members.init,
+                "detector": describe_start(detector_weights, "random"),
+                "members": describe_start(weights, config.members.init),
             },
             "box_threshold": "Youden's J on validation" if (films["validation"].brands == "none").any() else "ultralytics' default",
         },
@@ -209,19 +217,42 @@ class History:
         return record
 
 
-def check_brands(splits: dict[str, list[Study]]) -> tuple[str, ...]:
-    """Return the brands of the training rows, sorted; validation must hold the same ones."""
-    brands = {split: {study.brand for study in rows if study.brand not in (None, "none")} for split, rows in splits.items()}
+def check_brands(splits: dict[str, list[Study]], members: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the brands of the training rows, sorted, after checking that each member can learn all of them.
+
+    Raises
+    ------
+    InputError
+        There are fewer than two brands, validation has a brand that training has not, or a member lacks patients of a brand: one in
+        train, and two in validation, because the ensembles are cross-validated there. All shortages are listed.
+    """
+    brands = {split: {study.brand for study in rows if study.brand not in (None, NO_CONSTRUCT)} for split, rows in splits.items()}
+    remedy = "split with: edgekit studies split STUDIES, or move patients between splits by hand"
     if len(brands["train"]) < 2:
-        raise InputError(
-            f"the train split holds {len(brands['train'])} brands, at least two are needed",
-            "split with: edgekit studies split STUDIES",
-        )
-    if missing := brands["train"] - brands["validation"]:
-        raise InputError(f"the validation split lacks {', '.join(sorted(missing))}", "split with: edgekit studies split STUDIES")
+        raise InputError(f"the train split holds {len(brands['train'])} brands, at least two are needed", remedy)
     if unknown := brands["validation"] - brands["train"]:
-        raise InputError(f"the train split lacks {', '.join(sorted(unknown))}", "split with: edgekit studies split STUDIES")
-    return tuple(sorted(brands["train"]))
+        raise InputError(f"the train split lacks {', '.join(sorted(map(str, unknown)))}, which validation has", remedy)
+    shortages = []
+    for member in members:
+        for split, least in (("train", 1), ("validation", 2)):
+            for brand in sorted(map(str, brands["train"])):
+                found = {study.patient_id for study in splits[split] if study.brand == brand and has_films(study, member)}
+                if len(found) < least:
+                    shortages.append(f"member {member}: {len(found)} {split} patients of {brand} have its films, expected at least {least}")
+    if shortages:
+        raise InputError("\n".join(shortages), f"{remedy}; or train other [members] names")
+    return tuple(sorted(map(str, brands["train"])))
+
+
+def has_films(study: Study, member: str) -> bool:
+    """Tell whether a patient has the films that `member` looks at."""
+    given = [study.film(view) is not None for view in VIEWS]
+    return all(given) if member == "concat" else any(given) if member == "merge" else given[("ap", "lateral").index(member)]
+
+
+def describe_start(weights: Path | None, otherwise: str) -> str | dict[str, str]:
+    """Return where weights started: a file by path and hash, or `otherwise`."""
+    return otherwise if weights is None else {"path": str(weights.resolve()), "sha256": hash_file(weights)}
 
 
 def choose_device(name: str) -> torch.device:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UsageError
 from edgekit.training.config import PRESETS, load_config
 
 
@@ -36,6 +36,10 @@ def test_the_users_file_lies_over_the_preset(tmp_path: Path) -> None:
         ("[members]\nepochs = 0", "members epochs"),
         ("[ensembles]\ncoverage = 1.5", "coverage 1.5"),
         ("detector = 3", "expected a table"),
+        ('[members]\narchitecture = "resnet50"', "resnet50"),
+        ('[members]\ninit = "coco"', "coco"),
+        ('[detector]\nactivation = "gelu"', "gelu"),
+        ("[members]\nlabel_smoothing = 2.0", "label_smoothing 2.0"),
         ("seed = ", "not TOML"),
     ],
 )
@@ -46,7 +50,7 @@ def test_bad_settings_are_named(text: str, message: str, tmp_path: Path) -> None
 
 
 def test_unknown_preset_and_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown preset 'quick'"):
+    with pytest.raises(UsageError, match="unknown preset 'quick'"):
         load_config("quick")
     with pytest.raises(InputError, match="is missing"):
         load_config("demo", tmp_path / "none.toml")

@@ -88,7 +88,7 @@ def test_conformal_sets_cover_new_patients() -> None:
 def test_a_brand_with_one_validation_patient_is_an_error() -> None:
     rows = draw_members(3, 30, {"ap": 1.0})["ap"].probabilities
     for lonely in (np.where(np.arange(30) == 0, 2, np.arange(30) % 2), np.arange(30) % 2):  # one patient, none at all
-        with pytest.raises(InputError, match="fewer than two validation patients"):
+        with pytest.raises(InputError, match="no case has 2 validation patients of every brand"):
             fit_ensembles({"ap": Evidence(rows, lonely)}, CONFIG, seed=0)
 
 

@@ -85,8 +85,15 @@ def test_studies_that_can_not_teach_are_refused(cohort: Path, small: TrainingCon
     rows = read_studies(cohort)
     table = tmp_path / "studies.csv"
     write_studies(table, [row for row in rows if row.split == "train" or row.brand != "design-c"])
-    with pytest.raises(InputError, match="validation split lacks design-c"):
+    with pytest.raises(InputError, match="member lateral: 0 validation patients of design-c have its films, expected at least 2"):
         train_run(table, tmp_path / "a", small)
+    write_studies(table, [dataclasses.replace(row, lateral=None, lateral_box=None) for row in rows])
+    with pytest.raises(InputError, match="member lateral: 0 train patients of design-a"):
+        train_run(table, tmp_path / "a", small)
+    assert not (tmp_path / "a").exists()
+    write_studies(table, [dataclasses.replace(row, ap_box=row.ap_box and (0, 0, 500, 500)) for row in rows])
+    with pytest.raises(InputError, match="reaches beyond the film"):
+        train_run(table, tmp_path / "c", small)
     write_studies(table, [dataclasses.replace(row, ap_box=None, lateral_box=None) for row in rows])
     with pytest.raises(InputError, match="no training film has a box"):
         train_run(table, tmp_path / "b", small)
