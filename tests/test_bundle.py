@@ -353,3 +353,14 @@ def test_export_on_the_command_line(
     assert edgekit(["export", str(tiny_run), "web", "--out", str(tmp_path / "bad"), *rows]) == 3
     assert "not exported: FAIL" in capsys.readouterr().err
     assert not (tmp_path / "bad").exists()
+
+
+def test_a_folder_with_another_programs_manifest_is_never_replaced(tiny_run: Path, tmp_path: Path) -> None:
+    """A web app has a manifest.json too."""
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "manifest.json").write_text('{"name": "mine"}')
+    (app / "index.html").write_text("mine")
+    with pytest.raises(InputError, match="not a sound bundle"):
+        export_bundle(tiny_run, WEB, app, force=True)
+    assert (app / "index.html").read_text() == "mine"

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from pydicom.pixels import apply_windowing
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UsageError
 from edgekit.phantom import cohort
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.dicom import write_film
@@ -134,7 +134,7 @@ def test_a_full_disk_leaves_only_whole_films(tmp_path, monkeypatch):
     ],
 )
 def test_impossible_parameters_are_refused_by_name(tmp_path, change, named):
-    with pytest.raises(InputError, match=named) as failure:
+    with pytest.raises(UsageError, match=named) as failure:
         make_cohort(tmp_path / "never", **{**FIVE, **change})
     assert failure.value.remedy
     assert not (tmp_path / "never").exists()

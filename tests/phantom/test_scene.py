@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgekit.errors import InputError
+from edgekit.errors import EdgekitError
 from edgekit.phantom import scene
 from edgekit.phantom.materials import METALS
 from edgekit.phantom.scene import simulate_patient
@@ -116,7 +116,7 @@ def test_constructs_stay_on_the_film():
 )
 def test_impossible_parameters_are_refused_by_name(change, named):
     arguments = {"brand": "design-a", "seed": 0, "size": 128, "has_crosslink": False, **change}
-    with pytest.raises(InputError, match=named) as failure:
+    with pytest.raises(EdgekitError, match=named) as failure:
         simulate_patient(**arguments)
     assert failure.value.remedy
 

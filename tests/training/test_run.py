@@ -131,3 +131,19 @@ def test_members_learn_from_the_detectors_box_unless_it_missed() -> None:
     found = np.array([[12, 10, 50, 50], [60, 60, 90, 90], [12, 10, 50, 50], [5, 5, 20, 20]], np.float32)
     boxes = cropping_boxes(found, np.array([0.9, 0.9, 0.1, 0.9], np.float32), truth, 0.5)
     np.testing.assert_array_equal(boxes, [found[0], truth[1], truth[2], found[3]])
+
+
+def test_a_folder_with_something_else_in_it_is_not_trained_into(cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("mine")
+    with pytest.raises(InputError, match="not an unfinished run"):
+        train_run(cohort, tmp_path, small)
+    assert (tmp_path / "config.toml").read_text() == "mine"
+
+
+def test_a_relative_run_folder_keeps_ultralytics_out_of_the_working_folder(
+    cohort: Path, small: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = train_run(cohort, Path("mine"), dataclasses.replace(small, members=dataclasses.replace(small.members, names=("ap",))))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert not (run / ".scratch").exists()
