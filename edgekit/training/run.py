@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import ctypes
+import gc
 import importlib.metadata
 import platform
 import shutil
@@ -70,10 +71,10 @@ def keep_freed_memory() -> Iterator[None]:
     finally:
         for parameter, value in ((m_mmap_max, 65536), (m_trim_threshold, 2**17), (m_top_pad, 0)):  # glibc's defaults
             libc.mallopt(parameter, value)
+        gc.collect()  # a trainer holds its networks in reference cycles
         libc.malloc_trim(0)
 
 
-@keep_freed_memory()
 def train_run(
     studies_file: Path, out: Path, config: TrainingConfig, *, weights: Path | None = None, detector_weights: Path | None = None
 ) -> Path:
@@ -118,7 +119,7 @@ def train_run(
     history = History(out / "history.csv")
     films = {split: cache_films(rows, config.canvas_side, scratch / f"{split}.npy") for split, rows in splits.items()}
 
-    with progress_bar("training detector", config.detector.epochs) as advance:
+    with keep_freed_memory(), progress_bar("training detector", config.detector.epochs) as advance:
         detector = train_detector(
             films["train"],
             films["validation"],
@@ -136,7 +137,7 @@ def train_run(
 
     members: dict[str, Classifier] = {}
     for name in config.members.names:
-        with progress_bar(f"training member {name}", config.members.epochs) as advance:
+        with keep_freed_memory(), progress_bar(f"training member {name}", config.members.epochs) as advance:
             members[name] = train_member(
                 name,
                 films["train"],
