@@ -53,26 +53,31 @@ LEAST_OVERLAP = 0.5
 
 
 @contextmanager
-def keep_freed_memory() -> Iterator[None]:
+def keep_freed_memory() -> Iterator[Callable[[], None]]:
     """Within the block, have glibc reuse freed memory instead of returning it to the kernel after every layer.
 
-    On a CPU a third of a training step goes to mapping the same pages again; see ``docs/performance.md``. Afterwards what is free is
-    returned at once. Other C libraries have no such switch and need none. Values: ``mallopt(3)``.
+    On a CPU a third of a training step goes to mapping the same pages again; see ``docs/performance.md``. Yields what returns all that
+    is free at once: called after each epoch, it keeps fragments from piling up. Other C libraries have no such switch and need none.
+    Values: ``mallopt(3)``.
     """
     if platform.libc_ver()[0] != "glibc":
-        yield
+        yield lambda: None
         return
     libc = ctypes.CDLL(None)
+
+    def release() -> None:
+        gc.collect()  # a trainer holds its networks in reference cycles
+        libc.malloc_trim(0)
+
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
     for parameter, value in ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 2**28)):
         libc.mallopt(parameter, value)
     try:
-        yield
+        yield release
     finally:
         for parameter, value in ((m_mmap_max, 65536), (m_trim_threshold, 2**17), (m_top_pad, 0)):  # glibc's defaults
             libc.mallopt(parameter, value)
-        gc.collect()  # a trainer holds its networks in reference cycles
-        libc.malloc_trim(0)
+        release()
 
 
 def train_run(
@@ -119,7 +124,7 @@ def train_run(
     history = History(out / "history.csv")
     films = {split: cache_films(rows, config.canvas_side, scratch / f"{split}.npy") for split, rows in splits.items()}
 
-    with keep_freed_memory(), progress_bar("training detector", config.detector.epochs) as advance:
+    with keep_freed_memory() as release, progress_bar("training detector", config.detector.epochs) as advance:
         detector = train_detector(
             films["train"],
             films["validation"],
@@ -128,7 +133,7 @@ def train_run(
             config.seed,
             scratch,
             detector_weights,
-            history.recorder("detector", advance),
+            history.recorder("detector", advance, release),
         )
     runfolder.save_weights(out / "detector.safetensors", detector)
     found = {split: find_boxes(detector, some) for split, some in films.items()}
@@ -137,7 +142,7 @@ def train_run(
 
     members: dict[str, Classifier] = {}
     for name in config.members.names:
-        with keep_freed_memory(), progress_bar(f"training member {name}", config.members.epochs) as advance:
+        with keep_freed_memory() as release, progress_bar(f"training member {name}", config.members.epochs) as advance:
             members[name] = train_member(
                 name,
                 films["train"],
@@ -149,7 +154,7 @@ def train_run(
                 device,
                 config.seed,
                 weights,
-                history.recorder(f"member_{name}", advance),
+                history.recorder(f"member_{name}", advance, release),
             )
         runfolder.save_weights(out / f"member_{name}.safetensors", members[name])
 
@@ -205,15 +210,16 @@ class History:
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(self.COLUMNS)
 
-    def recorder(self, stage: str, advance: Callable[[], None]) -> Callable[[dict[str, float]], None]:
-        """Return what a training loop calls after each epoch of `stage`: append a row, then advance the bar."""
+    def recorder(self, stage: str, *then: Callable[[], None]) -> Callable[[dict[str, float]], None]:
+        """Return what a training loop calls after each epoch of `stage`: append a row, then do `then`."""
         epochs = count(1)
 
         def record(figures: dict[str, float]) -> None:
             row: dict[str, Any] = {"stage": stage, "epoch": next(epochs), **{name: f"{value:.6g}" for name, value in figures.items()}}
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self.COLUMNS).writerow(row)
-            advance()
+            for step in then:
+                step()
 
         return record
 
