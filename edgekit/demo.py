@@ -80,6 +80,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     from edgekit.latency import measure_latency
     from edgekit.models.runfolder import run_hash
     from edgekit.phantom.cohort import make_cohort
+    from edgekit.phantom.plan import CohortParameters
     from edgekit.targets import load_target
     from edgekit.training.config import load_config
     from edgekit.training.run import train_run
@@ -98,7 +99,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     studies = timed(
         "cohort",
         "1/6  Simulating patients: an AP and a lateral film each",
-        lambda: make_cohort(out / "cohort", patients=None, preset=PRESET, site="a", size=FILM_SIZE, split=None, seed=SEED),
+        lambda: make_cohort(out / "cohort", CohortParameters(preset=PRESET, size=FILM_SIZE, seed=SEED)),
     )
     run = out / "run"
     if (run / "pipeline.json").exists():

@@ -36,7 +36,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         module.train()(smooth)
         return module
 
-    detector = settle(Detector("relu", 64), 64)
+    detector = settle(Detector("relu", 64, "yolov5n"), 64)
     head = detector.network.model[-1]
     for branch in [*head.cv2, *head.cv3]:
         torch.nn.init.normal_(branch[-1].weight, std=0.01)
@@ -72,6 +72,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             canvas_side=128,
             detector_side=64,
             detector_activation="relu",
+            detector_backbone="yolov5n",
             crop_side=64,
             architectures=dict.fromkeys(MEMBERS, "efficientnet_lite0"),
             ensemble="ap+lateral",

@@ -22,10 +22,13 @@ def _group() -> None:
 def cohort(
     out: Annotated[Path, typer.Argument(help="Folder to make: new, empty, or begun with the same options.")],
     patients: Annotated[int | None, typer.Option(help="Number of patients, evenly over the seven designs.")] = None,
-    preset: Annotated[str | None, typer.Option(help="A prepared cohort instead of --patients: demo.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A prepared cohort instead of --patients: demo, paper or detector.")] = None,
     site: Annotated[str, typer.Option(help="The hospital, a or b: spectrum, geometry, exposure and processing.")] = "a",
-    size: Annotated[int, typer.Option(help="Long side of the films in pixels, 64 to 4000.")] = 1500,
+    size: Annotated[
+        int | None, typer.Option(help="Long side of the films in pixels, 64 to 4000: 1500, or many sizes in the preset detector.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Put everybody into one split: train, validation, test, readers or external.")] = None,
+    unseen: Annotated[bool, typer.Option("--unseen", help="Add patients of a design that no model has seen, to test only.")] = False,
     seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -34,11 +37,14 @@ def cohort(
     Example: edgekit phantom cohort cohort --patients 140 --size 768 --seed 1
     """
     from edgekit.phantom.cohort import make_cohort
+    from edgekit.phantom.plan import CohortParameters
     from edgekit.studies import read_studies
 
-    table = make_cohort(out, patients=patients, preset=preset, site=site, size=size, split=split, seed=seed)
-    brands = Counter(str(study.brand) for study in read_studies(table))
+    table = make_cohort(out, CohortParameters(patients, preset, site, size, split, unseen, seed))
+    studies = read_studies(table)
+    brands = Counter(str(study.brand) for study in studies)
     if json:
-        console.print_json({"studies": str(table), "patients": brands.total(), "brands": dict(sorted(brands.items()))})
+        count = len({study.patient_id for study in studies})
+        console.print_json({"studies": str(table), "patients": count, "brands": dict(sorted(brands.items()))})
         return
-    console.say(f"{table}: {brands.total()} simulated patients, two films each.")
+    console.say(f"{table}: {2 * len(studies)} simulated films.")

@@ -13,21 +13,26 @@ from edgekit.cli import console
 def train(
     studies: Annotated[Path, typer.Argument(help="studies.csv with train and validation rows.")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
-    preset: Annotated[str, typer.Option(help="Settings to start from: demo.")] = "demo",
+    preset: Annotated[str, typer.Option(help="Settings to start from: demo or paper.")] = "demo",
     config: Annotated[Path | None, typer.Option(help="TOML laid over the preset.")] = None,
     weights: Annotated[Path | None, typer.Option(help="ImageNet weights of the members (safetensors, timm naming).")] = None,
-    detector_weights: Annotated[Path | None, typer.Option(help="A detector.safetensors to start from; random otherwise.")] = None,
+    detector: Annotated[Path | None, typer.Option(help="Another run, whose detector is taken as it is.")] = None,
+    detector_studies: Annotated[
+        Path | None, typer.Option(help="studies.csv of the detector's own films; its validation rows choose the threshold.")
+    ] = None,
+    detector_weights: Annotated[Path | None, typer.Option(help="A detector.safetensors to start the detector from.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train the detector, the members and the ensembles into a run folder.
 
-    Example: edgekit train cohort/studies.csv --out runs/first
+    Example: edgekit train cohort/studies.csv --detector-studies detector/studies.csv --out runs/paper --preset paper
     """
     from edgekit.models.runfolder import load_settings, read_json
     from edgekit.training.config import load_config
-    from edgekit.training.run import train_run
+    from edgekit.training.run import DetectorSource, train_run
 
-    run = train_run(studies, out, load_config(preset, config), weights=weights, detector_weights=detector_weights)
+    source = DetectorSource(run=detector, studies=detector_studies, weights=detector_weights)
+    run = train_run(studies, out, load_config(preset, config), weights=weights, source=source)
     settings, provenance = load_settings(run), read_json(run / "provenance.json")
     if json:
         console.print_json({"run": str(run), "brands": list(settings.brands), "ensemble": settings.ensemble, **provenance})

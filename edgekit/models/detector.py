@@ -1,5 +1,9 @@
 """Detector: ultralytics' YOLOv5n on one gray channel, read out as the single best box of a film.
 
+Its backbone is YOLOv5n's own, or the first five stages of EfficientNet-Lite0 with their ImageNet weights: features that were learnt on
+photographs and are kept while the rest learns on simulated films carry over to real ones (Hinterstoisser et al., *On pre-trained image
+features and synthetic images for deep learning*, ECCV Workshops 2018).
+
 The two classes are the two views, so the detector also tells an AP film from a lateral one. One construct a film, so the best
 anchor is the answer and the graph needs no non-maximum suppression.
 """
@@ -16,8 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import InputError
+from edgekit.models.classifier import Classifier, start_classifier
 from edgekit.types import VIEWS
 
+BACKBONES = ("yolov5n", "efficientnet_lite0")
+FROZEN_LAYERS = {"yolov5n": (), "efficientnet_lite0": (0,)}
+"""Layers of the network that training leaves as they are, BatchNorm's statistics included."""
 ACTIVATIONS = {"relu": "torch.nn.ReLU()", "silu": "torch.nn.SiLU()"}
 
 
@@ -38,13 +46,15 @@ def import_ultralytics() -> None:
         ultralytics.settings.update(dict.fromkeys(("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"), False))
 
 
-def build_network(activation: str) -> Any:
+def build_network(activation: str, backbone: str) -> Any:
     """Build ultralytics' YOLOv5n for one gray channel and two classes, with random weights.
 
     Parameters
     ----------
     activation
         ``relu`` (quantizes well) or ``silu`` (ultralytics' own).
+    backbone
+        A name in `BACKBONES`.
 
     Returns
     -------
@@ -52,6 +62,8 @@ def build_network(activation: str) -> Any:
     """
     if activation not in ACTIVATIONS:
         raise InputError(f"unknown detector activation {activation!r}", f"choose one of {', '.join(ACTIVATIONS)}")
+    if backbone not in BACKBONES:
+        raise InputError(f"unknown detector backbone {backbone!r}", f"choose one of {', '.join(BACKBONES)}")
     import_ultralytics()
     from ultralytics.nn.modules import Conv
     from ultralytics.nn.tasks import DetectionModel, yaml_model_load
@@ -59,9 +71,72 @@ def build_network(activation: str) -> Any:
     previous = Conv.default_act
     try:  # parse_model sets the activation on the class, for every later model of the process
         settings = {**yaml_model_load("yolov5n.yaml"), "nc": len(VIEWS), "activation": ACTIVATIONS[activation]}
-        return DetectionModel(settings, ch=1, verbose=False)
+        network = DetectionModel(settings, ch=1, verbose=False)
+        if backbone == "efficientnet_lite0":
+            _replace_backbone(network, Conv)
+        return network
     finally:
         Conv.default_act = previous
+
+
+class Stages(nn.Module):
+    """Consecutive stages of a timm EfficientNet, with the stem when they start at the first.
+
+    Parameters
+    ----------
+    classifier
+        Where the layers come from.
+    first, last
+        Stages, `last` not included.
+    """
+
+    def __init__(self, classifier: Classifier, first: int, last: int) -> None:
+        super().__init__()
+        network: Any = classifier.network
+        self.stem = nn.Sequential(network.conv_stem, network.bn1) if first == 0 else None
+        self.blocks = nn.Sequential(*network.blocks[first:last])
+        self.mean, self.std = classifier.mean, classifier.std
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a film in [0, 1], or the feature map of the stage before, to the feature map of the last stage."""
+        if self.stem is not None:
+            x = self.stem((x - self.mean) / self.std)
+        result: Tensor = self.blocks(x)
+        return result
+
+
+def _replace_backbone(network: Any, conv: Any) -> None:
+    """Put EfficientNet-Lite0's stages in the place of YOLOv5n's layers up to stride 16; the neck and the head stay."""
+    classifier = Classifier("efficientnet_lite0", len(VIEWS))
+    deep, fine = 5, 3
+    layers = {
+        0: (Stages(classifier, 0, fine), -1),  # stride 8, 40 channels
+        1: (nn.Identity(), -1),
+        2: (nn.Identity(), -1),
+        3: (nn.Identity(), -1),
+        4: (conv(40, 64, 1), -1),
+        5: (Stages(classifier, fine, deep), 0),  # stride 16, 112 channels
+        6: (conv(112, 128, 1), -1),
+    }
+    for index, (layer, source) in layers.items():
+        layer.i, layer.f, layer.type = index, source, type(layer).__name__
+        layer.np = sum(parameter.numel() for parameter in layer.parameters())
+        network.model[index] = layer
+    network.save = sorted({*network.save, 0})
+
+
+def start_backbone(detector: Detector) -> None:
+    """Give an EfficientNet-Lite0 backbone its ImageNet weights.
+
+    Raises
+    ------
+    MissingError
+        The package that they come from is missing.
+    """
+    source = start_classifier("efficientnet_lite0", len(VIEWS), "imagenet")
+    layers: Any = detector.network.model
+    layers[0].load_state_dict(Stages(source, 0, 3).state_dict())
+    layers[5].load_state_dict(Stages(source, 3, 5).state_dict())
 
 
 class Detector(nn.Module):
@@ -73,19 +148,22 @@ class Detector(nn.Module):
         See `build_network`.
     side
         Side of the square input in pixels, a multiple of 32.
+    backbone
+        A name in `BACKBONES`.
     """
 
     anchors: Tensor
     strides: Tensor
     bins: Tensor
 
-    def __init__(self, activation: str, side: int) -> None:
+    def __init__(self, activation: str, side: int, backbone: str) -> None:
         super().__init__()
         if side % 32:
             raise InputError(f"detector side {side} is not a multiple of 32")
         self.activation = activation
         self.side = side
-        self.network: Any = build_network(activation)
+        self.backbone = backbone
+        self.network: Any = build_network(activation, backbone)
         centres, strides = [], []
         for stride in self.network.stride.int().tolist():
             cells = torch.arange(side // stride) + 0.5

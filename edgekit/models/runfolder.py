@@ -43,6 +43,7 @@ class RunSettings:
     canvas_side: int
     detector_side: int
     detector_activation: str
+    detector_backbone: str
     crop_side: int
     architectures: dict[str, str]
     ensemble: str
@@ -126,7 +127,7 @@ def load_ensembles(run: Path) -> dict[str, Ensemble]:
 def load_detector(run: Path) -> Detector:
     """Build the run's detector and load its weights."""
     settings = load_settings(run)
-    detector = Detector(settings.detector_activation, settings.detector_side)
+    detector = Detector(settings.detector_activation, settings.detector_side, settings.detector_backbone)
     load_weights(run / "detector.safetensors", detector)
     return detector.eval()
 

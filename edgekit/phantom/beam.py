@@ -1,4 +1,8 @@
-"""The primary beam through a scene: Beer-Lambert for a few energies."""
+"""The primary beam through a scene: Beer-Lambert for a few energies.
+
+A scene is attenuated in two steps, tissue and then metal, so that the same patient can be taken with and without a construct for the
+price of the metal alone.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,20 @@ import numpy as np
 
 from edgekit.phantom.filtering import enlarge
 from edgekit.phantom.materials import MATERIALS, METALS, compute_attenuation
-from edgekit.phantom.projector import find_extent, measure_thickness
+from edgekit.phantom.projector import measure_thickness
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from edgekit.phantom.materials import Part
     from edgekit.phantom.projector import Camera
-    from edgekit.types import Box
 
 METAL_OVERSAMPLING = 2
 SOFT_OVERSAMPLING = 0.5
+_COARSE = ("soft", "contrast")
+"""Materials without sharp edges: traced at half the film's resolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,56 +43,104 @@ class Beam:
     weights: tuple[float, ...]
 
 
-def expose(parts: list[Part], camera: Camera, beam: Beam) -> tuple[NDArray[np.float32], Box | None]:
-    """Return what the primary beam leaves of a scene (Beer-Lambert).
+@dataclass(frozen=True, slots=True, eq=False)
+class Shadow:
+    """What is left of the beam.
 
-    Metal is traced at twice the film's resolution and averaged as transmission, so that partly covered pixels are right; bone at the
-    film's resolution; soft tissue at half of it. Bone and metal attenuate in the place of soft tissue.
+    Attributes
+    ----------
+    remaining
+        float32 (H, W) for each energy of `beam`: the share of the photons that reaches each pixel.
+    """
+
+    beam: Beam
+    remaining: tuple[NDArray[np.float32], ...]
+
+    def weigh(self) -> NDArray[np.float32]:
+        """Return float32 (H, W): the detector-weighted share of the beam that reaches each pixel."""
+        total = np.zeros_like(self.remaining[0])
+        for weight, remaining in zip(self.beam.weights, self.remaining, strict=True):
+            total += np.float32(weight) * remaining
+        return total
+
+
+def cast_shadow(parts: Sequence[Part], camera: Camera, beam: Beam) -> Shadow:
+    """Return the shadow of all that is not metal.
+
+    Soft tissue fills the body; every other material attenuates in its place.
+    """
+    thickness = {}
+    for material in MATERIALS:
+        chosen = [part for part in parts if part.material == material and material not in METALS]
+        if chosen:
+            oversampling = SOFT_OVERSAMPLING if material in _COARSE else 1.0
+            traced = measure_thickness([part.mesh for part in chosen], [part.weight for part in chosen], camera, oversampling)
+            thickness[material] = _at_film_size(np.maximum(traced, 0), camera, oversampling)
+    remaining = []
+    for index in range(len(beam.energies_kev)):
+        optical = np.zeros((camera.height, camera.width), dtype=np.float32)
+        for material, length in thickness.items():
+            optical -= np.float32(_excess(material, beam, index)) * length
+        remaining.append(np.exp(optical, out=optical))
+    return Shadow(beam, tuple(remaining))
+
+
+def add_metal(shadow: Shadow, parts: Sequence[Part], camera: Camera) -> tuple[Shadow, NDArray[np.float32]]:
+    """Return the shadow with metal in it, and where the metal is.
+
+    Metal is traced at twice the film's resolution and averaged as transmission, so that partly covered pixels are right.
 
     Returns
     -------
-    transmission
-        float32 (H, W): detector-weighted share of the beam that reaches each pixel.
-    box
-        Extent of all metal, film pixels; None without metal on the film.
+    shadow
+        The shadow with the metal in the place of soft tissue.
+    thickness
+        float32 (H, W), mm: the largest of each pixel's samples; 0 beside the metal.
     """
-    shape = (camera.height, camera.width)
-    soft = enlarge(np.maximum(_trace(parts, "soft", camera, SOFT_OVERSAMPLING), 0), shape, 1 / SOFT_OVERSAMPLING)
-    bone = np.maximum(_trace(parts, "bone", camera, 1), 0)
-    rows, columns = _find_metal(parts, camera)
+    seen = np.zeros((camera.height, camera.width), dtype=np.float32)
+    metal = [part for part in parts if part.material in METALS]
+    rows, columns = _find_metal(metal, camera)
+    if rows.start == rows.stop or columns.start == columns.stop:
+        return shadow, seen
     near = camera.cropped(rows, columns)
-    metals = {metal: _trace(parts, metal, near, METAL_OVERSAMPLING) for metal in METALS}
-    transmission = np.zeros(shape, dtype=np.float32)
-    for energy, weight in zip(beam.energies_kev, beam.weights, strict=True):
-        per_mm = {material: compute_attenuation(material, beam.energies_kev)[beam.energies_kev.index(energy)] for material in MATERIALS}
-        left = np.exp(soft * np.float32(-per_mm["soft"]) + bone * np.float32(per_mm["soft"] - per_mm["bone"]))
-        optical = np.sum([metals[metal] * np.float32(per_mm["soft"] - per_mm[metal]) for metal in METALS], axis=0)
-        left[rows, columns] = left[rows, columns] * _average(optical)
-        transmission += np.float32(weight) * left
-    box = find_extent(np.sum(list(metals.values()), axis=0), METAL_OVERSAMPLING)
-    if box is not None:
-        box = (box[0] + columns.start, box[1] + rows.start, box[2] + columns.start, box[3] + rows.start)
-    return transmission, box
+    lengths = {}
+    for material in METALS:
+        chosen = [part for part in metal if part.material == material]
+        if chosen:
+            lengths[material] = measure_thickness(
+                [part.mesh for part in chosen], [part.weight for part in chosen], near, METAL_OVERSAMPLING
+            )
+    seen[rows, columns] = _samples(np.sum(list(lengths.values()), axis=0)).max(axis=0)
+    remaining = []
+    for index, left in enumerate(shadow.remaining):
+        optical = np.sum([length * np.float32(-_excess(material, shadow.beam, index)) for material, length in lengths.items()], axis=0)
+        dimmed = left.copy()
+        dimmed[rows, columns] *= _samples(np.exp(np.minimum(optical, 0))).mean(axis=0)
+        remaining.append(dimmed)
+    return Shadow(shadow.beam, tuple(remaining)), seen
 
 
-def _trace(parts: list[Part], material: str, camera: Camera, oversampling: float) -> NDArray[np.float32]:
-    chosen = [part for part in parts if part.material == material]
-    return measure_thickness([part.mesh for part in chosen], [part.weight for part in chosen], camera, oversampling)
+def _excess(material: str, beam: Beam, index: int) -> float:
+    """Return by how much a millimetre of `material` attenuates more than the soft tissue whose place it takes."""
+    soft = compute_attenuation("soft", beam.energies_kev)[index]
+    return soft if material == "soft" else compute_attenuation(material, beam.energies_kev)[index] - soft
 
 
-def _find_metal(parts: list[Part], camera: Camera) -> tuple[slice, slice]:
+def _at_film_size(traced: NDArray[np.float32], camera: Camera, oversampling: float) -> NDArray[np.float32]:
+    return traced if oversampling == 1 else enlarge(traced, (camera.height, camera.width), 1 / oversampling)
+
+
+def _find_metal(parts: Sequence[Part], camera: Camera) -> tuple[slice, slice]:
     """Return the rows and columns of the film that hold every pixel with metal; empty without metal."""
-    points = [part.mesh.vertices for part in parts if part.material in METALS]
-    if not points:
+    if not parts:
         return slice(0, 0), slice(0, 0)
-    x, y, _ = camera.project(np.concatenate(points))
+    x, y, _ = camera.project(np.concatenate([part.mesh.vertices for part in parts]))
     top, bottom = np.clip([np.floor(y.min()), np.ceil(y.max())], 0, camera.height).astype(int)
     left, right = np.clip([np.floor(x.min()), np.ceil(x.max())], 0, camera.width).astype(int)
     return slice(top, bottom), slice(left, right)
 
 
-def _average(optical: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mean transmission of each film pixel from the logarithms of its `METAL_OVERSAMPLING`² samples."""
-    left, n = np.exp(np.minimum(optical, 0)), METAL_OVERSAMPLING
-    mean: NDArray[np.float32] = np.sum([left[row::n, column::n] for row in range(n) for column in range(n)], axis=0) / np.float32(n * n)
-    return mean
+def _samples(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return float32 (`METAL_OVERSAMPLING`², H, W): the samples of each film pixel."""
+    n = METAL_OVERSAMPLING
+    return np.stack([image[row::n, column::n] for row in range(n) for column in range(n)])

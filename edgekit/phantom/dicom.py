@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from edgekit.phantom.scene import SimulatedFilm
+    from edgekit.phantom.film import SimulatedFilm
     from edgekit.types import View
 
 _NAMESPACE = uuid.UUID("8c1f7b52-3a5e-5d0c-9d55-6a4f5f1f0e11")
@@ -60,7 +60,7 @@ def write_film(film: SimulatedFilm, path: Path, *, patient_id: str, view: View, 
     dataset.Rows, dataset.Columns = film.pixels.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = film.photometric
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, film.bits, film.bits - 1, 0
     dataset.WindowCenter, dataset.WindowWidth = film.window
     dataset.compress(RLELossless, film.pixels, encoding_plugin="pylibjpeg", generate_instance_uid=False)
     partial = path.with_name(f".{path.name}.partial")

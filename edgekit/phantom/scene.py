@@ -1,123 +1,70 @@
-"""One simulated patient: a trunk, perhaps a construct, and the two films of it."""
+"""One simulated patient: anatomy, perhaps a construct, perhaps other metal, and the two films of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgekit.errors import InputError, UsageError
-from edgekit.phantom.anatomy import LEVELS, Anatomy, Vertebra, make_anatomy
-from edgekit.phantom.beam import Beam, expose
+from edgekit.errors import InputError
+from edgekit.phantom.anatomy import LEVELS, Anatomy, make_anatomy
+from edgekit.phantom.beam import add_metal, cast_shadow
 from edgekit.phantom.construct import make_construct
-from edgekit.phantom.detector import Exposure, detect
-from edgekit.phantom.implants import DESIGNS
-from edgekit.phantom.mesh import turn
-from edgekit.phantom.processing import MAXIMUM, Processing, apply_window, develop
-from edgekit.phantom.projector import Camera
+from edgekit.phantom.film import SimulatedFilm, choose_side, draw_look, make_film
+from edgekit.phantom.hardware import list_kinds, make_hardware
+from edgekit.phantom.implants import DESIGNS, RANDOM, UNSEEN, draw_design
+from edgekit.phantom.positioning import find_levels, place_camera
+from edgekit.phantom.sites import find_site
 from edgekit.studies import NO_CONSTRUCT
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
+    from edgekit.phantom.anatomy import Region, Vertebra
     from edgekit.phantom.materials import Part
-    from edgekit.types import Box, View
+    from edgekit.phantom.sites import Site
+    from edgekit.types import View
 
+Metal = Literal["none", "chance", "some"]
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A hospital: spectrum, geometry, exposure and processing; pairs are the ends of uniform ranges."""
-
-    beam: Beam
-    source_image_mm: tuple[float, float]
-    film_mm: tuple[float, float]
-    quanta_per_mm2: tuple[float, float]
-    scatter: tuple[float, float]
-    blur_mm: tuple[float, float]
-    coarse_gain: tuple[float, float]
-    fine_gain: tuple[float, float]
-    sharpening: tuple[float, float]
-    gamma: tuple[float, float]
-
-
-SITES: dict[str, Site] = {
-    # 94 kVp as it reaches the detector; film_mm is the long side.
-    "a": Site(
-        beam=Beam((50.0, 65.0, 85.0), (0.38, 0.40, 0.22)),
-        source_image_mm=(1100.0, 1500.0),
-        film_mm=(290.0, 400.0),
-        quanta_per_mm2=(2.0e4, 1.2e5),
-        scatter=(0.15, 0.5),
-        blur_mm=(0.12, 0.3),
-        coarse_gain=(0.15, 0.4),
-        fine_gain=(0.9, 1.3),
-        sharpening=(0.2, 0.7),
-        gamma=(0.85, 1.25),
-    ),
-    # Another technique: 80 kVp, a shorter distance, fewer quanta, a reader that sharpens more and compresses less.
-    "b": Site(
-        beam=Beam((45.0, 57.0, 72.0), (0.40, 0.38, 0.22)),
-        source_image_mm=(1000.0, 1150.0),
-        film_mm=(340.0, 430.0),
-        quanta_per_mm2=(1.0e4, 4.0e4),
-        scatter=(0.4, 0.9),
-        blur_mm=(0.2, 0.45),
-        coarse_gain=(0.35, 0.6),
-        fine_gain=(0.8, 1.1),
-        sharpening=(0.6, 1.4),
-        gamma=(0.7, 1.0),
-    ),
-}
+_FIELDS: dict[Region, tuple[str, str]] = {"cervical": ("C2", "T2"), "thoracic": ("T1", "L1"), "lumbar": ("T10", "S1")}
+"""First and last vertebra that is operated on in a region."""
+_PATTERNS = ("bilateral", "skipped", "left", "right")
+_LOWEST = (0.35, 0.35, 0.12, 0.10, 0.08)
+"""Lumbar constructs most often end at S1 or L5."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SimulatedFilm:
-    """One film.
+class _Patient:
+    """What lies in the beam."""
 
-    Attributes
-    ----------
-    pixels
-        uint16 (H, W): stored values, 0-4095, in the sense of `photometric`.
-    photometric
-        ``MONOCHROME1`` (larger is darker) or ``MONOCHROME2``.
-    window
-        Window centre and width in stored values (DICOM PS3.3 C.11.2.1.2.1).
-    display
-        uint8 (H, W), MONOCHROME2 sense, as a viewer shows it through the window.
-    box
-        The construct, film pixels; None without one.
-    camera
-        The geometry it was taken with.
-    exposure
-        The exposure it was taken with.
-    """
-
-    pixels: NDArray[np.uint16]
-    photometric: str
-    window: tuple[float, float]
-    display: NDArray[np.uint8]
-    box: Box | None
-    camera: Camera
-    exposure: Exposure
+    anatomy: Anatomy
+    vertebrae: list[Vertebra]
+    construct: list[Part]
+    metal: list[Part]
 
 
-def simulate_patient(brand: str, seed: int, *, size: int, has_crosslink: bool, site: str = "a") -> dict[View, SimulatedFilm]:
+def simulate_patient(
+    brand: str, seed: int, *, size: int | None, has_crosslink: bool | None, site: str = "a", metal: Metal = "chance"
+) -> dict[View, SimulatedFilm]:
     """Make the two films of one patient.
 
     Parameters
     ----------
     brand
-        A name in `edgekit.phantom.implants.DESIGNS`, or ``"none"`` for a spine without construct.
+        A design of `edgekit.phantom.implants` or ``"none"`` for a spine without construct.
     seed
         Everything random follows from it.
     size
-        Long side of the films, pixels (64 to 4000).
+        Long side of the films, pixels (64 to 4000); None leaves it to the site.
     has_crosslink
-        Whether the construct has a crosslink.
+        Whether the construct has a crosslink; None leaves it to chance.
     site
-        A name in `SITES`.
+        A name in `edgekit.phantom.sites.SITES`.
+    metal
+        Metal other than a construct: ``none``, by ``chance`` as at the site, or at least one piece (``some``).
 
     Returns
     -------
@@ -126,87 +73,91 @@ def simulate_patient(brand: str, seed: int, *, size: int, has_crosslink: bool, s
 
     Raises
     ------
-    InputError
+    InputError, UsageError
         When a parameter is impossible; the message names it.
     """
-    check_parameters(size, site)
-    if brand != NO_CONSTRUCT and brand not in DESIGNS:
-        raise InputError(f"unknown brand {brand!r}", f"Use one of {', '.join([*DESIGNS, NO_CONSTRUCT])}.")
-    scene_rng, *film_rngs = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
-    anatomy = make_anatomy(scene_rng)
-    levels = _choose_levels(scene_rng)
-    vertebrae = [anatomy.vertebrae[name] for name in levels]
-    metal = [] if brand == NO_CONSTRUCT else make_construct(DESIGNS[brand], vertebrae, has_crosslink, scene_rng)
-    return {view: _take_film(view, anatomy, vertebrae, metal, SITES[site], size, rng) for view, rng in zip(VIEWS, film_rngs, strict=True)}
+    return simulate_rows((brand,), seed, size=size, has_crosslink=has_crosslink, site=site, metal=metal)[0]
 
 
-def check_parameters(size: int, site: str) -> None:
-    """Raise `UsageError` when a film of `size` pixels can't be made or `site` is unknown."""
-    if not 64 <= size <= 4000:
-        raise UsageError(f"size is {size}, expected 64 to 4000 pixels", "Give the long side of the films, for example --size 768.")
-    if site not in SITES:
-        raise UsageError(f"unknown site {site!r}", f"Use one of: {', '.join(SITES)}.")
+def simulate_rows(
+    brands: Sequence[str], seed: int, *, size: int | None, has_crosslink: bool | None, site: str, metal: Metal
+) -> list[dict[View, SimulatedFilm]]:
+    """Make the films of one patient once for each of `brands`: a design, ``"none"``, or both of the same scene.
 
-
-def _choose_levels(rng: np.random.Generator) -> tuple[str, ...]:
-    """Return 2 to 5 neighbouring vertebrae, most often low lumbar ones."""
-    count = int(rng.choice([2, 3, 4, 5], p=[0.3, 0.35, 0.2, 0.15]))
-    lowest = min(len(LEVELS) - 1, len(LEVELS) - 1 - int(rng.choice([0, 1, 2, 3, 4], p=[0.35, 0.35, 0.12, 0.1, 0.08])))
-    return LEVELS[lowest - count + 1 : lowest + 1]
-
-
-def _take_film(
-    view: View, anatomy: Anatomy, vertebrae: list[Vertebra], metal: list[Part], site: Site, size: int, rng: np.random.Generator
-) -> SimulatedFilm:
-    camera = _place_camera(view, vertebrae, site, size, rng)
-    exposure = Exposure(
-        quanta_per_mm2=float(np.exp(rng.uniform(*np.log(site.quanta_per_mm2)))),
-        scatter=rng.uniform(*site.scatter),
-        blur_mm=rng.uniform(*site.blur_mm),
-    )
-    processing = Processing(
-        coarse_gain=rng.uniform(*site.coarse_gain),
-        fine_gain=rng.uniform(*site.fine_gain),
-        sharpening=rng.uniform(*site.sharpening),
-        window=(rng.uniform(0.5, 4.0), rng.uniform(86.0, 96.0)),
-        gamma=rng.uniform(*site.gamma),
-    )
-    transmission, box = expose([*anatomy.parts, *metal], camera, site.beam)
-    grey = develop(detect(transmission, camera.spacing_mm, exposure, rng), camera.spacing_mm, processing)
-    photometric = str(rng.choice(["MONOCHROME1", "MONOCHROME2"]))
-    window = (MAXIMUM / 2 * rng.uniform(0.97, 1.03), MAXIMUM * rng.uniform(0.9, 1.0))
-    pixels = (MAXIMUM - grey).astype(np.uint16) if photometric == "MONOCHROME1" else grey
-    centre, width = round(window[0]), round(window[1])
-    return SimulatedFilm(pixels, photometric, (centre, width), apply_window(pixels, photometric, centre, width), box, camera, exposure)
-
-
-def _place_camera(view: View, vertebrae: list[Vertebra], site: Site, size: int, rng: np.random.Generator) -> Camera:
-    """Return a tube position: a little oblique, table and centring varied, and nothing of interest cut off.
-
-    The operated levels are framed, with or without metal: the framing doesn't tell whether there is a construct.
+    The films of such a pair differ in the construct alone: position, exposure, noise and everything else are the same.
     """
-    axes = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) if view == "ap" else np.array([[0, -1.0, 0], [0, 0, -1], [1, 0, 0]])
-    axes = axes @ (turn(2, rng.normal(0, 3.0)) @ turn(0, rng.normal(0, 2.5)) @ turn(1, rng.normal(0, 2.0))).T
-    source_image = rng.uniform(*site.source_image_mm)
-    source_object = source_image - (rng.uniform(110, 190) if view == "ap" else rng.uniform(190, 280))
-    magnification = source_image / source_object
-    spacing = max(rng.uniform(*site.film_mm), 275 * magnification) / size
-    width = max(16, round(size * rng.uniform(0.62, 0.92)))
-    aim = np.mean([vertebra.centre for vertebra in vertebrae], axis=0)
-    # Film right is the patient's left on an AP film and the belly on a lateral one, where the spine stands a little off centre.
-    offset = np.array([rng.normal(0, 10) - (0 if view == "ap" else rng.uniform(-15, 30)), rng.normal(0, 12)])
-    centre = np.array([width, size]) / 2 + offset * magnification / spacing
-    camera = Camera(axes, aim, source_object, source_image, spacing, width, size, (float(centre[0]), float(centre[1])))
-    shift = _keep_inside(camera, vertebrae)
-    return replace(camera, principal=(camera.principal[0] + shift[0], camera.principal[1] + shift[1]))
+    hospital = find_site(site)
+    known = {**DESIGNS, **UNSEEN}
+    for brand in brands:
+        if brand not in (*known, RANDOM, NO_CONSTRUCT):
+            raise InputError(f"unknown brand {brand!r}", f"Use one of {', '.join([*known, RANDOM, NO_CONSTRUCT])}.")
+    streams = np.random.SeedSequence(seed).spawn(3)
+    patient = _make_patient(brands[0], has_crosslink, hospital, metal, streams[0])
+    rows: list[dict[View, SimulatedFilm]] = [{} for _ in brands]
+    for view, stream in zip(VIEWS, streams[1:], strict=True):
+        for row, film in zip(rows, _take_films(view, patient, brands, hospital, size, stream), strict=True):
+            row[view] = film
+    return rows
 
 
-def _keep_inside(camera: Camera, vertebrae: list[Vertebra]) -> tuple[float, float]:
-    """Return by how many pixels the film must move so that the levels, and the room that a construct on them needs, are on it."""
-    room = np.array([[x, y, z] for x in (-38, 38) for y in (-24, 74) for z in (-38, 38)], dtype=np.float64)
-    columns, rows, _ = camera.project(np.concatenate([vertebra.centre + room @ vertebra.axes.T for vertebra in vertebrae]))
-    shifts = []
-    for places, size in ((columns, camera.width), (rows, camera.height)):
-        low, high = max(0.0, -places.min()), min(0.0, size - places.max())
-        shifts.append(float(low + high))
-    return shifts[0], shifts[1]
+def _make_patient(brand: str, has_crosslink: bool | None, site: Site, metal: Metal, stream: np.random.SeedSequence) -> _Patient:
+    body, levels, implant, other = (np.random.default_rng(child) for child in stream.spawn(4))
+    region: Region = _draw(body, site.regions)
+    anatomy = make_anatomy(body, region, str(body.choice(site.styles)))
+    vertebrae = [anatomy.vertebrae[name] for name in _choose_levels(region, site, levels)]
+    construct = [] if brand == NO_CONSTRUCT else _make_construct(brand, region, vertebrae, has_crosslink, site, implant)
+    kinds = [] if metal == "none" else _choose_metal(region, site, metal, other)
+    levels = [vertebra.name for vertebra in vertebrae] if other.random() < 0.7 else None  # cages are most often between the screws
+    return _Patient(anatomy, vertebrae, construct, make_hardware(other, anatomy, kinds, levels=levels))
+
+
+def _choose_metal(region: Region, site: Site, metal: Metal, rng: np.random.Generator) -> list[str]:
+    possible = list_kinds(region)
+    kinds = [kind for kind in possible if rng.random() < site.metal.get(kind, 0.0)]
+    return kinds or ([str(rng.choice(possible))] if metal == "some" else [])
+
+
+def _draw(rng: np.random.Generator, shares: dict[Region, float]) -> Region:
+    return list(shares)[int(rng.choice(len(shares), p=np.array(list(shares.values())) / sum(shares.values())))]
+
+
+def _choose_levels(region: Region, site: Site, rng: np.random.Generator) -> tuple[str, ...]:
+    """Return neighbouring vertebrae of the region, from the top down."""
+    first, last = (LEVELS.index(name) for name in _FIELDS[region])
+    wanted = int(rng.choice(list(site.levels), p=list(site.levels.values())))
+    count = min(wanted, last - first + 1)
+    room = last - first + 1 - count
+    above = int(rng.choice(len(_LOWEST), p=_LOWEST)) if region == "lumbar" else int(rng.integers(0, room + 1))
+    end = last - min(above, room)
+    return LEVELS[end - count + 1 : end + 1]
+
+
+def _make_construct(
+    brand: str, region: Region, vertebrae: list[Vertebra], has_crosslink: bool | None, site: Site, rng: np.random.Generator
+) -> list[Part]:
+    design = draw_design(rng, small=region == "cervical") if brand == RANDOM else {**DESIGNS, **UNSEEN}[brand]
+    odd = rng.random() < site.irregular
+    pattern = str(rng.choice(_PATTERNS[1:])) if odd and not has_crosslink else "bilateral"
+    possible = design.crosslink is not None and pattern == "bilateral" and len(vertebrae) > 1
+    wanted = rng.random() < 0.4 if has_crosslink is None and possible else bool(has_crosslink)
+    second = wanted and len(vertebrae) > 4 and rng.random() < 0.4
+    return make_construct(design, vertebrae, rng, crosslinks=int(wanted) + int(second), screws=pattern)
+
+
+def _take_films(
+    view: View, patient: _Patient, brands: Sequence[str], site: Site, size: int | None, stream: np.random.SeedSequence
+) -> list[SimulatedFilm]:
+    place, appearance, noise = stream.spawn(3)
+    rng = np.random.default_rng(appearance)
+    rendered, final = choose_side(rng, site, size)
+    camera = place_camera(view, patient.vertebrae, site, rendered, np.random.default_rng(place))
+    look = draw_look(rng, site, camera, find_levels(camera, patient.vertebrae), final)
+    beam = site.beams[int(rng.integers(len(site.beams)))]
+    # What is no construct is traced once; a twin without the construct costs no second look at the anatomy.
+    tissue = cast_shadow([*patient.anatomy.parts, *patient.metal], camera, beam)
+    plain, _ = add_metal(tissue, patient.metal, camera)
+    films = []
+    for brand in brands:
+        shadow, mask = (plain, None) if brand == NO_CONSTRUCT else add_metal(plain, patient.construct, camera)
+        films.append(make_film(shadow.weigh(), mask, camera, look, np.random.default_rng(noise)))
+    return films

@@ -12,7 +12,7 @@ from edgekit.errors import InputError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-PRESETS = ("demo",)
+PRESETS = ("demo", "paper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,12 @@ class DetectorConfig:
     ----------
     side
         Side of its square input in pixels, a multiple of 32 that divides the canvas side.
+    backbone
+        ``efficientnet_lite0`` (starts from ImageNet weights, its first stages frozen) or ``yolov5n`` (starts at random).
     activation
-        ``relu`` or ``silu``.
+        Of neck, head and YOLOv5n's own backbone: ``relu`` or ``silu``.
+    film_passes
+        Length of the training: films times epochs, so that it takes about as long whatever the number of films.
     learning_rate
         Peak of Adam's cosine schedule.
     rotation_degrees, translate, scale
@@ -32,8 +36,9 @@ class DetectorConfig:
     """
 
     side: int
+    backbone: str
     activation: str
-    epochs: int
+    film_passes: int
     batch: int
     learning_rate: float
     rotation_degrees: float
@@ -174,10 +179,11 @@ def build_section(section: Any, settings: Any, where: str) -> Any:
 def check_config(config: TrainingConfig) -> None:
     """Refuse impossible settings by name."""
     from edgekit.models.classifier import MEMBERS, NORMALIZATION
-    from edgekit.models.detector import ACTIVATIONS
+    from edgekit.models.detector import ACTIVATIONS, BACKBONES
 
     detector, members = config.detector, config.members
     choices: dict[str, tuple[str, tuple[str, ...]]] = {
+        "detector backbone": (detector.backbone, BACKBONES),
         "detector activation": (detector.activation, tuple(ACTIVATIONS)),
         "members architecture": (members.architecture, tuple(NORMALIZATION)),
         "members init": (members.init, ("imagenet", "random")),
@@ -197,7 +203,7 @@ def check_config(config: TrainingConfig) -> None:
     if not members.names or set(members.names) - set(MEMBERS):
         raise InputError(f"members names {list(members.names)}", f"choose from {', '.join(MEMBERS)}")
     positive = {
-        "detector epochs": detector.epochs,
+        "detector film_passes": detector.film_passes,
         "detector batch": detector.batch,
         "detector learning_rate": detector.learning_rate,
         "members epochs": members.epochs,

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from edgekit.errors import InputError
-from edgekit.models.detector import Detector, build_network, import_ultralytics
+from edgekit.models.detector import FROZEN_LAYERS, Detector, build_network, import_ultralytics, start_backbone
 from edgekit.models.runfolder import load_weights
+from edgekit.training.augmentation import vary_film
+from edgekit.training.films import average_blocks
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -60,11 +62,14 @@ def train_detector(
     from ultralytics.models.yolo.detect import DetectionTrainer
 
     torch.manual_seed(seed)
-    start = Detector(config.activation, config.side)
+    start = Detector(config.activation, config.side, config.backbone)
     if weights is not None:
         load_weights(weights, start)
+    elif config.backbone != "yolov5n":
+        start_backbone(start)
     films = {"train": train, "val": validation}
     rows = {"train": select_annotated(train, "training"), "val": select_annotated(validation, "validation")}
+    epochs = count_epochs(config, train)
     images = {name: shrink_films(films[name], rows[name], config.side) for name in films}
     labels = {name: make_labels(films[name], rows[name], name, config.side) for name in films}
 
@@ -78,9 +83,10 @@ def train_detector(
             return labels[self.img_path]
 
         def load_image(self, i: int, *_: Any, **__: Any) -> tuple[NDArray[np.uint8], tuple[int, int], tuple[int, int]]:
-            image = images[self.img_path][i][..., None]
-            if self.augment and np.random.rand() < 0.1:  # noqa: NPY002 (the trainer seeds numpy's global generator)
-                image = 255 - image  # C-arm films show metal dark
+            image = images[self.img_path][i]
+            if self.augment:
+                image = vary_film(image, np.random.default_rng(np.random.randint(2**31)))  # noqa: NPY002 (ultralytics seeds it)
+            image = image[..., None]
             return image, image.shape[:2], image.shape[:2]
 
     class MemoryTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -105,7 +111,7 @@ def train_detector(
             )
 
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:  # noqa: ARG002
-            network = build_network(config.activation)
+            network = build_network(config.activation, config.backbone)
             network.load_state_dict(start.network.state_dict())
             return network.to(memory_format=torch.channels_last)  # twice as fast on a CPU, and what Tensor Cores want
 
@@ -121,7 +127,7 @@ def train_detector(
             "model": "yolov5n.yaml",
             "data": "memory",
             "task": "detect",
-            "epochs": config.epochs,
+            "epochs": epochs,
             "batch": config.batch,
             "nbs": config.batch,
             "imgsz": config.side,
@@ -131,8 +137,9 @@ def train_detector(
             "lr0": config.learning_rate,
             "lrf": 0.01,
             "cos_lr": True,
+            "freeze": list(FROZEN_LAYERS[config.backbone]),
             "momentum": 0.9,
-            "warmup_epochs": min(2.0, config.epochs / 5),
+            "warmup_epochs": min(2.0, epochs / 5),
             "warmup_bias_lr": 0.0,
             "degrees": config.rotation_degrees,
             "translate": config.translate,
@@ -165,7 +172,7 @@ def train_detector(
 
     trainer.add_callback("on_train_epoch_end", end_epoch)
     trainer.train()
-    detector = Detector(config.activation, config.side)
+    detector = Detector(config.activation, config.side, config.backbone)
     detector.network.load_state_dict(trainer.ema.ema.state_dict())
     return detector.eval()
 
@@ -179,13 +186,14 @@ def select_annotated(films: FilmSet, what: str) -> NDArray[np.int64]:
 
 
 def shrink_films(films: FilmSet, rows: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
-    """Area-average canvases to uint8 (len(rows), side, side): what the graph does before its detector."""
+    """Return what the detector sees of the films, uint8 (len(rows), side, side)."""
     ratio = films.canvases.shape[1] // side
-    result = np.empty((len(rows), side, side), dtype=np.uint8)
-    for index, row in enumerate(rows):
-        blocks = films.canvases[row].reshape(side, ratio, side, ratio)
-        result[index] = np.rint(blocks.mean(axis=(1, 3), dtype=np.float32))
-    return result
+    return np.stack([average_blocks(films.canvases[row], ratio) for row in rows])
+
+
+def count_epochs(config: DetectorConfig, train: FilmSet) -> int:
+    """Return how many epochs make about `film_passes`."""
+    return max(1, round(config.film_passes / len(select_annotated(train, "training"))))
 
 
 def make_labels(films: FilmSet, rows: NDArray[np.int64], prefix: str, side: int) -> list[dict[str, Any]]:

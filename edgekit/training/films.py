@@ -26,13 +26,13 @@ class FilmSet:
     Attributes
     ----------
     canvases
-        uint8 (N, S, S), memory-mapped.
+        uint8 (N, S, S), memory-mapped: canvases, or what the detector sees of them.
     view
         int (N,), index into ``VIEWS``.
     study
         int (N,), index into `studies`.
     boxes
-        float32 (N, 4), the annotated construct in canvas pixels; NaN where there is none.
+        float32 (N, 4), the annotated construct in pixels of `canvases`; NaN where there is none.
     studies
         The rows that the films come from.
     """
@@ -59,7 +59,7 @@ class FilmSet:
         return index
 
 
-def cache_films(studies: list[Study], side: int, path: Path) -> FilmSet:
+def cache_films(studies: list[Study], side: int, path: Path, ratio: int = 1) -> FilmSet:
     """Decode every film of `studies` into the array file `path`.
 
     Parameters
@@ -70,10 +70,12 @@ def cache_films(studies: list[Study], side: int, path: Path) -> FilmSet:
         Canvas side in pixels.
     path
         The ``.npy`` file to write.
+    ratio
+        Canvas pixels per cached pixel: area-averaged as the graph does before its detector.
     """
     total = sum(study.film(view) is not None for study in studies for view in VIEWS)
     canvases: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        path, mode="w+", dtype=np.uint8, shape=(total, side, side)
+        path, mode="w+", dtype=np.uint8, shape=(total, side // ratio, side // ratio)
     )
     if hasattr(os, "posix_fallocate"):  # a sparse file on a full disk would end the process without a word
         with path.open("r+b") as file:
@@ -84,9 +86,18 @@ def cache_films(studies: list[Study], side: int, path: Path) -> FilmSet:
         for index, view in enumerate(VIEWS):
             if study.film(view) is None:
                 continue
-            canvases[len(films)] = inputs[view][0, 0]
+            canvases[len(films)] = average_blocks(inputs[view][0, 0], ratio)
             if (box := study.box(view)) is not None:
-                boxes[len(films)] = letterboxes[view].to_canvas(box)
+                boxes[len(films)] = np.array(letterboxes[view].to_canvas(box)) / ratio
             films.append((row, index))
     table = np.array(films, dtype=np.int64).reshape(-1, 2)
     return FilmSet(canvases, table[:, 1], table[:, 0], boxes, studies)
+
+
+def average_blocks(canvas: NDArray[np.uint8], ratio: int) -> NDArray[np.uint8]:
+    """Area-average a canvas uint8 (S, S) to uint8 (S / ratio, S / ratio): what the graph does before its detector."""
+    if ratio == 1:
+        return canvas
+    side = canvas.shape[0] // ratio
+    averaged: NDArray[np.uint8] = np.rint(canvas.reshape(side, ratio, side, ratio).mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+    return averaged

@@ -3,85 +3,83 @@
 from __future__ import annotations
 
 import csv
-import ctypes
-import gc
 import importlib.metadata
 import platform
 import shutil
 import time
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from edgekit.boxes import box_iou
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UsageError
 from edgekit.files import hash_file, write_json, write_text
 from edgekit.models import runfolder
 from edgekit.models.classifier import start_classifier
 from edgekit.models.ensemble import CASES, EVALUABLE
-from edgekit.progress import progress_bar, track
+from edgekit.models.runfolder import load_detector
+from edgekit.progress import progress_bar
 from edgekit.provenance import describe_software
 from edgekit.studies import NO_CONSTRUCT, read_studies, select
-from edgekit.training.detector import shrink_films, train_detector
+from edgekit.training.config import check_config
+from edgekit.training.detector import count_epochs, train_detector
 from edgekit.training.ensembles import Evidence, choose_ensemble, fit_ensembles
 from edgekit.training.films import FilmSet, cache_films
+from edgekit.training.localisation import choose_threshold, cropping_boxes, find_boxes
 from edgekit.training.members import classify_crops, crop_films, train_member
+from edgekit.training.memory import keep_freed_memory
+from edgekit.training.requirements import check_brands
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from edgekit.models.classifier import Classifier
     from edgekit.models.detector import Detector
-    from edgekit.training.config import TrainingConfig
+    from edgekit.training.config import DetectorConfig, TrainingConfig
     from edgekit.types import Study
 
 SCRATCH = ".scratch"
 """Folder of an unfinished run."""
 VIEW_MARGIN = 0.25
 """A film is in the wrong slot when the other view's score is larger than its own by this much."""
-DEFAULT_BOX_THRESHOLD = 0.25
-"""ultralytics' own prediction threshold; used when validation holds no film without a construct."""
-LEAST_OVERLAP = 0.5
-"""A detector box that overlaps the annotated one less than this (IoU) does not teach a member; the annotated one does."""
 
 
-@contextmanager
-def keep_freed_memory() -> Iterator[Callable[[], None]]:
-    """Within the block, have glibc reuse freed memory instead of returning it to the kernel after every layer.
+@dataclass(frozen=True, slots=True)
+class DetectorSource:
+    """Where a run's detector comes from; without any of these it is trained on the run's own studies.
 
-    On a CPU a third of a training step goes to mapping the same pages again; see ``docs/performance.md``. Yields what returns all that
-    is free at once: called after each epoch, it keeps fragments from piling up. Other C libraries have no such switch and need none.
-    Values: ``mallopt(3)``.
+    Attributes
+    ----------
+    run
+        Another run, whose detector and threshold are taken as they are.
+    studies
+        A ``studies.csv`` of the detector's own films: its train rows teach, its validation rows choose the threshold.
+    weights
+        A ``detector.safetensors`` to start from.
     """
-    if platform.libc_ver()[0] != "glibc":
-        yield lambda: None
-        return
-    libc = ctypes.CDLL(None)
 
-    def release() -> None:
-        gc.collect()  # a trainer holds its networks in reference cycles
-        libc.malloc_trim(0)
+    run: Path | None = None
+    studies: Path | None = None
+    weights: Path | None = None
 
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
-    for parameter, value in ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 2**28)):
-        libc.mallopt(parameter, value)
-    try:
-        yield release
-    finally:
-        for parameter, value in ((m_mmap_max, 65536), (m_trim_threshold, 2**17), (m_top_pad, 0)):  # glibc's defaults
-            libc.mallopt(parameter, value)
-        release()
+    def __post_init__(self) -> None:
+        if self.run is not None and (self.studies is not None or self.weights is not None):
+            raise UsageError("--detector takes a trained detector as it is", "leave out --detector-studies and --detector-weights")
 
 
 def train_run(
-    studies_file: Path, out: Path, config: TrainingConfig, *, weights: Path | None = None, detector_weights: Path | None = None
+    studies_file: Path,
+    out: Path,
+    config: TrainingConfig,
+    *,
+    weights: Path | None = None,
+    source: DetectorSource = DetectorSource(),
 ) -> Path:
     """Train a run.
 
@@ -93,8 +91,8 @@ def train_run(
         The run folder to make; see ``edgekit.models.runfolder``.
     weights
         ImageNet weights of the members (safetensors, timm naming); None takes the packaged ones.
-    detector_weights
-        A ``detector.safetensors`` to start the detector from; None starts it at random.
+    source
+        Where the detector comes from.
 
     Returns
     -------
@@ -110,10 +108,13 @@ def train_run(
         raise InputError(f"{out} already holds a finished run", "choose another --out, or delete it")
     if out.exists() and not (out.is_dir() and (scratch.is_dir() or not any(out.iterdir()))):
         raise InputError(f"{out} exists and is not an unfinished run", "choose another --out")
-    studies = read_studies(studies_file)
-    splits = {split: select(studies, split) for split in ("train", "validation")}
+    splits = read_splits(studies_file)
+    detector_splits = splits if source.studies is None else read_splits(source.studies)
     brands = check_brands(splits, config.members.names)
     start_classifier(config.members.architecture, len(brands), config.members.init, weights)  # fails now, not after the detector
+    taken = None if source.run is None else load_detector(source.run)
+    if taken is not None:
+        config = follow_detector(config, taken)
     device = choose_device(config.device)
     started = time.perf_counter()
 
@@ -124,21 +125,21 @@ def train_run(
     history = History(out / "history.csv")
     films = {split: cache_films(rows, config.canvas_side, scratch / f"{split}.npy") for split, rows in splits.items()}
 
-    with keep_freed_memory() as release, progress_bar("training detector", config.detector.epochs) as advance:
-        detector = train_detector(
-            films["train"],
-            films["validation"],
-            config.detector,
-            str(device),
-            config.seed,
-            scratch,
-            detector_weights,
-            history.recorder("detector", advance, release),
-        )
+    if source.run is not None and taken is not None:
+        detector, threshold = taken, runfolder.load_settings(source.run).box_threshold
+    else:
+        own = films
+        if source.studies is not None:
+            ratio = config.canvas_side // config.detector.side
+            own = {s: cache_films(rows, config.canvas_side, scratch / f"detector_{s}.npy", ratio) for s, rows in detector_splits.items()}
+        with keep_freed_memory() as release, progress_bar("training detector", count_epochs(config.detector, own["train"])) as advance:
+            record = history.recorder("detector", advance, release)
+            detector = train_detector(
+                own["train"], own["validation"], config.detector, str(device), config.seed, scratch, source.weights, record
+            )
+        threshold = choose_threshold(find_boxes(detector, own["validation"])[1], own["validation"])
     runfolder.save_weights(out / "detector.safetensors", detector)
-    found = {split: find_boxes(detector, some) for split, some in films.items()}
-    threshold = choose_threshold(found["validation"][1], films["validation"])
-    boxes = {split: cropping_boxes(*found[split], films[split].boxes, threshold) for split in films}
+    boxes = {split: cropping_boxes(*find_boxes(detector, some), some.boxes, threshold) for split, some in films.items()}
 
     members: dict[str, Classifier] = {}
     for name in config.members.names:
@@ -170,14 +171,11 @@ def train_run(
             "platform": platform.platform(),
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "ultralytics", "timm", "scikit-learn", "numpy")},
             "seed": config.seed,
-            "studies": {"path": str(studies_file.resolve()), "sha256": hash_file(studies_file)},
-            "patients": {split: len({study.patient_id for study in rows}) for split, rows in splits.items()},
+            "studies": describe_file(studies_file),
+            "patients": count_patients(splits),
             "ensemble_patients": {case: len(some.brands) for case, some in evidence.items()},
-            "start": {
-                "detector": describe_start(detector_weights, "random"),
-                "members": describe_start(weights, config.members.init),
-            },
-            "box_threshold": "Youden's J on validation" if (films["validation"].brands == "none").any() else "ultralytics' default",
+            "detector": describe_detector(source, config.detector, detector_splits),
+            "start": {"members": config.members.init if weights is None else describe_file(weights)},
         },
     )
     # Written last: a run folder without it is unfinished.
@@ -186,8 +184,9 @@ def train_run(
         runfolder.RunSettings(
             brands=brands,
             canvas_side=config.canvas_side,
-            detector_side=config.detector.side,
-            detector_activation=config.detector.activation,
+            detector_side=detector.side,
+            detector_activation=detector.activation,
+            detector_backbone=detector.backbone,
             crop_side=config.members.side,
             architectures=dict.fromkeys(members, config.members.architecture),
             ensemble=choose_ensemble(ensembles),
@@ -198,6 +197,44 @@ def train_run(
     )
     shutil.rmtree(scratch)
     return out
+
+
+def read_splits(studies_file: Path) -> dict[str, list[Study]]:
+    """Return the rows that teach and those that choose."""
+    studies = read_studies(studies_file)
+    return {split: select(studies, split) for split in ("train", "validation")}
+
+
+def follow_detector(config: TrainingConfig, detector: Detector) -> TrainingConfig:
+    """Return the settings with the shape of a detector that is taken as it is."""
+    shape = replace(config.detector, side=detector.side, activation=detector.activation, backbone=detector.backbone)
+    followed = replace(config, detector=shape)
+    check_config(followed)
+    return followed
+
+
+def describe_detector(source: DetectorSource, config: DetectorConfig, splits: dict[str, list[Study]]) -> dict[str, Any]:
+    """Return what the detector learnt from, for the provenance."""
+    if source.run is not None:
+        return {"run": str(source.run.resolve()), "sha256": hash_file(source.run / "detector.safetensors")}
+    has_negatives = any(study.brand == NO_CONSTRUCT for study in splits["validation"])
+    start = "imagenet" if config.backbone != "yolov5n" else "random"
+    return {
+        "studies": None if source.studies is None else describe_file(source.studies),
+        "patients": count_patients(splits),
+        "start": start if source.weights is None else describe_file(source.weights),
+        "box_threshold": "Youden's J on validation" if has_negatives else "ultralytics' default",
+    }
+
+
+def count_patients(splits: dict[str, list[Study]]) -> dict[str, int]:
+    """Return the number of patients by split."""
+    return {split: len({study.patient_id for study in rows}) for split, rows in splits.items()}
+
+
+def describe_file(path: Path) -> dict[str, str]:
+    """Return a file's place and hash."""
+    return {"path": str(path.resolve()), "sha256": hash_file(path)}
 
 
 class History:
@@ -224,44 +261,6 @@ class History:
         return record
 
 
-def check_brands(splits: dict[str, list[Study]], members: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the brands of the training rows, sorted, after checking that each member can learn all of them.
-
-    Raises
-    ------
-    InputError
-        There are fewer than two brands, validation has a brand that training has not, or a member lacks patients of a brand: one in
-        train, and two in validation, because the ensembles are cross-validated there. All shortages are listed.
-    """
-    brands = {split: {study.brand for study in rows if study.brand not in (None, NO_CONSTRUCT)} for split, rows in splits.items()}
-    remedy = "split with: edgekit studies split STUDIES, or move patients between splits by hand"
-    if len(brands["train"]) < 2:
-        raise InputError(f"the train split holds {len(brands['train'])} brands, at least two are needed", remedy)
-    if unknown := brands["validation"] - brands["train"]:
-        raise InputError(f"the train split lacks {', '.join(sorted(map(str, unknown)))}, which validation has", remedy)
-    shortages = []
-    for member in members:
-        for split, least in (("train", 1), ("validation", 2)):
-            for brand in sorted(map(str, brands["train"])):
-                found = {study.patient_id for study in splits[split] if study.brand == brand and has_films(study, member)}
-                if len(found) < least:
-                    shortages.append(f"member {member}: {len(found)} {split} patients of {brand} have its films, expected at least {least}")
-    if shortages:
-        raise InputError("\n".join(shortages), f"{remedy}; or train other [members] names")
-    return tuple(sorted(map(str, brands["train"])))
-
-
-def has_films(study: Study, member: str) -> bool:
-    """Tell whether a patient has the films that `member` looks at."""
-    given = [study.film(view) is not None for view in VIEWS]
-    return all(given) if member == "concat" else any(given) if member == "merge" else given[("ap", "lateral").index(member)]
-
-
-def describe_start(weights: Path | None, otherwise: str) -> str | dict[str, str]:
-    """Return where weights started: a file by path and hash, or `otherwise`."""
-    return otherwise if weights is None else {"path": str(weights.resolve()), "sha256": hash_file(weights)}
-
-
 def choose_device(name: str) -> torch.device:
     """Return the device to train on.
 
@@ -278,44 +277,6 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} can't be used: {str(error).splitlines()[0]}", 'set device = "auto" or "cpu"') from error
     return device
-
-
-def find_boxes(detector: Detector, films: FilmSet, batch: int = 16) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Run the detector over films; boxes float32 (N, 4) in canvas pixels and scores float32 (N,)."""
-    ratio = films.canvases.shape[1] / detector.side
-    boxes, scores = [], []
-    with torch.inference_mode():
-        for rows in track(np.array_split(np.arange(len(films)), -(-len(films) // batch)), "finding constructs"):
-            small = torch.from_numpy(shrink_films(films, rows, detector.side)).float()[:, None] / 255
-            box, score, _ = detector(small)
-            boxes.append(box.numpy() * ratio)
-            scores.append(score.numpy())
-    return np.concatenate(boxes), np.concatenate(scores)
-
-
-def choose_threshold(scores: NDArray[np.float32], films: FilmSet) -> float:
-    """Choose the detector's threshold on validation films: the middle of the range that maximises Youden's J.
-
-    J = sensitivity + specificity - 1 (Youden 1950). Without films that hold no construct there is nothing to choose by.
-    """
-    has_construct = np.isfinite(films.boxes).all(axis=1)
-    empty = films.brands == "none"
-    if not empty.any():
-        return DEFAULT_BOX_THRESHOLD
-    cuts = np.unique(np.concatenate([[0.0], scores, [1.0]]))
-    middles = (cuts[:-1] + cuts[1:]) / 2
-    youden = [(scores[has_construct] >= cut).mean() + (scores[empty] < cut).mean() for cut in middles]
-    best = np.flatnonzero(np.isclose(youden, np.max(youden)))
-    return float(middles[best[len(best) // 2]])
-
-
-def cropping_boxes(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], truth: NDArray[np.float32], threshold: float
-) -> NDArray[np.float32]:
-    """Choose the boxes to crop: the detector's where it found the construct, else the annotated one, else NaN."""
-    annotated = np.isfinite(truth).all(axis=1)
-    right = ~annotated | (box_iou(boxes, truth) >= LEAST_OVERLAP)
-    return np.where(((scores >= threshold) & right)[:, None], boxes, truth)
 
 
 def gather_evidence(

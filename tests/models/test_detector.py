@@ -7,13 +7,13 @@ from edgekit.errors import InputError
 from edgekit.models.detector import Detector
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu"])
-def test_the_box_is_the_best_of_ultralytics_own_decode(activation: str) -> None:
+@pytest.mark.parametrize(("activation", "backbone"), [("relu", "yolov5n"), ("silu", "yolov5n"), ("relu", "efficientnet_lite0")])
+def test_the_box_is_the_best_of_ultralytics_own_decode(activation: str, backbone: str) -> None:
     from ultralytics.nn.modules import Conv
 
     before = Conv.default_act
     torch.manual_seed(1)
-    detector = Detector(activation, 96).eval()
+    detector = Detector(activation, 96, backbone).eval()
     assert Conv.default_act is before, "building a detector must not change ultralytics for the rest of the process"
     kind = {"relu": torch.nn.ReLU, "silu": torch.nn.SiLU}[activation]
     assert any(isinstance(module, kind) for module in detector.network.modules())
@@ -38,6 +38,8 @@ def test_the_box_is_the_best_of_ultralytics_own_decode(activation: str) -> None:
 
 def test_impossible_settings_are_named() -> None:
     with pytest.raises(InputError, match="multiple of 32"):
-        Detector("relu", 100)
+        Detector("relu", 100, "yolov5n")
     with pytest.raises(InputError, match="tanh"):
-        Detector("tanh", 64)
+        Detector("tanh", 64, "yolov5n")
+    with pytest.raises(InputError, match="resnet"):
+        Detector("relu", 64, "resnet")

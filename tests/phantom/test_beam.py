@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 
-from edgekit.phantom.beam import Beam, expose
+from edgekit.phantom.beam import Beam, add_metal, cast_shadow
 from edgekit.phantom.materials import Part, compute_attenuation
 from edgekit.phantom.mesh import make_box, make_tube
+from edgekit.phantom.projector import find_extent
 
 # NIST XCOM mass attenuation at 60 keV (cm²/g) times density (g/cm³): soft tissue and cortical bone ICRU-44; the alloy from titanium 0.7661
 # and aluminium 0.2778, its 4 % vanadium taken as titanium.
 PER_CM_60_KEV = {"soft": 0.2048 * 1.06, "bone": 0.3148 * 1.92, "titanium": (0.94 * 0.7661 + 0.06 * 0.2778) * 4.43}
 MONOCHROMATIC = Beam((60.0,), (1.0,))
 TISSUE_MM = 100.0
+
+
+def expose(parts, camera, beam):
+    """Transmission of a scene, and the box of its metal."""
+    shadow, thickness = add_metal(cast_shadow(parts, camera, beam), parts, camera)
+    return shadow.weigh(), find_extent(thickness, 1.0)
 
 
 @pytest.fixture
@@ -76,3 +83,16 @@ def test_metal_beside_the_film_is_no_metal(aim_camera, tissue):
     rod = Part(make_box((5, 5, 5)).moved(np.eye(3), np.array([300.0, 0, 0])), "titanium")
     _, box = expose([tissue, rod], aim_camera(), MONOCHROMATIC)
     assert box is None
+
+
+def test_metal_leaves_the_rest_of_the_film_as_it_was(aim_camera, tissue):
+    """A pair with and without a construct differs under the construct alone."""
+    camera, rod = aim_camera(), Part(make_box((20, 5, 30)), "titanium")
+    plain = cast_shadow([tissue], camera, MONOCHROMATIC)
+    before = plain.weigh()
+    shadow, thickness = add_metal(plain, [rod], camera)
+    np.testing.assert_array_equal(plain.weigh(), before)
+    changed = shadow.weigh() != before
+    assert changed.any()
+    np.testing.assert_array_equal(changed, thickness > 0)
+    assert (shadow.weigh() <= before).all()

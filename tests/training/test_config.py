@@ -28,8 +28,9 @@ def test_the_users_file_lies_over_the_preset(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("epochs = 3", "unknown key epochs"),
-        ("[detector]\nepoch = 3", r"\[detector\]: unknown key epoch"),
-        ("[detector]\nepochs = 2.5", "epochs = 2.5 is not int"),
+        ("[detector]\npasses = 3", r"\[detector\]: unknown key passes"),
+        ("[detector]\nfilm_passes = 2.5", "film_passes = 2.5 is not int"),
+        ('[detector]\nbackbone = "resnet"', "resnet"),
         ("[detector]\nside = 100", "multiple of 32 that divides"),
         ("canvas_side = 700", "multiple of 32 that divides"),
         ('[members]\nnames = ["ap", "oblique"]', "oblique"),

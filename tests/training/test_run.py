@@ -16,7 +16,8 @@ from edgekit.phantom.cohort import make_cohort
 from edgekit.studies import read_studies, write_studies
 from edgekit.training.config import TrainingConfig, load_config
 from edgekit.training.films import FilmSet
-from edgekit.training.run import choose_device, choose_threshold, cropping_boxes, train_run
+from edgekit.training.localisation import choose_threshold, cropping_boxes
+from edgekit.training.run import choose_device, train_run
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def small() -> TrainingConfig:
         config,
         canvas_side=192,
         device="cpu",
-        detector=dataclasses.replace(config.detector, side=64, epochs=2),
+        detector=dataclasses.replace(config.detector, side=64, film_passes=56),
         members=dataclasses.replace(config.members, names=("ap", "lateral", "concat", "merge"), side=64, epochs=2, batch=8),
         ensembles=dataclasses.replace(config.ensembles, folds=2),
     )
@@ -61,7 +62,8 @@ def test_the_run_folder_is_whole_and_loads(run: Path, small: TrainingConfig) -> 
     assert len(load_ensembles(run)) == 15
     assert load_pipeline(run, "ap+lateral").spec.members == ("ap", "lateral")
     provenance = read_json(run / "provenance.json")
-    assert provenance["start"] == {"detector": "random", "members": "imagenet"}
+    assert provenance["start"] == {"members": "imagenet"}
+    assert provenance["detector"]["start"] == "imagenet"
     with (run / "history.csv").open() as file:
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history if row["stage"] == "member_merge"] == ["1", "2"]
