@@ -65,6 +65,7 @@ def find_largest_parts(size: int, patients: int) -> list[dict[str, float | str]]
 
 
 def main() -> None:
+    """Measure, print and keep a record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--patients", type=int, default=48)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/films.json"))

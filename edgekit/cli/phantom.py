@@ -48,3 +48,28 @@ def cohort(
         console.print_json({"studies": str(table), "patients": count, "brands": dict(sorted(brands.items()))})
         return
     console.say(f"{table}: {2 * len(studies)} simulated films.")
+
+
+@app.command()
+def photo(
+    studies: Annotated[Path, typer.Argument(help="The films, studies.csv.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make: new, empty, or begun with the same table and options.")],
+    severity: Annotated[str, typer.Option(help="How bad the photos are: mild, moderate or severe.")] = "moderate",
+    seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Photograph every film off a simulated screen. An interrupted run continues where it stopped.
+
+    OUT gets the photos, photos.csv with the film's four corners and how bad each photo is, the photos straightened by these corners, and
+    a studies.csv of the straightened ones that every other command takes.
+
+    Example: edgekit phantom photo cohort/studies.csv photos --severity moderate --seed 1
+    """
+    from edgekit.phantom.album import make_album, read_conditions
+
+    table = make_album(studies, out, seed=seed, severity=severity)
+    means = read_conditions(out)
+    if json:
+        console.print_json({"studies": str(table), "severity": severity, **means})
+        return
+    console.say(f"{table}: {means['photos']} photos of a screen, {severity}.")

@@ -1,7 +1,7 @@
 """A patient without metal: the spine from C1 to S1 and what a film of one of its regions shows around it.
 
-Coordinates: DICOM patient axes (x left, y back, z head), mm; the centre of L3 is the origin. All vertebrae are placed for every region; what
-is made of them is what a film of about 500 mm, centred on the region, can show.
+Coordinates: DICOM patient axes (x left, y back, z head), mm; the centre of L3 is the origin. All vertebrae are placed for every region;
+what is made of them is what a film of about 500 mm, centred on the region, can show.
 """
 
 from __future__ import annotations
@@ -9,28 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from edgekit.errors import UsageError
+from edgekit.phantom.abdomen import make_abdomen
 from edgekit.phantom.head import make_head
 from edgekit.phantom.mesh import turn
 from edgekit.phantom.skeleton import make_chest, make_pelvis, make_shoulders, make_sternum
 from edgekit.phantom.spine import LEVELS, Posture, Vertebra, draw_wear, place_vertebrae
-from edgekit.phantom.tissue import (
-    Trunk,
-    make_abdomen,
-    make_airway,
-    make_arms,
-    make_body,
-    make_breasts,
-    make_clutter,
-    make_folds,
-    make_strands,
-    make_thorax,
-)
+from edgekit.phantom.thorax import make_airway, make_thorax
+from edgekit.phantom.tissue import Trunk, make_arms, make_body, make_breasts, make_clutter, make_folds, make_strands
 from edgekit.phantom.vertebrae import make_vertebrae
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from edgekit.phantom.materials import Part
@@ -41,7 +31,7 @@ Region = Literal["cervical", "thoracic", "lumbar"]
 Range = tuple[float, float]
 """Ends of a uniform range."""
 
-REGIONS: dict[Region, tuple[str, str]] = {"cervical": ("C1", "T8"), "thoracic": ("C4", "L4"), "lumbar": ("T6", "S1")}
+REGIONS: dict[Region, tuple[str, str]] = {"cervical": ("C1", "T8"), "thoracic": ("C3", "L4"), "lumbar": ("T6", "S1")}
 """First and last vertebra that is made for a region."""
 
 
@@ -74,7 +64,7 @@ class AnatomyStyle:
     calcification: Range = (0.0, 0.5)
     gaze: Range = (-10.0, 6.0)
     kyphosis: Range = (0.7, 1.35)
-    lordosis: Range = (0.5, 1.3)
+    lordosis: Range = (0.5, 1.2)
     cobb: Range = (0.0, 12.0)
     gas: Range = (0.1, 0.9)
 
@@ -98,7 +88,7 @@ STYLES: dict[str, AnatomyStyle] = {
         degeneration=(0.1, 0.55),
         fragility=(0.35, 1.0),
         calcification=(0.2, 0.9),
-        kyphosis=(1.1, 2.0),
+        kyphosis=(1.1, 1.9),
         lordosis=(0.4, 1.1),
         cobb=(0.0, 18.0),
     ),
@@ -117,8 +107,8 @@ STYLES: dict[str, AnatomyStyle] = {
         girth=(0.75, 1.1),
         density=(0.7, 1.15),
         degeneration=(0.0, 0.5),
-        kyphosis=(0.2, 2.4),
-        lordosis=(0.3, 1.6),
+        kyphosis=(0.2, 2.2),
+        lordosis=(0.3, 1.3),
         cobb=(20.0, 60.0),
     ),
 }
@@ -169,7 +159,7 @@ def make_anatomy(rng: np.random.Generator, region: Region = "lumbar", style: str
     gas, calcified = rng.uniform(*kind.gas), rng.uniform(*kind.calcification)
     breadth = posture.size * rng.uniform(0.93, 1.07)
     pose = _draw_pose(posture, rng)
-    trunk = Trunk(vertebrae, girth * posture.size, pose, rng)
+    trunk = Trunk(vertebrae, girth, posture.size, pose, rng)
     first, last = (LEVELS.index(name) for name in REGIONS[region])
     shown = [vertebrae[name] for name in LEVELS[first : last + 1]]
     parts = make_vertebrae(shown, wear, density, rng)
@@ -198,7 +188,7 @@ class _Patient:
 
 def _draw_posture(kind: AnatomyStyle, region: Region, rng: np.random.Generator) -> Posture:
     # Apex by region: a curve where the film looks is a curve that counts.
-    apex = {"cervical": (7, 12), "thoracic": (12, 17), "lumbar": (17, 22)}[region]
+    apex = {"cervical": (7, 11), "thoracic": (12, 16), "lumbar": (16, 19)}[region]
     # A neck is flexed or extended on some films.
     bend = rng.normal(0, 16) if rng.random() < 0.2 else 0.0
     return Posture(
@@ -206,10 +196,10 @@ def _draw_posture(kind: AnatomyStyle, region: Region, rng: np.random.Generator) 
         gaze=float(rng.uniform(*kind.gaze) + bend),
         kyphosis=float(rng.uniform(*kind.kyphosis)),
         lordosis=float(rng.uniform(*kind.lordosis)),
-        pitch=float(rng.normal(-2, 3)),
+        balance=float(rng.normal(22, 18)),
         cobb=float(rng.uniform(*kind.cobb)),
         apex=float(rng.integers(*apex, endpoint=True)),
-        reach=float(rng.integers(3, 5, endpoint=True)),
+        reach=float(rng.integers(3, 4, endpoint=True)),
         convex=float(rng.choice([-1.0, 1.0])),
         twist=float(rng.uniform(0.3, 0.7)),
     )
@@ -222,7 +212,7 @@ def _draw_pose(posture: Posture, rng: np.random.Generator) -> NDArray[np.float64
 
 
 def _make_neck(patient: _Patient, rng: np.random.Generator) -> list[Part]:
-    v, top, bottom = patient.vertebrae, patient.find_height("C1", 170), patient.find_height("T9", -20)
+    v, top, bottom = patient.vertebrae, patient.find_height("C1", 170), patient.find_height("T11", -20)
     arms = "down"
     parts = make_body(patient.trunk, bottom, top, -1e6, rng.uniform(3, 16) * patient.trunk.girth)
     parts += make_thorax(v, patient.trunk, patient.breadth, rng)
@@ -233,7 +223,7 @@ def _make_neck(patient: _Patient, rng: np.random.Generator) -> list[Part]:
     parts.append(make_arms(v["T2"], arms, patient.trunk.girth))
     parts += make_head(v["C1"], v["C3"], patient.pose, patient.density, rng)
     parts += make_chest(patient.shown, patient.density, patient.breadth, patient.calcified, rng)
-    parts.append(*make_sternum(v["T3"], v["T9"], patient.density, patient.breadth)[:1])
+    parts += make_sternum(v["T3"], v["T9"], patient.density, patient.breadth)
     return parts + make_shoulders(v["T2"], patient.density, patient.breadth, arms, rng)
 
 
@@ -250,6 +240,7 @@ def _make_chest(patient: _Patient, rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.4:
         parts.append(make_breasts(v["T7"], patient.trunk, rng))
     parts.append(make_arms(v["T2"], arms, patient.trunk.girth))
+    parts += make_head(v["C1"], v["C3"], patient.pose, patient.density, rng)
     parts += make_chest(list(v.values()), patient.density, patient.breadth, patient.calcified, rng)
     parts += make_sternum(v["T3"], v["T9"], patient.density, patient.breadth)
     return parts + make_shoulders(v["T2"], patient.density, patient.breadth, arms, rng)

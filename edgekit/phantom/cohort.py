@@ -111,7 +111,8 @@ def _read_journal(out: Path, patients: list[Patient]) -> dict[str, _Boxes]:
         except json.JSONDecodeError:
             continue
         if all(film is not None and film.exists() for film in films[row["patient_id"]]):
-            finished[row["patient_id"]] = row["boxes"]
+            boxes = [{view: tuple(box) if box else None for view, box in both.items()} for both in row["boxes"]]
+            finished[row["patient_id"]] = boxes
     lines = [json.dumps({"patient_id": patient_id, "boxes": boxes}) + "\n" for patient_id, boxes in finished.items()]
     write_text(journal, "".join(lines))
     return finished
@@ -139,5 +140,4 @@ def _make_patient(task: tuple[Patient, str]) -> tuple[str, _Boxes]:
 
 
 def _with_boxes(patient: Patient, boxes: _Boxes) -> list[Study]:
-    found = [{view: tuple(box) if box else None for view, box in row.items()} for row in boxes]
-    return [replace(row, ap_box=both["ap"], lateral_box=both["lateral"]) for row, both in zip(patient.rows, found, strict=True)]
+    return [replace(row, ap_box=both["ap"], lateral_box=both["lateral"]) for row, both in zip(patient.rows, boxes, strict=True)]

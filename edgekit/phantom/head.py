@@ -42,17 +42,17 @@ def make_head(c1: Vertebra, c3: Vertebra, pose: NDArray[np.float64], density: fl
     teeth = _make_teeth(rng, jaw, hinge - jaw @ hinge)
     parts += [Part(part.mesh, part.material, part.weight) for part in teeth]
     cells = rng.uniform(-1, 1, (2, 9, 3)) * [7, 9, 12] + np.array([[[-50, 14, 8]], [[50, 14, 8]]])
-    parts.append(Part(make_lumps(rng.uniform(1.5, 4, (18, 3)), cells.reshape(-1, 3), rng, segments=8), "soft", -0.8))
+    parts.append(Part(make_lumps(rng.uniform(1.5, 4, (18, 3)), cells.reshape(-1, 3), rng, segments=6), "soft", -0.8))
     moved = [Part(p.mesh.moved(pose, place), p.material, p.weight * (density if p.material == "bone" else 1)) for p in parts]
     arc = np.linspace(-1.9, 1.9, 11)
-    hyoid = np.stack([20 * np.sin(arc), -50 - 16 * np.cos(arc), -4 + 3 * np.abs(arc)], axis=1) + c3.centre * [1, 1, 1] + [0, 0, -8]
+    hyoid = np.stack([20 * np.sin(arc), -50 - 16 * np.cos(arc), -4 + 3 * np.abs(arc)], axis=1) + c3.centre + np.array([0, 0, -8])
     return [*moved, Part(make_tube(hyoid, 2.2, 8, 1.6), "bone", 0.4 * density)]
 
 
 @cache
 def _build_vault(inset: float) -> Mesh:
     """Return the brain case or, `inset` mm inside, its cavity: an egg with a floor."""
-    ball = make_ellipsoid((1.0, 1.0, 1.0), 34)
+    ball = make_ellipsoid((1.0, 1.0, 1.0), 30)
     x, y, z = ball.vertices.T
     wide = 1 + 0.08 * y
     vertices = np.stack([(72 - inset) * x * wide, (93 - inset) * y - 8, (72 - inset) * z + 74], axis=1)
@@ -66,7 +66,7 @@ def _both(mesh: Mesh) -> list[Mesh]:
 
 
 def _blob(radii: tuple[float, float, float], place: tuple[float, float, float], tilt: float = 0.0) -> Mesh:
-    return make_ellipsoid(radii, 14).moved(turn(0, tilt), np.array(place))
+    return make_ellipsoid(radii, 10).moved(turn(0, tilt), np.array(place))
 
 
 @cache
@@ -77,7 +77,7 @@ def _build_face() -> list[tuple[Mesh, float]]:
     petrous = np.array([[52, 4, 24], [44, -2, 27], [30, -12, 28], [16, -20, 27]], dtype=np.float64)
     turn_round = np.linspace(0, 2 * np.pi, 17)[:-1]
     orbit = np.stack([33 + 19 * np.cos(turn_round), -84 + 4 * np.cos(turn_round), 46 + 17 * np.sin(turn_round)], axis=1)
-    orbit = np.concatenate([orbit, orbit[:1] + [0, 0, 0.5]])
+    orbit = np.concatenate([orbit, orbit[:1] + np.array([0, 0, 0.5])])
     return [
         (make_tube(arch, 5.5, 10, 1.9), 0.34),
         (_blob((22, 25, 3.0), (0, -66, 3), -3), 0.26),
@@ -126,14 +126,15 @@ def _make_teeth(rng: np.random.Generator, jaw: NDArray[np.float64], shift: NDArr
     angle = np.linspace(-1.4, 1.4, 16)
     left = rng.random((2, 16)) < rng.choice([1.0, 0.95, 0.7, 0.15], p=[0.5, 0.25, 0.15, 0.1])
     molar = np.abs(angle) > 0.75
-    crowns, roots = [], []
+    crowns: list[Mesh] = []
+    roots: list[Mesh] = []
     for row, (level, sign) in enumerate(((-13.0, 1.0), (-24.0, -1.0))):
         x, y = 25 * np.sin(angle), -62 - 31 * np.cos(angle) ** 0.8
         place = np.stack([x, y, np.full(16, level)], axis=1)[left[row]] + rng.normal(0, 0.4, (int(left[row].sum()), 3))
         size = np.where(molar[left[row], None], [4.6, 4.6, 3.8], [3.2, 3.4, 5.0])
-        crown = make_lumps(size, place, rng, roughness=0.08, segments=8, tumbled=False)
+        crown = make_lumps(size, place, rng, roughness=0.08, segments=6, tumbled=False)
         ends = place + np.array([0, 3.0, sign * 14.0])
-        root = np.stack([place + [0, 0, sign * 2.0], (place + ends) / 2, ends], axis=1)
-        for mesh, meshes in ((crown, crowns), (sweep_all(root, np.array([3.2, 2.6, 1.0]), 6) if len(root) else crown, roots)):
+        root = np.stack([place + np.array([0, 0, sign * 2.0]), (place + ends) / 2, ends], axis=1)
+        for mesh, meshes in ((crown, crowns), (sweep_all(root, np.array([3.2, 2.6, 1.0]), 5) if len(root) else crown, roots)):
             meshes.append(mesh if row == 0 else mesh.moved(jaw, shift))
     return [Part(merge(crowns), "enamel", 0.7), Part(merge(roots), "bone", 0.7)] if left.any() else []

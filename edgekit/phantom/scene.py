@@ -107,8 +107,8 @@ def _make_patient(brand: str, has_crosslink: bool | None, site: Site, metal: Met
     vertebrae = [anatomy.vertebrae[name] for name in _choose_levels(region, site, levels)]
     construct = [] if brand == NO_CONSTRUCT else _make_construct(brand, region, vertebrae, has_crosslink, site, implant)
     kinds = [] if metal == "none" else _choose_metal(region, site, metal, other)
-    levels = [vertebra.name for vertebra in vertebrae] if other.random() < 0.7 else None  # cages are most often between the screws
-    return _Patient(anatomy, vertebrae, construct, make_hardware(other, anatomy, kinds, levels=levels))
+    operated = [vertebra.name for vertebra in vertebrae] if other.random() < 0.7 else None  # cages are most often between the screws
+    return _Patient(anatomy, vertebrae, construct, make_hardware(other, anatomy, kinds, levels=operated))
 
 
 def _choose_metal(region: Region, site: Site, metal: Metal, rng: np.random.Generator) -> list[str]:

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from edgekit.phantom.spine import Vertebra
 
 _STILL = np.eye(3)
-# For ribs 1 to 12: half-width of the chest, half-depth, drop from the spine to the rib's front end, angle covered (radians; pi would meet at
-# the front). Chest of 260 to 270 by 190 mm (Bellemare et al., Am J Respir Crit Care Med 2003;168:305).
+# For ribs 1 to 12: half-width of the chest, half-depth, drop from the spine to the rib's front end, angle covered (radians; pi is the
+# front). Chest of 260 to 270 by 190 mm (Bellemare et al., Am J Respir Crit Care Med 2003;168:305).
 _RIBS = np.array(
     [
         (52, 40, 32, 2.65), (82, 56, 50, 2.6), (102, 70, 66, 2.55), (114, 80, 80, 2.5), (122, 86, 92, 2.45), (128, 90, 102, 2.4),
         (131, 92, 110, 2.32), (132, 92, 112, 2.2), (130, 90, 108, 2.1), (125, 86, 98, 2.0), (118, 82, 70, 1.5), (104, 78, 44, 1.0),
     ]
 )  # fmt: skip
-_POINTS = 17
+_POINTS = 15
 
 
 def make_chest(vertebrae: Sequence[Vertebra], density: float, breadth: float, calcified: float, rng: np.random.Generator) -> list[Part]:
@@ -66,8 +66,8 @@ def make_chest(vertebrae: Sequence[Vertebra], density: float, breadth: float, ca
     path = np.concatenate(paths)
     thick = np.interp(step, [0, 0.06, 0.2, 0.6, 0.95, 1], [2.6, 3.4, 3.3, 2.9, 3.3, 2.2]) * rng.uniform(0.9, 1.12)
     parts = [
-        Part(sweep_all(path, thick, 7, 1.95), "bone", 0.7 * density),
-        Part(sweep_all(path, thick - 0.85, 6, 2.3), "bone", -0.46 * density),
+        Part(sweep_all(path, thick, 7, 1.95), "bone", 0.6 * density),
+        Part(sweep_all(path, thick - 0.95, 6, 2.3), "bone", -0.36 * density),
     ]
     if calcified > 0.15:
         true_ribs = np.flatnonzero(np.tile(number, 2) < 10)
@@ -103,8 +103,9 @@ def make_shoulders(t2: Vertebra, density: float, breadth: float, arms: str, rng:
     spine_of_scapula = np.array([[72, 62, -28], [96, 66, -14], [126, 60, 4], [150, 32, 22], [158, 12, 24]], dtype=np.float64)
     coracoid = np.array([[134, 12, 4], [130, -4, 12], [122, -22, 8]], dtype=np.float64)
     head = np.array([164.0, 4.0, -12.0])
-    reach = np.array([[8, 2, -40], [10, 2, -120], [12, 4, -290]] if arms == "down" else [[10, -30, 22], [26, -80, 72], [44, -140, 150]])
-    humerus = np.concatenate([head + [[6, 0, -8] if arms == "down" else [2, -8, 6]], head + reach]).astype(np.float64)
+    neck = np.array([6, 0, -8] if arms == "down" else [2, -8, 6])
+    reach = np.array([[8, 2, -40], [10, 2, -120], [12, 4, -290]] if arms == "down" else [[18, -14, 24], [60, -46, 76], [112, -84, 150]])
+    humerus = np.concatenate([head + neck[None], head + reach])
     scapula = make_plate(_scapula_outline(), 3.6, 1.9, 5)
     vertices = scapula.vertices
     thick = 1 + 2.6 * np.exp(-(((vertices[:, 0] - 138) / 14) ** 2) - ((vertices[:, 1]) / 22) ** 2)
@@ -197,7 +198,7 @@ def _make_sacrum(s1: Vertebra, rng: np.random.Generator) -> list[tuple[Mesh, flo
     outline = make_outline(1.0, 1.0, 2.4, 24)
     step = np.linspace(0, 1, 18)
     half = s1.width / 2
-    wide = np.interp(step, [0, 0.03, 0.1, 0.2, 0.45, 0.62, 0.8, 0.93, 1.0], [0.8, 1.0, 1.55, 1.95, 1.8, 1.35, 1.05, 0.75, 0.3]) * half
+    wide = np.interp(step, [0, 0.03, 0.1, 0.2, 0.45, 0.62, 0.8, 0.93, 1.0], [0.8, 1.0, 1.4, 1.85, 1.8, 1.35, 1.05, 0.75, 0.3]) * half
     deep = np.interp(step, [0, 0.03, 0.2, 0.5, 0.8, 1.0], [12, 16.5, 17, 13, 8, 4]) * s1.depth / 33
     curve = rng.uniform(34, 56)
     bend = 2 + 30 * step + curve * step * (1 - step) ** 0.8
@@ -214,9 +215,9 @@ def _make_sacrum(s1: Vertebra, rng: np.random.Generator) -> list[tuple[Mesh, flo
             axis=2,
         )
         # The wings hang: lateral masses are lower than the promontory, and lie behind it.
-        rings[..., 2] -= 7 * np.clip(np.abs(rings[..., 0]) / half - 0.95, 0, 1)
-        beside = np.clip(np.abs(rings[..., 0]) / half - 0.8, 0, 1.2)
-        rings[..., 1] += 9 * beside - 0.4 * beside * (rings[..., 1] - bend[:, None])
+        rings[..., 2] -= 13 * np.clip(np.abs(rings[..., 0]) / half - 0.6, 0, 1.3) ** 1.7
+        beside = np.clip(np.abs(rings[..., 0]) / half - 0.35, 0, 1.6)
+        rings[..., 1] += 9 * beside - 0.3 * beside * (rings[..., 1] - bend[:, None])
         rings += 0.7 * np.sin(rings @ np.array([[0.21, 0.13, 0.17], [0.11, 0.19, 0.23], [0.17, 0.29, 0.12]]) + phase)
         meshes.append((loft(rings), weight))
     holes, rims = [], []
@@ -232,25 +233,24 @@ def _make_sacrum(s1: Vertebra, rng: np.random.Generator) -> list[tuple[Mesh, flo
         )
         for row in range(3)
     ]
-    meshes += [(merge(holes), -0.13), (sweep_all(np.array(rims), 1.1, 6), 0.25), (merge(discs), -rng.uniform(0.02, 0.13))]
+    meshes += [(merge(holes), -0.17), (sweep_all(np.array(rims), 1.1, 6), 0.3), (merge(discs), -rng.uniform(0.02, 0.13))]
     crest = np.array([[0, 24, -2], [0, 40, -14], [0, 54, -38], [0, 58, -62], [0, 50, -80]], dtype=np.float64)
     bumps = np.array([[0, 40, -12], [0, 54, -34], [0, 60, -56]], dtype=np.float64)
     path, width = _smooth(crest, [3.0, 3.5, 4.0, 3.4, 2.5])
-    meshes.append((make_tube(path, width, 8, 1.7), 0.06))
+    meshes.append((sweep_all(path[None], width, 8), 0.08))
     meshes.append((make_lumps(np.tile([3.5, 5.0, 6.5], (3, 1)), bumps, rng, segments=8, tumbled=False), 0.09))
-    joints = make_lumps([[5.5, 5, 8], [5.5, 5, 8]], [[-17, 30, 12], [17, 30, 12]], rng, segments=12, tumbled=False)
+    joints = make_lumps(np.array([[5.5, 5, 8], [5.5, 5, 8]]), np.array([[-17.0, 30, 12], [17, 30, 12]]), rng, segments=12, tumbled=False)
     tail = np.array([[0, 40, -92], [0, 32, -101], [0, 22, -108]], dtype=np.float64) * [1, 1, s1.height / 26]
-    coccyx = make_lumps([[8, 4, 5], [6, 3.5, 5], [4, 3, 4]], tail, rng, segments=10, tumbled=False)
+    coccyx = make_lumps(np.array([[8, 4, 5], [6, 3.5, 5], [4, 3, 4]]), tail, rng, segments=10, tumbled=False)
     return [*meshes, (joints, 0.3), (coccyx, 0.3)]
 
 
 @cache
 def _build_wing() -> Mesh:
     """Return the left iliac wing relative to S1: thin in the middle, thick at its crest, its sacral joint and above the hip."""
-    outline = _close(
-        [(46, -6), (42, 18), (24, 38), (0, 48), (-28, 46), (-56, 30), (-78, 2), (-84, -14), (-76, -34), (-72, -56), (-64, -84), (-36, -96), (-10, -82), (6, -58), (28, -44), (42, -26)],
-        36,
-    )  # fmt: skip
+    front = [(0, 48), (-28, 46), (-56, 30), (-78, 2), (-84, -14), (-76, -34), (-72, -56), (-64, -84)]
+    back = [(-36, -96), (-10, -82), (6, -58), (28, -44), (42, -26), (46, -6), (42, 18), (24, 38)]
+    outline = _close([*front, *back], 36)
     plate = make_plate(outline, 4.4, 2.0, 6)
     y, z, t = plate.vertices.T
     thick = 1 + 3.4 * np.exp(-(((y + 38) / 26) ** 2) - ((z + 84) / 30) ** 2) + 2.4 * np.exp(-(((y - 30) / 20) ** 2) - ((z + 16) / 26) ** 2)

@@ -27,7 +27,7 @@ def loft_all(rings: NDArray[np.float64]) -> Mesh:
 
 
 def sweep_all(paths: NDArray[np.float64], radii: ArrayLike, segments: int = 8, flatten: float = 1.0) -> Mesh:
-    """Sweep a circle or an ellipse along each of n paths.
+    """Sweep a circle or an ellipse along each of n paths, no wider than a bend allows: nothing is turned inside out.
 
     Parameters
     ----------
@@ -38,18 +38,28 @@ def sweep_all(paths: NDArray[np.float64], radii: ArrayLike, segments: int = 8, f
     segments
         Points on each ring.
     flatten
-        The other half-axis as a multiple; it lies as near to z as the path allows (as near to y for a path along z).
+        The other half-axis as a multiple; it lies as near to z as the path allows (to x or y for a path that comes near z).
     """
+    width = np.broadcast_to(np.asarray(radii, dtype=np.float64), paths.shape[:2])
+    legs = np.diff(paths, axis=1)
+    length = np.sqrt((legs**2).sum(axis=2))
+    unit = legs / length[..., None]
+    bend = np.arccos(np.clip((unit[:, 1:] * unit[:, :-1]).sum(axis=2), -1, 1))
+    widest = 0.8 * np.minimum(length[:, 1:], length[:, :-1]) / np.maximum(bend, 1e-3) / max(1.0, flatten)
+    # A ring leans with its neighbours: they are held as narrow.
+    limit = np.concatenate([widest[:, :1], widest, widest[:, -1:]], axis=1)
+    limit = np.minimum(limit, np.minimum(np.roll(limit, 1, axis=1), np.roll(limit, -1, axis=1)))
+    width = np.minimum(width, limit)
     tangent = np.concatenate([paths[:, 1:2] - paths[:, :1], paths[:, 2:] - paths[:, :-2], paths[:, -1:] - paths[:, -2:-1]], axis=1)
     tangent /= np.sqrt((tangent**2).sum(axis=2, keepdims=True))
-    steep = (np.abs(tangent[..., 2].mean(axis=1)) > 0.85)[:, None]
-    x, y, z = np.moveaxis(tangent, 2, 0)
-    side = np.stack([np.where(steep, z, -y), np.where(steep, 0, x), np.where(steep, -x, 0)], axis=2)
+    # The reference is z; for a path that comes near z, the one of x and y that it keeps away from.
+    steepest = np.abs(tangent).max(axis=1)
+    axis = np.where(steepest[:, 2] < 0.9, 2, np.argmin(steepest[:, :2], axis=1))
+    side = np.cross(np.eye(3)[axis][:, None], tangent)
     side /= np.sqrt((side**2).sum(axis=2, keepdims=True))
     other = np.cross(tangent, side)
     angle = np.arange(segments) * (2 * np.pi / segments)
     around = np.cos(angle)[:, None] * side[:, :, None] + flatten * np.sin(angle)[:, None] * other[:, :, None]
-    width = np.broadcast_to(np.asarray(radii, dtype=np.float64), paths.shape[:2])
     return loft_all(paths[:, :, None] + width[..., None, None] * around)
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # Width, depth and height of the body, disc below, distance of a pedicle's axis from the midline, pedicle width, reach of the transverse
 # process from the midline, length of the spinous process behind the body (mm); lean: forward tilt of a standing body (degrees).
 # Bodies, pedicles and processes rounded from Panjabi et al., Spine 1991;16:861 (C3-C7), 1991;16:888 (T1-T12) and 1992;17:299 (L1-L5):
-# width of the upper end plate, its depth, posterior height plus 5 to 10 % for the film's mean height. Atlas and axis after Xu et al., Spine
-# 1995;20:1435, and Doherty and Heggeness, Spine 1995;20:2497. Leans add up to a lordosis C2-C7 of about 20, a kyphosis T4-T12 of about 30
+# width of the upper end plate, its depth, posterior height plus 5 to 10 % for the film's mean height. Atlas and axis fit their neighbours.
+# Leans add up to a lordosis C2-C7 of about 20, a kyphosis T4-T12 of about 30
 # and a lordosis L1-S1 of about 53 degrees, and the head stands above the sacrum (Boulay et al., Eur Spine J 2006;15:415).
 TABLE: dict[str, tuple[float, float, float, float, float, float, float, float, float]] = {
     "C1": (20, 13, 11, 2, 18.0, 8.0, 38, 40, -2),
@@ -100,8 +100,8 @@ class Posture:
         Curvature of T1-T12 and of L1-S1 relative to the table's.
     gaze
         Forward lean of C2, degrees: whatever the trunk does, the neck bends so far that the eyes look ahead, or up or down where asked to.
-    pitch
-        Forward lean of everything, degrees.
+    balance
+        How far C7 stands in front of S1, mm (sagittal vertical axis): pelvis and legs make up for a bent trunk.
     cobb
         Angle of the scoliosis between its most tilted end plates, degrees.
     apex, reach
@@ -116,7 +116,7 @@ class Posture:
     kyphosis: float = 1.0
     lordosis: float = 1.0
     gaze: float = -2.0
-    pitch: float = 0.0
+    balance: float = 25.0
     cobb: float = 0.0
     apex: float = 14.0
     reach: float = 4.0
@@ -207,9 +207,13 @@ def place_vertebrae(posture: Posture, wear: Wear | None = None, rng: np.random.G
     lean += _LEAN[first] * posture.lordosis - lean[first]
     collapse = np.rad2deg(np.arctan(worn.wedge * table[:, 2] / table[:, 1]))
     above = np.cumsum(collapse[::-1])[::-1]
-    lean += np.clip(above - collapse / 2 - above[_ORIGIN], None, 40) + posture.pitch
+    lean += np.clip(above - collapse / 2 - above[_ORIGIN], None, 40)
     shoulder = LEVELS.index("T1")
     share = (_LEAN[:shoulder] - _LEAN[1]) / (_LEAN[shoulder] - _LEAN[1])
+    tall = (table[:, 2] + table[:, 3])[shoulder:-1]
+    for _ in range(3):
+        angle = np.deg2rad(lean[shoulder:-1])
+        lean[shoulder:] -= np.rad2deg(((tall * np.sin(angle)).sum() - posture.balance) / (tall * np.cos(angle)).sum())
     lean[:shoulder] = posture.gaze + share * (lean[shoulder] - posture.gaze)
     lean += jitter[:, 0]
     side, rotation = _bend_sideways(posture)
@@ -230,14 +234,15 @@ def place_vertebrae(posture: Posture, wear: Wear | None = None, rng: np.random.G
 
 
 def _bend_sideways(posture: Posture) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return tilt and axial rotation of each level, degrees: one curve, and beside it the column comes back to upright.
+    """Return tilt and axial rotation of each level, degrees: one curve, and beyond it the column comes back to upright.
 
-    The tilt is largest, half the Cobb angle to either side, where the curve ends; a vertebra stands there on whole numbers of apex and reach.
+    The tilt is largest, half the Cobb angle to either side, where the curve ends; at whole numbers of apex and reach a vertebra is there.
     """
     place = (np.arange(COUNT) - posture.apex) / posture.reach
     inside = np.abs(place) <= 1
-    fade = np.cos(np.clip(np.abs(place) - 1, 0, 1) * np.pi / 2) ** 2
+    fade = np.cos(np.clip((np.abs(place) - 1) * posture.reach / 2.5, 0, 1) * np.pi / 2) ** 2
     tilt = posture.convex * posture.cobb / 2 * np.where(inside, np.sin(place * np.pi / 2), np.sign(place) * fade)
+    tilt[-1] *= 0.3  # the pelvis stays level
     bump = np.cos(np.clip(np.abs(place), 0, 1) * np.pi / 2) ** 2
     return tilt, posture.convex * posture.twist * posture.cobb * bump
 

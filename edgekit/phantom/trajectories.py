@@ -122,7 +122,7 @@ def plan_screw(vertebra: Vertebra, side: float, design: ImplantDesign, manner: M
     # One screw in thirty is off: as published series of plain films after surgery have it.
     care = 3.0 if rng.random() < 0.033 else 1.0
     inward = manner.converge * _CONVERGENCE[vertebra.name] + care * rng.normal(0, 2.5)
-    rise = manner.rise + rng.normal(0, 3.0) * care + {"C1": 5.0, "C2": 20.0, "S1": -2.0}.get(vertebra.name, 0.0)
+    rise = manner.rise + rng.normal(0, 3.0) * care + {"C1": 5.0, "C2": 20.0, "C7": 7.0, "T1": 3.0, "S1": -2.0}.get(vertebra.name, 0.0)
     deep = float(np.clip(manner.depth + rng.normal(0, 0.06), 0.4, 0.95)) * vertebra.depth
     # Never across the midline.
     inward = min(inward, np.rad2deg(np.arctan2(vertebra.pedicle - 1.5, deep + 3)))

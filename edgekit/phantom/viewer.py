@@ -26,7 +26,19 @@ _THEMES: tuple[tuple[_Colour, _Colour, _Colour], ...] = (  # window frame, tool 
 )
 _ACCENTS: tuple[_Colour, ...] = ((255, 170, 40), (80, 160, 255), (250, 230, 90), (110, 220, 140))
 _MENU = ("File", "Edit", "View", "Image", "Tools", "Series", "Layout", "Window", "Help")
-_NOTES = ("W 4096 L 2048", "Zoom 100 %", "SIMULATED", "Spine AP", "Spine lateral", "kVp 85", "Se: 1", "Im: 1/1", "Img 1/2", "Lossless")
+_NOTES = (
+    "W {0}{1} L {1}{0}",
+    "Zoom {0} %",
+    "SIMULATED",
+    "L-Spine",
+    "kVp {0}",
+    "Se: 1",
+    "Im: 1/1",
+    "Img 1/2",
+    "Lossless",
+    "EI {0}{1}",
+    "ID {1}{0}{1}",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,10 +202,11 @@ def _write_notes(picture: Image.Image, pane: tuple[int, int, int, int], rng: np.
     letters = int(rng.integers(12, 19))
     colour = ((235, 235, 235), (250, 230, 90), (120, 220, 230))[int(rng.integers(3))]
     for corner in rng.permutation(4)[: int(rng.integers(1, 4))]:
-        for n, words in enumerate(rng.choice(_NOTES, int(rng.integers(1, 4)), replace=False)):
-            x = pane[0] + 8 if corner % 2 == 0 else pane[2] - 9 * letters
+        for n, note in enumerate(rng.choice(_NOTES, int(rng.integers(1, 4)), replace=False)):
+            mask = set_text(str(note).format(*rng.integers(10, 99, 2)), letters)
+            x = pane[0] + 8 if corner % 2 == 0 else pane[2] - mask.width - 8
             y = pane[1] + 8 + n * (letters + 4) if corner < 2 else pane[3] - (n + 1) * (letters + 4) - 6
-            _write(picture, str(words), x, y, letters, colour)
+            picture.paste(colour, (x, y), mask)
 
 
 def _write(picture: Image.Image, words: str, x: int, y: int, letters: int, colour: _Colour) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
     from edgekit.training.config import DetectorConfig
     from edgekit.training.films import FilmSet
+
+
+FINAL_RATE = 0.01
+"""Learning rate at the end, relative to its peak."""
 
 
 def train_detector(
@@ -135,7 +141,7 @@ def train_detector(
             "seed": seed,
             "optimizer": "AdamW",
             "lr0": config.learning_rate,
-            "lrf": 0.01,
+            "lrf": FINAL_RATE,
             "cos_lr": True,
             "freeze": list(FROZEN_LAYERS[config.backbone]),
             "momentum": 0.9,
@@ -170,6 +176,16 @@ def train_detector(
             raise InputError("the detector's loss became NaN", "lower [detector] learning_rate")
         report(losses)
 
+    batches = count()
+
+    def anneal(running: Any) -> None:
+        """Follow the cosine batch by batch: ultralytics steps once an epoch, and a large set of films makes few of them."""
+        share = next(batches) / (epochs * len(running.train_loader))
+        factor = FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * share)) / 2
+        for group in running.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    trainer.add_callback("on_train_batch_start", anneal)
     trainer.add_callback("on_train_epoch_end", end_epoch)
     trainer.train()
     detector = Detector(config.activation, config.side, config.backbone)

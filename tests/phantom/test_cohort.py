@@ -1,6 +1,6 @@
 import errno
-import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,14 @@ import pytest
 from pydicom.pixels import apply_windowing
 
 from edgekit.errors import InputError, UsageError
-from edgekit.phantom import cohort
+from edgekit.phantom import cohort, workers
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.dicom import write_film
-from edgekit.phantom.scene import simulate_patient
+from edgekit.phantom.plan import CohortParameters, plan_cohort
+from edgekit.phantom.scene import simulate_patient, simulate_rows
 from edgekit.studies import read_studies
 
-FIVE = {"patients": 5, "preset": None, "site": "a", "size": 96, "split": "test", "seed": 4}
+FIVE = CohortParameters(patients=5, size=96, split="test", seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +24,14 @@ def made(tmp_path_factory):
     """Five patients, made by two workers."""
     out = tmp_path_factory.mktemp("cohorts") / "two"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cohort, "_count_workers", lambda: 2)
-        make_cohort(out, **FIVE)
+        patch.setattr(workers, "count_workers", lambda: 2)
+        make_cohort(out, FIVE)
     return out
 
 
 @pytest.fixture
 def alone(monkeypatch):
-    monkeypatch.setattr(cohort, "_count_workers", lambda: 1)
+    monkeypatch.setattr(workers, "count_workers", lambda: 1)
 
 
 def _read_all(folder):
@@ -51,7 +52,7 @@ def test_the_table_names_films_that_exist(made):
 
 @pytest.mark.usefixtures("alone")
 def test_one_worker_makes_the_same_bytes_as_two(made, tmp_path):
-    make_cohort(tmp_path / "one", **FIVE)
+    make_cohort(tmp_path / "one", FIVE)
     assert _read_all(tmp_path / "one") == _read_all(made)
 
 
@@ -59,27 +60,27 @@ def test_one_worker_makes_the_same_bytes_as_two(made, tmp_path):
 def test_an_interrupted_run_continues_where_it_stopped(made, tmp_path, monkeypatch):
     calls = []
 
-    def stop_at_third(brand, seed, **rest):
+    def stop_at_third(brands, seed, **rest):
         calls.append(seed)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return simulate_patient(brand, seed, **rest)
+        return simulate_rows(brands, seed, **rest)
 
     out = tmp_path / "stopped"
-    monkeypatch.setattr(cohort, "simulate_patient", stop_at_third)
+    monkeypatch.setattr(cohort, "simulate_rows", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
-        make_cohort(out, **FIVE)
+        make_cohort(out, FIVE)
     assert not (out / "studies.csv").exists()
     assert len(list(out.glob("films/*"))) == 4
     with (out / ".finished.jsonl").open("a") as journal:
         journal.write('{"patient_id": "p0003", "bo')  # a kill in the middle of a line
 
-    make_cohort(out, **FIVE)
+    make_cohort(out, FIVE)
     assert len(calls) == 3 + 3
     assert _read_all(out) == _read_all(made)
 
     (out / "films" / "p0002_ap.dcm").unlink()
-    make_cohort(out, **FIVE)
+    make_cohort(out, FIVE)
     assert len(calls) == 6 + 1
     assert _read_all(out) == _read_all(made)
 
@@ -88,13 +89,13 @@ def test_an_interrupted_run_continues_where_it_stopped(made, tmp_path, monkeypat
 def test_other_parameters_do_not_continue_a_cohort(made, change):
     (name,) = change
     with pytest.raises(InputError, match=f"other parameters: {name}"):
-        make_cohort(made, **{**FIVE, **change})
+        make_cohort(made, replace(FIVE, **change))
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("dear")
     with pytest.raises(InputError, match="not empty"):
-        make_cohort(tmp_path, **FIVE)
+        make_cohort(tmp_path, FIVE)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -111,7 +112,7 @@ def test_a_full_disk_leaves_only_whole_films(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pydicom.Dataset, "save_as", fill)
     with pytest.raises(InputError, match="No space left"):
-        make_cohort(tmp_path / "full", **FIVE)
+        make_cohort(tmp_path / "full", FIVE)
     films = list((tmp_path / "full" / "films").iterdir())
     assert len(films) == 3
     for film in films:
@@ -125,6 +126,7 @@ def test_a_full_disk_leaves_only_whole_films(tmp_path, monkeypatch):
         ({"patients": None}, "either a number of patients or a preset"),
         ({"preset": "demo"}, "either a number of patients or a preset"),
         ({"patients": None, "preset": "holiday"}, "unknown preset 'holiday'"),
+        ({"patients": None, "preset": "detector"}, "detector has its own sites"),
         ({"split": "exam"}, "unknown split 'exam'"),
         ({"split": None}, "patients is 5"),
         ({"size": 10}, "size is 10"),
@@ -135,7 +137,7 @@ def test_a_full_disk_leaves_only_whole_films(tmp_path, monkeypatch):
 )
 def test_impossible_parameters_are_refused_by_name(tmp_path, change, named):
     with pytest.raises(UsageError, match=named) as failure:
-        make_cohort(tmp_path / "never", **{**FIVE, **change})
+        make_cohort(tmp_path / "never", replace(FIVE, **change))
     assert failure.value.remedy
     assert not (tmp_path / "never").exists()
 
@@ -150,7 +152,10 @@ def test_films_can_not_be_mistaken_for_a_patient_s(made):
             assert str(film.PatientName) == f"SIMULATED^{study.patient_id}"
             assert film.Modality == "CR"
             assert film.ViewPosition == position
-            assert (film.BitsAllocated, film.BitsStored, film.HighBit) == (16, 12, 11)
+            assert film.BitsAllocated == 16
+            assert film.BitsStored == film.HighBit + 1
+            assert film.BitsStored in (10, 12, 14, 16)
+            assert film.pixel_array.max() < 1 << film.BitsStored
             assert film.file_meta.TransferSyntaxUID.is_compressed
             assert not film.file_meta.TransferSyntaxUID.is_implicit_VR
             assert str(study.brand) not in str(film)
@@ -167,51 +172,95 @@ def test_another_reader_sees_the_film_that_was_simulated(tmp_path):
         write_film(film, path, patient_id="p1", view=view, source="test")
         read = pydicom.dcmread(path)
         np.testing.assert_array_equal(read.pixel_array, film.pixels)
-        shown = apply_windowing(read.pixel_array, read) / 4095 * 255
+        shown = apply_windowing(read.pixel_array, read) / ((1 << read.BitsStored) - 1) * 255
         if read.PhotometricInterpretation == "MONOCHROME1":
             shown = 255 - shown
         assert np.abs(shown - film.display).max() <= 0.51
 
 
-def _skip_films(monkeypatch):
-    """Make the table with empty files for films."""
-
-    def run(tasks):
-        for task in tasks:
-            task.study.ap.touch()
-            task.study.lateral.touch()
-            yield task.study.patient_id, {"ap": None, "lateral": None}
-
-    monkeypatch.setattr(cohort, "_run", run)
+def _count(patients, split, *, brand=None):
+    rows = [row for patient in patients for row in patient.rows if row.split == split]
+    return Counter(row.brand for row in rows if brand is None or row.brand == brand)
 
 
-def test_the_demo_preset_is_stratified_and_its_order_tells_nothing(tmp_path, monkeypatch):
-    _skip_films(monkeypatch)
-    table = make_cohort(tmp_path / "demo", patients=None, preset="demo", site="a", size=768, split=None, seed=0)
-    studies = read_studies(table)
-    with_construct = [study for study in studies if study.brand != "none"]
-    assert Counter(study.split for study in with_construct) == {"train": 160, "validation": 40, "test": 140}
-    assert Counter(study.split for study in studies if study.brand == "none") == {"train": 16, "validation": 10, "test": 14}
-    for split, size in (("train", 160), ("validation", 40), ("test", 140)):
-        brands = Counter(study.brand for study in with_construct if study.split == split)
+def test_the_demo_preset_is_stratified_and_its_order_tells_nothing(tmp_path):
+    patients = plan_cohort(tmp_path, CohortParameters(preset="demo"))
+    rows = [row for patient in patients for row in patient.rows]
+    with_construct = [row for row in rows if row.brand != "none"]
+    assert Counter(row.split for row in with_construct) == {"train": 160, "validation": 40, "test": 140}
+    assert Counter(row.split for row in rows if row.brand == "none") == {"train": 16, "validation": 10, "test": 14}
+    for split in ("train", "validation", "test"):
+        brands = Counter(row.brand for row in with_construct if row.split == split)
         assert len(brands) == 7
         assert max(brands.values()) - min(brands.values()) <= 1
         for brand, count in brands.items():
-            bridged = sum(bool(study.has_crosslink) for study in with_construct if (study.split, study.brand) == (split, brand))
-            assert bridged == 0 if brand == "design-f" else abs(bridged - count / 2) <= 0.5, (split, brand, size)
+            bridged = sum(bool(row.has_crosslink) for row in with_construct if (row.split, row.brand) == (split, brand))
+            assert bridged == 0 if brand == "design-f" else abs(bridged - count / 2) <= 0.5, (split, brand)
     # Rank correlation of file order with brand, crosslink and split: a few hundredths by chance.
     order = np.arange(len(with_construct))
     for label in ("brand", "has_crosslink", "split"):
-        codes = np.unique([str(getattr(study, label)) for study in with_construct], return_inverse=True)[1]
+        codes = np.unique([str(getattr(row, label)) for row in with_construct], return_inverse=True)[1]
         assert abs(np.corrcoef(order, codes)[0, 1]) < 0.15
 
 
-def test_a_number_of_patients_is_spread_evenly_and_split(tmp_path, monkeypatch):
-    _skip_films(monkeypatch)
-    studies = read_studies(make_cohort(tmp_path / "n", patients=70, preset=None, site="a", size=96, split=None, seed=1))
-    assert set(Counter(study.brand for study in studies).values()) == {10}
-    assert Counter(study.split for study in studies)["test"] == pytest.approx(14, abs=1)
-    assert json.loads((tmp_path / "n" / "cohort.json").read_text())["patients"] == 70
+def test_the_paper_preset_has_the_study_s_counts(tmp_path):
+    """Yao et al. 2024: 529 patients (90, 85, 80, 45, 85, 60, 84), 338/85/106, 27 readers, 31 external."""
+    patients = plan_cohort(tmp_path, CohortParameters(preset="paper", unseen=True))
+    names = [f"design-{letter}" for letter in "abcdefg"]
+    inner = sum((_count(patients, split) for split in ("train", "validation", "test")), Counter())
+    assert [inner[name] for name in names] == [90, 85, 80, 45, 85, 60, 84]
+    assert [_count(patients, "test")[name] for name in names] == [18, 17, 16, 9, 17, 12, 17]
+    sizes = {
+        split: sum(_count(patients, split)[name] for name in names) for split in ("train", "validation", "test", "readers", "external")
+    }
+    assert sizes == {"train": 338, "validation": 85, "test": 106, "readers": 27, "external": 31}
+    for split, size in sizes.items():
+        negatives = [patient for patient in patients if patient.rows[0].split == split and patient.rows[0].brand == "none"]
+        assert len(negatives) == pytest.approx(0.2 * size, abs=0.5)
+        assert Counter(patient.metal for patient in negatives)["some"] == pytest.approx(len(negatives) / 2, abs=0.5)
+    assert {patient.site for patient in patients if patient.rows[0].split == "external"} == {"b"}
+    assert {patient.site for patient in patients if patient.rows[0].split != "external"} == {"a"}
+    unseen = [patient.rows[0] for patient in patients if patient.rows[0].brand == "design-x"]
+    assert {row.split for row in unseen} == {"test"}
+    assert not any(row.brand == "design-x" for patient in plan_cohort(tmp_path, CohortParameters(preset="paper")) for row in patient.rows)
+
+
+def test_the_detector_preset_is_balanced_paired_and_shifted(tmp_path):
+    patients = plan_cohort(tmp_path, CohortParameters(preset="detector"))
+    rows = [row for patient in patients for row in patient.rows]
+    films = 2 * len(rows)
+    assert 8000 <= films <= 12_500
+    negatives = 2 * sum(row.brand == "none" for row in rows)
+    assert 0.35 <= negatives / films <= 0.50
+    pairs = [patient for patient in patients if len(patient.rows) == 2]
+    assert len(pairs) > len(patients) / 3
+    assert all([row.brand for row in patient.rows] == ["design-random", "none"] for patient in pairs)
+    assert 2 * sum(row.brand == "none" and row.split == "validation" for row in rows) >= 500
+    assert {patient.site for patient in patients if patient.rows[0].split == "train"} == {"many"}
+    assert {patient.site for patient in patients if patient.rows[0].split == "validation"} == {"others"}
+    assert len({film for row in rows for film in (row.ap, row.lateral)}) == films
+
+
+def test_a_number_of_patients_is_spread_evenly_and_split(tmp_path):
+    rows = [row for patient in plan_cohort(tmp_path, CohortParameters(patients=70, seed=1)) for row in patient.rows]
+    assert set(Counter(row.brand for row in rows).values()) == {10}
+    assert Counter(row.split for row in rows)["test"] == pytest.approx(14, abs=1)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_pair_is_two_rows_of_one_patient(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgekit.phantom.plan._DETECTOR", {"train": (2, 0, 1), "validation": (1, 0, 0)})
+    studies = read_studies(make_cohort(tmp_path / "pairs", CohortParameters(preset="detector", size=96, seed=2)))
+    assert len(studies) == 7
+    for patient_id in {study.patient_id for study in studies}:
+        rows = [study for study in studies if study.patient_id == patient_id]
+        for row in rows:
+            assert (row.ap_box is None) == (row.brand == "none")
+        if len(rows) == 2:
+            assert {row.split for row in rows} in ({"train"}, {"validation"})
+            for view in ("ap", "lateral"):
+                shapes = {pydicom.dcmread(row.film(view)).pixel_array.shape for row in rows}
+                assert len(shapes) == 1
 
 
 @pytest.mark.usefixtures("alone")
@@ -222,16 +271,17 @@ def test_metadata_alone_does_not_tell_the_brand(tmp_path):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    table = make_cohort(tmp_path / "many", **{**FIVE, "patients": 84})
+    table = make_cohort(tmp_path / "many", replace(FIVE, patients=84))
     rows, brands = [], []
     for number, study in enumerate(read_studies(table)):
         row = [number]
         for view in ("ap", "lateral"):
             film, box = pydicom.dcmread(study.film(view)), study.box(view)
             grey = film.pixel_array.astype(float)
-            grey = 4095 - grey if film.PhotometricInterpretation == "MONOCHROME1" else grey
+            grey = (1 << film.BitsStored) - 1 - grey if film.PhotometricInterpretation == "MONOCHROME1" else grey
+            grey /= (1 << film.BitsStored) - 1
             row += [*box, box[2] - box[0], box[3] - box[1], grey.mean(), grey.std(), film.Columns, float(film.PixelSpacing[0])]
-            row += [float(film.WindowCenter), float(film.WindowWidth), study.film(view).stat().st_size]
+            row += [float(film.WindowCenter), float(film.WindowWidth), film.BitsStored, study.film(view).stat().st_size]
         rows.append(row)
         brands.append(study.brand)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))

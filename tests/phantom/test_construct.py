@@ -9,8 +9,8 @@ from edgekit.phantom.construct import MOST_LEVELS, make_construct
 from edgekit.phantom.implants import DESIGNS, UNSEEN, draw_design
 from edgekit.phantom.mesh import turn
 from edgekit.phantom.projector import EXTENT_THRESHOLD_MM, find_extent, measure_thickness
+from edgekit.phantom.rods import make_domino, make_rod, make_sleeve
 from edgekit.phantom.screws import make_tulip
-from tests.phantom.test_implants import is_closed
 
 # Width, depth, height, disc below, half distance of the pedicles, pedicle width, process; mm.
 _SIZES = {
@@ -51,6 +51,13 @@ def stack(first, last, bend=0.0):
         bones.append(Bone(name, place, axes, width, depth, height, *rest))
         place = place - axes[:, 2] * (height / 2 + disc)
     return bones
+
+
+def is_closed(mesh):
+    """Every edge is run through as often one way as the other."""
+    edges = np.concatenate([mesh.triangles[:, [0, 1]], mesh.triangles[:, [1, 2]], mesh.triangles[:, [2, 0]]]).astype(np.int64)
+    there, back = (np.sort(edges[:, one] * len(mesh.vertices) + edges[:, 1 - one]) for one in (0, 1))
+    return np.array_equal(there, back)
 
 
 def find_tulips(parts, design):
@@ -262,6 +269,34 @@ def test_rods_run_through_the_tulips_of_a_bent_spine():
                 along = np.clip(((slot - start) * step).sum(axis=1) / (step**2).sum(axis=1), 0, 1)
                 distances.append(np.linalg.norm(start + along[:, None] * step - slot, axis=1).min())
             assert min(distances) < 0.1
+
+
+@pytest.mark.parametrize("diameter", [3.5, 5.5, 6.0])
+def test_a_rod_is_as_thick_as_it_says(diameter, aim_camera):
+    """A straight rod on the film, and its volume against pi r^2 l; with a nose it is no thicker, only longer."""
+    path = np.column_stack([np.zeros(11), np.zeros(11), np.linspace(50, -50, 11)])
+    camera = aim_camera(width=100, height=400, spacing_mm=0.1)
+    for has_nose in (False, True):
+        rod = make_rod(path, diameter, has_nose=has_nose)
+        assert is_closed(rod)
+        thickness = measure_thickness([rod], [1.0], camera, 2.0)
+        assert thickness.max() == pytest.approx(diameter, rel=0.02)
+        assert np.hypot(rod.vertices[:, 0], rod.vertices[:, 1]).max() == pytest.approx(diameter / 2)
+        # A ring of 16 points covers sin(22.5 deg) / 22.5 deg = 0.974 of its circle; the ends add less than a diameter.
+        cylinder = np.pi * (diameter / 2) ** 2 * 100 * 0.974
+        assert cylinder * 0.998 < rod.volume() < cylinder * (1 + 1.2 * diameter / 100)
+
+
+def test_connectors_leave_the_rods_room(aim_camera):
+    """Along the ray through a rod's axis: a sleeve's two walls of 2.15 mm, a block's two plates of 2 mm and its set screw of 2.4 mm."""
+    camera = aim_camera(width=200, height=200, spacing_mm=0.2)
+    column, row = (int(edge) for edge in camera.principal)
+    for diameter in (3.5, 5.5):
+        for mesh, walls in ((make_sleeve(diameter, 24.0), 2 * 2.15), (make_domino(diameter, diameter + 1.5), 2 * 2.0 + 2.4)):
+            assert is_closed(mesh)
+            thickness = measure_thickness([mesh], [1.0], camera)
+            assert thickness.min() > -1e-3
+            assert thickness[row, column] == pytest.approx(walls, rel=0.03)
 
 
 def test_boxes_agree_in_the_axis_that_both_views_share(aim_camera):

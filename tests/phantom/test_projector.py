@@ -81,7 +81,9 @@ def test_no_part_of_a_patient_has_negative_thickness(aim_camera):
     rng = np.random.default_rng(3)
     anatomy = make_anatomy(rng)
     levels = [anatomy.vertebrae[name] for name in ("L3", "L4", "L5", "S1")]
-    metal = [part for design in DESIGNS.values() for part in make_construct(design, levels, design.crosslink is not None, rng)]
+    metal = [
+        part for design in DESIGNS.values() for part in make_construct(design, levels, rng, crosslinks=int(design.crosslink is not None))
+    ]
     camera = aim_camera(spacing_mm=1.7, rotation=turn(2, 37))
     for part in (*anatomy.parts, *metal):
         assert part.mesh.volume() > 0

@@ -13,6 +13,7 @@ import torch
 from edgekit.errors import InputError
 from edgekit.models.runfolder import load_ensembles, load_pipeline, load_settings, read_json
 from edgekit.phantom.cohort import make_cohort
+from edgekit.phantom.plan import CohortParameters
 from edgekit.studies import read_studies, write_studies
 from edgekit.training.config import TrainingConfig, load_config
 from edgekit.training.films import FilmSet
@@ -23,7 +24,7 @@ from edgekit.training.run import choose_device, train_run
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six brands with two patients in each split, and two patients in each split that stand for films without a construct."""
-    table = make_cohort(tmp_path_factory.mktemp("training") / "cohort", patients=28, preset=None, site="a", size=192, split=None, seed=5)
+    table = make_cohort(tmp_path_factory.mktemp("training") / "cohort", CohortParameters(patients=28, size=192, seed=5))
     seen: dict[str | None, int] = {}
     rows = []
     for study in read_studies(table):

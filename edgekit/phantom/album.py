@@ -1,0 +1,243 @@
+"""A folder of photos: every film of a ``studies.csv`` photographed off a screen, with the truth about each photo."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+import edgekit
+from edgekit.errors import InputError, UsageError
+from edgekit.files import hash_file, replacing, write_bytes, write_json, write_text
+from edgekit.phantom.photo import Conditions, choose_size, find_severity, photograph, straighten
+from edgekit.phantom.workers import run_parallel
+from edgekit.progress import track
+from edgekit.radiograph import read_radiograph
+from edgekit.studies import find_box_fault, read_studies, write_studies
+from edgekit.types import VIEWS, View
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgekit.types import Box, Study
+
+CORNERS = ("x0", "y0", "x1", "y1", "x2", "y2", "x3", "y3")
+"""Columns of ``photos.csv``: the film's top-left, top-right, bottom-right, bottom-left, pixels of the photo."""
+
+COLUMNS = (
+    "patient_id",
+    "view",
+    "file",
+    "straightened",
+    "photo_width",
+    "photo_height",
+    "film_width",
+    "film_height",
+    *CORNERS,
+    *(field.name for field in fields(Conditions)),
+)
+"""Columns of ``photos.csv``; from ``severity`` on they are those of `edgekit.phantom.photo.Conditions`."""
+
+_JOURNAL = ".finished.jsonl"
+_Shots = dict[View, dict[str, Any]]
+"""The cells of a row's photos in ``photos.csv``."""
+
+
+def make_album(table: Path, out: Path, *, seed: int = 0, severity: str = "moderate") -> Path:
+    """Photograph every film of a table off a screen.
+
+    `out` gets ``photos/<patient>_<view>.jpg``, ``straightened/<patient>_<view>.png`` (the photo, warped back to the film's aspect by the
+    true corners), ``photos.csv`` (`COLUMNS`) and ``studies.csv``: the rows of `table` with the straightened photos as films and the boxes
+    scaled to them, so that every command that takes films takes them. Excluded rows keep their films and are not photographed.
+
+    Photos are written as they are made, by one process a core (a script that calls this needs the usual ``if __name__ == "__main__"``).
+    A run that was interrupted continues where it stopped; the tables come last.
+
+    Parameters
+    ----------
+    table
+        The films, ``studies.csv``.
+    out
+        Folder to make: new, empty, or begun with the same table and options.
+    seed
+        Everything random follows from it and the number of the row.
+    severity
+        A name in `edgekit.phantom.photo.SEVERITIES`.
+
+    Returns
+    -------
+    Path
+        ``out/studies.csv``.
+
+    Raises
+    ------
+    UsageError
+        The seed or the severity is impossible.
+    InputError
+        The table or a film can't be read, or `out` holds something else.
+    """
+    find_severity(severity)
+    if seed < 0:
+        raise UsageError(f"seed is {seed}, expected 0 or more.", "Choose another --seed.")
+    studies = read_studies(table)
+    _claim_folder(out, {"studies": hash_file(table), "severity": severity, "seed": seed, "version": edgekit.__version__})
+    tasks = [
+        _Task(row, study, name, out, seed, severity)
+        for row, (study, name) in enumerate(zip(studies, _name_rows(studies), strict=True))
+        if study.exclude is None
+    ]
+    finished = _read_journal(out, tasks)
+    missing = [task for task in tasks if task.name not in finished]
+    with (out / _JOURNAL).open("a", encoding="utf-8") as journal:
+        made = run_parallel(_photograph_row, missing, "Close other programs")
+        for name, shots in track(made, "photographing films", total=len(missing)):
+            finished[name] = shots
+            journal.write(json.dumps({"name": name, "shots": shots}) + "\n")
+            journal.flush()
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(finished[task.name][view] for task in tasks for view in VIEWS if view in finished[task.name])
+    write_text(out / "photos.csv", text.getvalue())
+    rows = {task.row: _move_row(task.study, finished[task.name], out) for task in tasks}
+    write_studies(out / "studies.csv", [rows.get(number, study) for number, study in enumerate(studies)])
+    return out / "studies.csv"
+
+
+def read_conditions(out: Path) -> dict[str, int | dict[str, float]]:
+    """Return how many photos an album has, and the mean of what makes them bad: tilt, moire, glare, blur (see `COLUMNS`)."""
+    with (out / "photos.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ("tilt_degrees", "moire", "glare", "blur_px")
+    return {"photos": len(rows), "mean": {name: float(np.mean([float(row[name]) for row in rows])) for name in names if rows}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One row to photograph."""
+
+    row: int
+    study: Study
+    name: str
+    out: Path
+    seed: int
+    severity: str
+
+    def place(self, folder: str, view: View, suffix: str) -> Path:
+        return self.out / folder / f"{self.name}_{view}{suffix}"
+
+
+def _name_rows(studies: list[Study]) -> list[str]:
+    """Return what the files of each row are called: the patient, and a number where that is taken or no file can be called so."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for row, study in enumerate(studies):
+        name = re.sub(r"[^\w.+-]", "-", study.patient_id, flags=re.ASCII).lstrip(".") or "patient"
+        name = name if name == study.patient_id else f"{name}-{row + 1}"
+        number = 1
+        while f"{name}{f'-{number}' if number > 1 else ''}".casefold() in taken:  # some file systems know no difference of case
+            number += 1
+        name += f"-{number}" if number > 1 else ""
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _claim_folder(out: Path, wanted: dict[str, object]) -> None:
+    """Make the folder, or make sure that it was begun with the same table and options."""
+    record = out / "photos.json"
+    try:
+        if record.exists():
+            found = json.loads(record.read_text(encoding="utf-8"))
+            differing = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
+            if differing:
+                raise InputError(
+                    f"{out} holds photos made with another {' and another '.join(differing)}.", "Choose another folder, or remove this one."
+                )
+        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out} is not an empty folder and holds no photos.", "Choose a new folder.")
+        for folder in ("photos", "straightened"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        write_json(record, wanted)
+    except ValueError as error:
+        raise InputError(f"{record} is damaged: {error}.", "Choose another folder, or remove this one.") from error
+    except OSError as error:
+        raise InputError(f"{out} can't be written to ({error.strerror}).", "Choose another folder.") from error
+
+
+def _read_journal(out: Path, tasks: list[_Task]) -> dict[str, _Shots]:
+    """Return the photos of every row whose files are there; a line that a kill cut short is not counted."""
+    known = {task.name: task for task in tasks}
+    finished: dict[str, _Shots] = {}
+    journal = out / _JOURNAL
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if all((out / str(shot[kind])).is_file() for shot in row["shots"].values() for kind in ("file", "straightened")):
+            finished[row["name"]] = row["shots"]
+    finished = {name: shots for name, shots in finished.items() if name in known}
+    write_text(journal, "".join(json.dumps({"name": name, "shots": shots}) + "\n" for name, shots in finished.items()))
+    return finished
+
+
+def _photograph_row(task: _Task) -> tuple[str, _Shots]:
+    """Photograph the films of one row; the other film may be on the screen beside."""
+    films = {view: read_radiograph(film).pixels for view in VIEWS if (film := task.study.film(view)) is not None}
+    shots: _Shots = {}
+    for number, view in enumerate(VIEWS):
+        if view not in films:
+            continue
+        film, box = task.study.film(view), task.study.box(view)
+        height, width = films[view].shape
+        fault = find_box_fault(film, box, width, height) if film is not None else None
+        if fault:
+            raise InputError(fault, "Correct the box, or say why the film is left out in the column 'exclude' of its row.")
+        rng = np.random.default_rng(np.random.SeedSequence(task.seed, spawn_key=(task.row, number)))
+        beside = next((pixels for other, pixels in films.items() if other != view), None)
+        photo = photograph(films[view], rng, task.severity, beside=beside)
+        size = choose_size(photo.corners, width, height)
+        grey = np.asarray(Image.fromarray(photo.pixels).convert("L"))
+        file, straightened = task.place("photos", view, ".jpg"), task.place("straightened", view, ".png")
+        try:
+            write_bytes(file, photo.file)
+            with replacing(straightened) as partial:
+                Image.fromarray(straighten(grey, photo.corners, size)).save(partial, "PNG", compress_level=1)
+        except OSError as error:
+            raise InputError(f"{file} can't be written ({error.strerror}).", "Make room, or choose another folder.") from error
+        shots[view] = {
+            "patient_id": task.study.patient_id,
+            "view": view,
+            "file": file.relative_to(task.out).as_posix(),
+            "straightened": straightened.relative_to(task.out).as_posix(),
+            "photo_width": photo.pixels.shape[1],
+            "photo_height": photo.pixels.shape[0],
+            "film_width": width,
+            "film_height": height,
+            **dict(zip(CORNERS, (round(float(value), 4) for value in photo.corners.ravel()), strict=True)),
+            **{name: round(value, 5) if isinstance(value, float) else value for name, value in asdict(photo.conditions).items()},
+        }
+    return task.name, shots
+
+
+def _move_row(study: Study, shots: _Shots, out: Path) -> Study:
+    """Return a row with the straightened photos as films, its boxes scaled to them."""
+    films: dict[View, Path] = {}
+    boxes: dict[View, Box] = {}
+    for view, shot in shots.items():
+        films[view] = out / str(shot["straightened"])
+        box = study.box(view)
+        if box is not None:
+            with Image.open(films[view]) as picture:
+                x, y = picture.width / int(shot["film_width"]), picture.height / int(shot["film_height"])
+                width, height = float(picture.width), float(picture.height)
+            boxes[view] = box[0] * x, box[1] * y, min(box[2] * x, width), min(box[3] * y, height)
+    return replace(study, ap=films.get("ap"), lateral=films.get("lateral"), ap_box=boxes.get("ap"), lateral_box=boxes.get("lateral"))
