@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from edgekit.phantom.implants import DESIGNS, UNSEEN
+from edgekit.phantom.metal.implants import DESIGNS, UNSEEN
 from edgekit.phantom.photo import photograph
 from edgekit.phantom.scene import simulate_patient
 

@@ -1,7 +1,9 @@
-"""Simulated films: implants and anatomy as closed meshes, a cone beam through them, a detector, and a folder of DICOM files.
+"""Simulated films: a body and perhaps an implant as closed meshes, a cone beam through them, a film of it, and a folder of DICOM files.
 
 ::
 
-    implants ─ construct ┐
-    anatomy ─────────────┴► scene ─► beam (projector, materials) ─► detector ─► processing ─► dicom ─► cohort
+    body ──┐                positioning ─┐
+    metal ─┴► scene ─► imaging (beam ─► exposure ─► processing ─► framing, marks) ─► film ─► dicom ─► cohort
+               ▲          geometry (meshes, thickness along rays)                                        ▲
+             sites (what a hospital is like)                                   plan (who is in a cohort) ┘
 """

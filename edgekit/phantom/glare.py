@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from edgekit.phantom.filtering import blur
+from edgekit.phantom.imaging.filtering import blur
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgekit.phantom.mesh import Mesh
+    from edgekit.phantom.geometry.mesh import Mesh
 
 # Density in g/cm³ and mass fractions of the elements: ICRU Report 44 (soft tissue, cortical bone), ASTM F136 (Ti-6Al-4V), ASTM F1537
 # (Co-28Cr-6Mo), ASTM F138 (316L steel), ASTM F2026 (PEEK); barium sulphate in water at about 20 % by mass; hydroxyapatite for enamel.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from edgekit.phantom.filtering import convolve
 from edgekit.phantom.glare import STEP, place_nodes
+from edgekit.phantom.imaging.filtering import convolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

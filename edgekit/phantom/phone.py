@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from PIL import Image
 
-from edgekit.phantom.filtering import convolve
+from edgekit.phantom.imaging.filtering import convolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

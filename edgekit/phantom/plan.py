@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import UsageError
-from edgekit.phantom.implants import DESIGNS, RANDOM, UNSEEN
+from edgekit.phantom.metal.implants import DESIGNS, RANDOM, UNSEEN
 from edgekit.phantom.sites import SITES
 from edgekit.studies import NO_CONSTRUCT, SPLITS, split_studies
 from edgekit.types import VIEWS, Study

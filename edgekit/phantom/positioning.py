@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.phantom.mesh import turn
-from edgekit.phantom.projector import Camera
+from edgekit.phantom.geometry.mesh import turn
+from edgekit.phantom.geometry.projector import Camera
 
 if TYPE_CHECKING:
-    from edgekit.phantom.anatomy import Vertebra
+    from edgekit.phantom.body.anatomy import Vertebra
     from edgekit.phantom.sites import Site
     from edgekit.types import Box, View
 

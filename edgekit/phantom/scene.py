@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgekit.errors import InputError
-from edgekit.phantom.anatomy import LEVELS, Anatomy, make_anatomy
-from edgekit.phantom.beam import add_metal, cast_shadow
-from edgekit.phantom.construct import make_construct
-from edgekit.phantom.film import SimulatedFilm, choose_side, draw_look, make_film
-from edgekit.phantom.hardware import list_kinds, make_hardware
-from edgekit.phantom.implants import DESIGNS, RANDOM, UNSEEN, draw_design
+from edgekit.phantom.body.anatomy import LEVELS, Anatomy, make_anatomy
+from edgekit.phantom.imaging.beam import add_metal, cast_shadow
+from edgekit.phantom.imaging.film import SimulatedFilm, choose_side, draw_look, make_film
+from edgekit.phantom.metal.construct import make_construct
+from edgekit.phantom.metal.hardware import list_kinds, make_hardware
+from edgekit.phantom.metal.implants import DESIGNS, RANDOM, UNSEEN, draw_design
 from edgekit.phantom.positioning import find_levels, place_camera
 from edgekit.phantom.sites import find_site
 from edgekit.studies import NO_CONSTRUCT
@@ -22,7 +22,7 @@ from edgekit.types import VIEWS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit.phantom.anatomy import Region, Vertebra
+    from edgekit.phantom.body.anatomy import Region, Vertebra
     from edgekit.phantom.materials import Part
     from edgekit.phantom.sites import Site
     from edgekit.types import View
@@ -54,7 +54,7 @@ def simulate_patient(
     Parameters
     ----------
     brand
-        A design of `edgekit.phantom.implants` or ``"none"`` for a spine without construct.
+        A design of `edgekit.phantom.metal.implants` or ``"none"`` for a spine without construct.
     seed
         Everything random follows from it.
     size

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
-from edgekit.phantom.anatomy import STYLES
-from edgekit.phantom.annotations import Annotation
-from edgekit.phantom.beam import Beam
-from edgekit.phantom.hardware import KINDS
-from edgekit.phantom.processing import FAMILIES
+from edgekit.phantom.body.anatomy import STYLES
+from edgekit.phantom.imaging.beam import Beam
+from edgekit.phantom.imaging.processing import FAMILIES
+from edgekit.phantom.marks.annotations import Annotation
+from edgekit.phantom.metal.hardware import KINDS
 
 if TYPE_CHECKING:
-    from edgekit.phantom.anatomy import Region
+    from edgekit.phantom.body.anatomy import Region
 
 Range = tuple[float, float]
 """Ends of a uniform range."""
@@ -32,7 +32,7 @@ class Site:
     regions
         Share of the films by region of the spine.
     styles
-        Names in `edgekit.phantom.anatomy.STYLES`, drawn alike.
+        Names in `edgekit.phantom.body.anatomy.STYLES`, drawn alike.
     levels
         Share of the constructs by number of instrumented vertebrae.
     beams
@@ -50,9 +50,9 @@ class Site:
     irregular
         Share of the constructs that leave out a side or some screws.
     quanta_per_mm2, scatter, blur_mm
-        See `edgekit.phantom.detector.Exposure`.
+        See `edgekit.phantom.imaging.exposure.Exposure`.
     families
-        Names in `edgekit.phantom.processing.FAMILIES`, drawn alike.
+        Names in `edgekit.phantom.imaging.processing.FAMILIES`, drawn alike.
     sides
         Long side of the pictures when the caller does not ask for one, pixels, log-uniform.
     framed

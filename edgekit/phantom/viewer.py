@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from edgekit.phantom.page import set_text
+from edgekit.phantom.marks.page import set_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgekit.phantom.projector import Camera
+from edgekit.phantom.geometry.projector import Camera
 
 
 @pytest.fixture

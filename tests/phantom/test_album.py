@@ -24,7 +24,7 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def table(tmp_path):
-    """Five rows: two views; one view; a second row of the first patient; a name that is no file's; one excluded with a broken film."""
+    """Five rows: two views, larger than they appear in a photo; one view; a second row of the first patient; a name that is no file's; one excluded with a broken film."""
     folder = tmp_path / "cohort"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def table(tmp_path):
         Image.fromarray(pixels).save(folder / name)
         return folder / name, (width / 4, height / 4, width / 2, height / 2)
 
-    (a, a_box), (b, b_box), (c, c_box) = save("a.png", 200, 300), save("b.png", 320, 240), save("c.png", 100, 140)
+    (a, a_box), (b, b_box), (c, c_box) = save("a.png", 600, 900), save("b.png", 800, 600), save("c.png", 100, 140)
     d, e = save("d.png", 150, 150)[0], save("e.png", 90, 200)[0]
     broken = folder / "f.png"
     broken.write_bytes(b"not a film")
@@ -78,6 +78,7 @@ def test_the_straightened_films_are_a_table_like_any_other(table, tmp_path):
             if old.box(view) is None:
                 assert new.box(view) is None
                 continue
+            assert (flat.shape == film.shape) == (film.shape == (140, 100))
             x0, y0, x1, y1 = (round(edge) for edge in new.box(view))
             np.testing.assert_allclose(np.array(new.box(view)) / (flat.shape[1::-1] * 2), (0.25, 0.25, 0.5, 0.5), atol=1e-9)
             inside = flat[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2]

@@ -1,0 +1,1 @@
+"""A patient without metal: spine, skeleton, soft tissue."""

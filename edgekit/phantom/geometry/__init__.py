@@ -1,0 +1,1 @@
+"""Closed meshes, and how long a ray is inside them."""

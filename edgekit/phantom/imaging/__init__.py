@@ -1,0 +1,1 @@
+"""From the beam behind the patient to the stored film."""

@@ -1,0 +1,1 @@
+"""What is burned into a film: letters, rulers, arrows, frames."""

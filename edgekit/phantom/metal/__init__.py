@@ -1,0 +1,1 @@
+"""Implants, the constructs made of them, and all the other metal that films show."""

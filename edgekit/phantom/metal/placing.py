@@ -1,0 +1,171 @@
+"""Where a thing goes relative to a patient, and the wires and rings that hardware is made of."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.phantom.geometry.mesh import Mesh, loft, revolve, turn
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from edgekit.phantom.body.anatomy import Anatomy, Vertebra
+
+ORDER = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", *(f"T{n}" for n in range(1, 13)), "L1", "L2", "L3", "L4", "L5", "S1")
+"""Vertebrae from head to foot."""
+_SHOWN = {"cervical": ORDER[1:9], "thoracic": ORDER[9:19], "lumbar": ORDER[18:25]}
+
+
+def list_levels(anatomy: Anatomy) -> list[Vertebra]:
+    """Return the vertebrae that a film of the anatomy's region is about, from head to foot."""
+    return [anatomy.vertebrae[name] for name in _SHOWN[anatomy.region] if name in anatomy.vertebrae]
+
+
+def find_level(anatomy: Anatomy, name: str) -> Vertebra:
+    """Return the vertebra `name`, or the one nearest to it that there is."""
+    known = [level for level in ORDER if level in anatomy.vertebrae]
+    return anatomy.vertebrae[min(known, key=lambda level: abs(ORDER.index(level) - ORDER.index(name)))]
+
+
+def find_skin(anatomy: Anatomy, points: ArrayLike, *, back: bool) -> NDArray[np.float64]:
+    """Move points along y to the skin of the back or of the front.
+
+    Parameters
+    ----------
+    points
+        (n, 3), mm; the y of a point that no soft tissue is above or below is kept.
+
+    Returns
+    -------
+    ndarray
+        float64 (n, 3).
+    """
+    result = np.array(points, dtype=np.float64)
+    best = np.full(len(result), -np.inf if back else np.inf)
+    for part in anatomy.parts:
+        if part.material != "soft" or part.weight < 0.9:
+            continue
+        a, b, c = (part.mesh.vertices[part.mesh.triangles[:, corner]] for corner in range(3))
+        x, z = result[:, :1], result[:, 2:]
+        area = (b[:, 0] - a[:, 0]) * (c[:, 2] - a[:, 2]) - (c[:, 0] - a[:, 0]) * (b[:, 2] - a[:, 2])
+        area = np.where(area == 0, np.inf, area)
+        v = ((x - a[:, 0]) * (c[:, 2] - a[:, 2]) - (c[:, 0] - a[:, 0]) * (z - a[:, 2])) / area
+        w = ((b[:, 0] - a[:, 0]) * (z - a[:, 2]) - (x - a[:, 0]) * (b[:, 2] - a[:, 2])) / area
+        y = a[:, 1] + v * (b[:, 1] - a[:, 1]) + w * (c[:, 1] - a[:, 1])
+        inside = (v >= 0) & (w >= 0) & (v + w <= 1) & np.isfinite(area)
+        best = (
+            np.maximum(best, np.where(inside, y, -np.inf).max(axis=1))
+            if back
+            else np.minimum(best, np.where(inside, y, np.inf).min(axis=1))
+        )
+    result[:, 1] = np.where(np.isfinite(best), best, result[:, 1])
+    return result
+
+
+def align(direction: ArrayLike, hint: ArrayLike = (1.0, 0.0, 0.0)) -> NDArray[np.float64]:
+    """Return a (3, 3) rotation whose third column is `direction` and whose first is as near to `hint` as that allows."""
+    z = np.asarray(direction, dtype=np.float64)
+    z = z / np.linalg.norm(z)
+    x = np.asarray(hint, dtype=np.float64)
+    x = x - z * (x @ z)
+    if np.linalg.norm(x) < 1e-6:
+        x = np.eye(3)[int(np.argmin(np.abs(z)))]
+        x = x - z * (x @ z)
+    x = x / np.linalg.norm(x)
+    return np.column_stack([x, np.cross(z, x), z])
+
+
+def make_wire(path: ArrayLike, radius: NDArray[np.float64] | float, segments: int = 8) -> Mesh:
+    """Sweep a circle along any path, loops included (`mesh.make_tube` needs a path that keeps off one axis).
+
+    The reference across the path is the direction that its tangents have least of: the normal of the plane for a flat path.
+    """
+    points = np.asarray(path, dtype=np.float64)
+    tangent = np.concatenate([points[1:2] - points[:1], points[2:] - points[:-2], points[-1:] - points[-2:-1]])
+    tangent /= np.maximum(np.sqrt((tangent**2).sum(axis=1, keepdims=True)), 1e-9)
+    reference = np.linalg.eigh(tangent.T @ tangent)[1][:, 0]
+    side = np.cross(tangent, reference)
+    side /= np.maximum(np.sqrt((side**2).sum(axis=1, keepdims=True)), 1e-9)
+    other = np.cross(tangent, side)
+    angle = np.arange(segments) * (2 * np.pi / segments)
+    around = np.cos(angle)[:, None] * side[:, None] + np.sin(angle)[:, None] * other[:, None]
+    return loft(points[:, None] + np.broadcast_to(radius, (len(points),))[:, None, None] * around)
+
+
+def smooth(points: ArrayLike, count: int = 24) -> NDArray[np.float64]:
+    """Return float64 (count, 3): a cubic through `points` (n, 3) by chord length, its slopes from the neighbours."""
+    from scipy.interpolate import CubicHermiteSpline
+
+    nodes = np.asarray(points, dtype=np.float64)
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(nodes, axis=0), axis=1))])
+    path: NDArray[np.float64] = CubicHermiteSpline(length, nodes, np.gradient(nodes, length, axis=0))(np.linspace(0, length[-1], count))
+    return path
+
+
+def scatter(mesh: Mesh, axes: NDArray[np.float64], places: NDArray[np.float64]) -> Mesh:
+    """Return copies of `mesh`, one for each rotation (n, 3, 3) or the one for all (3, 3), and place (n, 3), as one mesh."""
+    turned = mesh.vertices @ np.swapaxes(np.broadcast_to(axes, (len(places), 3, 3)), 1, 2) + places[:, None]
+    starts = np.arange(len(places), dtype=np.int32)[:, None, None] * np.int32(len(mesh.vertices))
+    return Mesh(turned.reshape(-1, 3), (mesh.triangles + starts).reshape(-1, 3).astype(np.int32))
+
+
+def make_disc(radius: float, thickness: float, segments: int = 16) -> Mesh:
+    """Return a flat cylinder about z, centred at the origin."""
+    return revolve(np.array([radius, radius]), np.array([-thickness / 2, thickness / 2]), segments)
+
+
+def make_ring(radius: float, wire: float, segments: int = 20) -> Mesh:
+    """Return a torus about z."""
+    angle = np.linspace(0, 2 * np.pi, segments + 1)
+    return make_wire(np.column_stack([radius * np.cos(angle), radius * np.sin(angle), 0 * angle]), wire, 6)
+
+
+def draw_turns(rng: np.random.Generator, count: int, base: NDArray[np.float64] | None = None, spread: float = 180.0) -> NDArray[np.float64]:
+    """Return (count, 3, 3) rotations: about every axis without `base`, else `base` turned a little about its own z."""
+    if base is None:
+        q = rng.normal(0, 1, (count, 4))
+        w, x, y, z = (q / np.linalg.norm(q, axis=1, keepdims=True)).T
+        rows = [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w), 2 * (x * y + z * w), 1 - 2 * (x * x + z * z)]
+        rows += [2 * (y * z - x * w), 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]
+        return np.stack(rows, axis=1).reshape(count, 3, 3)
+    return np.array([base @ turn(2, float(degrees)) for degrees in rng.uniform(-spread, spread, count)])
+
+
+TO_BACK = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+"""Turns a thing about z into one that faces the back (and, being round, the front)."""
+
+
+def trace_midline(anatomy: Anatomy, axis: int, y: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return heights, rising, and the spine's x, y or z there; `y` mm behind the bodies' centres, in their own axes."""
+    points = np.array([anatomy.vertebrae[name].place(0, y, 0) for name in reversed(ORDER) if name in anatomy.vertebrae])
+    return points[:, 2], points[:, axis]
+
+
+def trace_canal(anatomy: Anatomy, top: str, bottom: str, behind: float) -> NDArray[np.float64]:
+    """Return points down the canal, `behind` mm behind the bodies."""
+    names = [name for name in ORDER[ORDER.index(top) : ORDER.index(bottom) + 1] if name in anatomy.vertebrae]
+    return np.array([anatomy.vertebrae[name].place(0, anatomy.vertebrae[name].depth / 2 + behind, 0) for name in names])
+
+
+@cache
+def make_bone_screw(diameter: float, length: float, threaded: float = 1.0, head: float = 1.35) -> Mesh:
+    """Return a screw without tulip: its head at the origin, its tip at z = `length`, threaded over the last share `threaded`."""
+    pitch = 1.4 if diameter < 5 else 2.6
+    start = length * (1 - threaded)
+    z = np.arange(max(start, 1.5), length - 1.5, pitch / 2)
+    thread = np.where(np.arange(len(z)) % 2 == 0, 1.0, 0.72) * diameter / 2
+    radii = np.concatenate([[0.8 * head, head, 0.72, 0.72], thread / (diameter / 2), [0.15]]) * diameter / 2
+    return revolve(radii, np.concatenate([[-1.2, 0.0, 0.8, 1.4], z, [length]]), 12)
+
+
+def make_strip(path: NDArray[np.float64], across: NDArray[np.float64], width: NDArray[np.float64] | float, thickness: float) -> Mesh:
+    """Return a flat bar along `path` (n, 3); `across` (3,) is the direction of its `width` (one, or one a point), mm."""
+    tangent = np.gradient(path, axis=0)
+    normal = np.cross(tangent, across)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    half = np.broadcast_to(width, (len(path),))[:, None] / 2 * across
+    lift = normal * thickness / 2
+    return loft(np.stack([path - half - lift, path + half - lift, path + half + lift, path - half + lift], axis=1))
