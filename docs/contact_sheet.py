@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from edgekit.phantom.metal.implants import DESIGNS, UNSEEN
-from edgekit.phantom.photo import photograph
+from edgekit.phantom.photo.snapshot import photograph
 from edgekit.phantom.scene import simulate_patient
 
 CELL = (250, 290)

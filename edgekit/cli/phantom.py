@@ -13,11 +13,6 @@ from edgekit.cli import console
 app = typer.Typer(help="Simulated films.", rich_markup_mode=None)
 
 
-@app.callback()
-def _group() -> None:
-    """Keep the group: with one command alone, Typer would drop its name."""
-
-
 @app.command()
 def cohort(
     out: Annotated[Path, typer.Argument(help="Folder to make: new, empty, or begun with the same options.")],
@@ -65,7 +60,7 @@ def photo(
 
     Example: edgekit phantom photo cohort/studies.csv photos --severity moderate --seed 1
     """
-    from edgekit.phantom.album import make_album, read_conditions
+    from edgekit.phantom.photo.album import make_album, read_conditions
 
     table = make_album(studies, out, seed=seed, severity=severity)
     means = read_conditions(out)

@@ -43,3 +43,22 @@ def test_impossible_settings_are_named() -> None:
         Detector("tanh", 64, "yolov5n")
     with pytest.raises(InputError, match="resnet"):
         Detector("relu", 64, "resnet")
+
+
+def test_the_imagenet_backbone_is_timm_s_and_stays_while_the_rest_trains() -> None:
+    """Up to stride 8 the features are those of the ImageNet network that timm builds, on any gray film."""
+    from edgekit.models.classifier import start_classifier
+    from edgekit.models.detector import FROZEN_LAYERS, start_backbone
+
+    torch.manual_seed(0)
+    detector = Detector("relu", 64, "efficientnet_lite0").eval()
+    start_backbone(detector)
+    source = start_classifier("efficientnet_lite0", 2, "imagenet").eval()
+    films = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        seen = detector.network.model[0](films)
+        network = source.network
+        truth = network.blocks[:3](network.bn1(network.conv_stem((films - 0.5) / 0.5)))
+    assert seen.shape == (2, 40, 8, 8)
+    assert torch.equal(seen, truth)
+    assert FROZEN_LAYERS["efficientnet_lite0"] == (0,)

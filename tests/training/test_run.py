@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UsageError
 from edgekit.models.runfolder import load_ensembles, load_pipeline, load_settings, read_json
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.plan import CohortParameters
@@ -18,7 +18,7 @@ from edgekit.studies import read_studies, write_studies
 from edgekit.training.config import TrainingConfig, load_config
 from edgekit.training.films import FilmSet
 from edgekit.training.localisation import choose_threshold, cropping_boxes
-from edgekit.training.run import choose_device, train_run
+from edgekit.training.run import DetectorSource, choose_device, train_run
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +150,46 @@ def test_a_relative_run_folder_keeps_ultralytics_out_of_the_working_folder(
     run = train_run(cohort, Path("mine"), dataclasses.replace(small, members=dataclasses.replace(small.members, names=("ap",))))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert not (run / ".scratch").exists()
+
+
+def only_ap(config: TrainingConfig) -> TrainingConfig:
+    return dataclasses.replace(config, members=dataclasses.replace(config.members, names=("ap",), epochs=1))
+
+
+def test_another_runs_detector_is_taken_as_it_is(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    other = dataclasses.replace(only_ap(small), detector=dataclasses.replace(small.detector, side=96, activation="silu"))
+    taken = train_run(cohort, tmp_path / "taken", other, source=DetectorSource(run=run))
+    assert (taken / "detector.safetensors").read_bytes() == (run / "detector.safetensors").read_bytes()
+    assert load_settings(taken).box_threshold == load_settings(run).box_threshold
+    assert (load_settings(taken).detector_side, load_settings(taken).detector_activation) == (64, "relu")
+    assert "side = 64" in (taken / "config.toml").read_text()
+    assert read_json(taken / "provenance.json")["detector"]["run"] == str(run)
+
+
+def test_a_detector_learns_from_films_of_its_own(
+    run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its studies need no brands that the members know, and the run's own need no boxes but the detector's."""
+    films = tmp_path / "films.csv"
+    write_studies(films, [dataclasses.replace(row, brand="none" if row.brand == "none" else "any") for row in read_studies(cohort)])
+    seen = {}
+    from edgekit.training import run as module
+
+    def listen(train: FilmSet, validation: FilmSet, *rest: object) -> object:
+        seen["brands"], seen["side"] = set(train.brands), train.canvases.shape[1]
+        return train_detector(train, validation, *rest)
+
+    train_detector = module.train_detector
+    monkeypatch.setattr(module, "train_detector", listen)
+    made = train_run(cohort, tmp_path / "made", only_ap(small), source=DetectorSource(studies=films))
+    assert seen == {"brands": {"any", "none"}, "side": 64}
+    provenance = read_json(made / "provenance.json")
+    assert provenance["detector"]["studies"]["path"] == str(films)
+    assert provenance["studies"]["path"] == str(cohort)
+    # The same films, cached at the detector's size instead of the canvas's, teach the same detector.
+    assert (made / "detector.safetensors").read_bytes() == (run / "detector.safetensors").read_bytes()
+
+
+def test_a_taken_detector_is_not_trained_as_well(run: Path) -> None:
+    with pytest.raises(UsageError, match="takes a trained detector"):
+        DetectorSource(run=run, studies=Path("studies.csv"))

@@ -11,19 +11,19 @@ import numpy as np
 from PIL import Image
 
 from edgekit.errors import UsageError
-from edgekit.phantom.glare import make_light, place_nodes
-from edgekit.phantom.optics import Lens, Panel, mosaic, project_picture, weaken_grid
-from edgekit.phantom.perspective import choose_size, straighten
-from edgekit.phantom.phone import RESPONSE, Handling, compress, expose, process
-from edgekit.phantom.viewer import show_film
-from edgekit.phantom.viewpoint import take_position
+from edgekit.phantom.photo.glare import make_light, place_nodes
+from edgekit.phantom.photo.optics import Lens, Panel, mosaic, project_picture, weaken_grid
+from edgekit.phantom.photo.perspective import choose_size, straighten
+from edgekit.phantom.photo.phone import RESPONSE, Handling, compress, expose, process
+from edgekit.phantom.photo.viewer import show_film
+from edgekit.phantom.photo.viewpoint import take_position
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.phantom.glare import Light
-    from edgekit.phantom.viewer import Screen
-    from edgekit.phantom.viewpoint import Viewpoint
+    from edgekit.phantom.photo.glare import Light
+    from edgekit.phantom.photo.viewer import Screen
+    from edgekit.phantom.photo.viewpoint import Viewpoint
 
 __all__ = ["SEVERITIES", "Conditions", "Photo", "Severity", "choose_size", "photograph", "straighten"]
 

@@ -13,7 +13,7 @@ from edgekit.phantom.imaging.filtering import blur
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.phantom.viewpoint import Viewpoint
+    from edgekit.phantom.photo.viewpoint import Viewpoint
 
 STEP = 8
 """Photosites between the nodes at which soft fields are computed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,9 @@ from PIL import Image
 
 import edgekit
 from edgekit.errors import InputError, UsageError
-from edgekit.files import hash_file, replacing, write_bytes, write_json, write_text
-from edgekit.phantom.photo import Conditions, choose_size, find_severity, photograph, straighten
-from edgekit.phantom.workers import run_parallel
-from edgekit.progress import track
+from edgekit.files import hash_file, replacing, write_bytes, write_text
+from edgekit.phantom.photo.snapshot import Conditions, choose_size, find_severity, photograph, straighten
+from edgekit.phantom.workfolder import claim_folder, fill_folder
 from edgekit.radiograph import read_radiograph
 from edgekit.studies import find_box_fault, read_studies, write_studies
 from edgekit.types import VIEWS, View
@@ -42,9 +40,8 @@ COLUMNS = (
     *CORNERS,
     *(field.name for field in fields(Conditions)),
 )
-"""Columns of ``photos.csv``; from ``severity`` on they are those of `edgekit.phantom.photo.Conditions`."""
+"""Columns of ``photos.csv``; from ``severity`` on they are those of `edgekit.phantom.photo.snapshot.Conditions`."""
 
-_JOURNAL = ".finished.jsonl"
 _Shots = dict[View, dict[str, Any]]
 """The cells of a row's photos in ``photos.csv``."""
 
@@ -68,7 +65,7 @@ def make_album(table: Path, out: Path, *, seed: int = 0, severity: str = "modera
     seed
         Everything random follows from it and the number of the row.
     severity
-        A name in `edgekit.phantom.photo.SEVERITIES`.
+        A name in `edgekit.phantom.photo.snapshot.SEVERITIES`.
 
     Returns
     -------
@@ -86,26 +83,22 @@ def make_album(table: Path, out: Path, *, seed: int = 0, severity: str = "modera
     if seed < 0:
         raise UsageError(f"seed is {seed}, expected 0 or more.", "Choose another --seed.")
     studies = read_studies(table)
-    _claim_folder(out, {"studies": hash_file(table), "severity": severity, "seed": seed, "version": edgekit.__version__})
-    tasks = [
-        _Task(row, study, name, out, seed, severity)
+    parameters: dict[str, object] = {"studies": hash_file(table), "severity": severity, "seed": seed, "version": edgekit.__version__}
+    claim_folder(out, "photos.json", parameters, ["photos", "straightened"])
+    tasks = {
+        name: _Task(row, study, name, out, seed, severity)
         for row, (study, name) in enumerate(zip(studies, _name_rows(studies), strict=True))
         if study.exclude is None
-    ]
-    finished = _read_journal(out, tasks)
-    missing = [task for task in tasks if task.name not in finished]
-    with (out / _JOURNAL).open("a", encoding="utf-8") as journal:
-        made = run_parallel(_photograph_row, missing, "Close other programs")
-        for name, shots in track(made, "photographing films", total=len(missing)):
-            finished[name] = shots
-            journal.write(json.dumps({"name": name, "shots": shots}) + "\n")
-            journal.flush()
+    }
+    finished: dict[str, _Shots] = fill_folder(
+        out, tasks, _photograph_row, _is_whole, description="photographing films", remedy="Close other programs"
+    )
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(finished[task.name][view] for task in tasks for view in VIEWS if view in finished[task.name])
+    writer.writerows(finished[name][view] for name in tasks for view in VIEWS if view in finished[name])
     write_text(out / "photos.csv", text.getvalue())
-    rows = {task.row: _move_row(task.study, finished[task.name], out) for task in tasks}
+    rows = {task.row: _move_row(task.study, finished[name], out) for name, task in tasks.items()}
     write_studies(out / "studies.csv", [rows.get(number, study) for number, study in enumerate(studies)])
     return out / "studies.csv"
 
@@ -149,47 +142,11 @@ def _name_rows(studies: list[Study]) -> list[str]:
     return names
 
 
-def _claim_folder(out: Path, wanted: dict[str, object]) -> None:
-    """Make the folder, or make sure that it was begun with the same table and options."""
-    record = out / "photos.json"
-    try:
-        if record.exists():
-            found = json.loads(record.read_text(encoding="utf-8"))
-            differing = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
-            if differing:
-                raise InputError(
-                    f"{out} holds photos made with another {' and another '.join(differing)}.", "Choose another folder, or remove this one."
-                )
-        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out} is not an empty folder and holds no photos.", "Choose a new folder.")
-        for folder in ("photos", "straightened"):
-            (out / folder).mkdir(parents=True, exist_ok=True)
-        write_json(record, wanted)
-    except ValueError as error:
-        raise InputError(f"{record} is damaged: {error}.", "Choose another folder, or remove this one.") from error
-    except OSError as error:
-        raise InputError(f"{out} can't be written to ({error.strerror}).", "Choose another folder.") from error
+def _is_whole(task: _Task, shots: _Shots) -> bool:
+    return all((task.out / str(shot[kind])).is_file() for shot in shots.values() for kind in ("file", "straightened"))
 
 
-def _read_journal(out: Path, tasks: list[_Task]) -> dict[str, _Shots]:
-    """Return the photos of every row whose files are there; a line that a kill cut short is not counted."""
-    known = {task.name: task for task in tasks}
-    finished: dict[str, _Shots] = {}
-    journal = out / _JOURNAL
-    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if all((out / str(shot[kind])).is_file() for shot in row["shots"].values() for kind in ("file", "straightened")):
-            finished[row["name"]] = row["shots"]
-    finished = {name: shots for name, shots in finished.items() if name in known}
-    write_text(journal, "".join(json.dumps({"name": name, "shots": shots}) + "\n" for name, shots in finished.items()))
-    return finished
-
-
-def _photograph_row(task: _Task) -> tuple[str, _Shots]:
+def _photograph_row(task: _Task) -> _Shots:
     """Photograph the films of one row; the other film may be on the screen beside."""
     films = {view: read_radiograph(film).pixels for view in VIEWS if (film := task.study.film(view)) is not None}
     shots: _Shots = {}
@@ -225,7 +182,7 @@ def _photograph_row(task: _Task) -> tuple[str, _Shots]:
             **dict(zip(CORNERS, (round(float(value), 4) for value in photo.corners.ravel()), strict=True)),
             **{name: round(value, 5) if isinstance(value, float) else value for name, value in asdict(photo.conditions).items()},
         }
-    return task.name, shots
+    return shots
 
 
 def _move_row(study: Study, shots: _Shots, out: Path) -> Study:

@@ -7,9 +7,11 @@ from PIL import Image
 
 from edgekit import cli
 from edgekit.errors import InputError, UsageError
-from edgekit.phantom import album, photo, workers
-from edgekit.phantom.album import COLUMNS, CORNERS, make_album
-from edgekit.phantom.perspective import straighten
+from edgekit.phantom import workers
+from edgekit.phantom.photo import album
+from edgekit.phantom.photo import snapshot as photo
+from edgekit.phantom.photo.album import COLUMNS, CORNERS, make_album
+from edgekit.phantom.photo.perspective import straighten
 from edgekit.radiograph import read_radiograph
 from edgekit.studies import check_films, read_studies, write_studies
 from edgekit.types import Study
@@ -24,7 +26,10 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def table(tmp_path):
-    """Five rows: two views, larger than they appear in a photo; one view; a second row of the first patient; a name that is no file's; one excluded with a broken film."""
+    """Five rows.
+
+    Two views, larger than they appear in a photo; one view; the first patient again; a name that is no file's; a broken film, excluded.
+    """
     folder = tmp_path / "cohort"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -150,14 +155,14 @@ def test_two_processes_make_the_same_photos(table, tmp_path, monkeypatch):
 def test_other_options_do_not_continue_an_album(table, tmp_path, change):
     make_album(table, tmp_path / "out")
     (name,) = change
-    with pytest.raises(InputError, match=f"another {name}"):
+    with pytest.raises(InputError, match=f"other parameters: {name}"):
         make_album(table, tmp_path / "out", **change)
 
 
 def test_another_table_does_not_continue_an_album(table, tmp_path):
     make_album(table, tmp_path / "out")
     write_studies(table, read_studies(table)[:2])
-    with pytest.raises(InputError, match="another studies"):
+    with pytest.raises(InputError, match="other parameters: studies"):
         make_album(table, tmp_path / "out")
 
 
@@ -165,11 +170,11 @@ def test_a_folder_with_other_things_is_left_alone(table, tmp_path):
     out = tmp_path / "thesis"
     out.mkdir()
     (out / "thesis.txt").write_text("dear")
-    with pytest.raises(InputError, match="holds no photos"):
+    with pytest.raises(InputError, match="is not empty"):
         make_album(table, out)
-    with pytest.raises(InputError, match="holds no photos"):
+    with pytest.raises(InputError, match="is not empty"):
         make_album(table, out / "thesis.txt")
-    with pytest.raises(InputError, match="holds no photos"):
+    with pytest.raises(InputError, match="is not empty"):
         make_album(table, table.parent)
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
 

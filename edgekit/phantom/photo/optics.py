@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from edgekit.phantom.glare import STEP, place_nodes
 from edgekit.phantom.imaging.filtering import convolve
+from edgekit.phantom.photo.glare import STEP, place_nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.phantom.glare import Light
-    from edgekit.phantom.viewer import Screen
-    from edgekit.phantom.viewpoint import Viewpoint
+    from edgekit.phantom.photo.glare import Light
+    from edgekit.phantom.photo.viewer import Screen
+    from edgekit.phantom.photo.viewpoint import Viewpoint
 
 
 @dataclass(frozen=True, slots=True)

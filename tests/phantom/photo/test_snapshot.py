@@ -7,14 +7,15 @@ from PIL import Image
 from scipy import ndimage
 
 from edgekit.errors import UsageError
-from edgekit.phantom import optics, phone, photo
-from edgekit.phantom.glare import Light, make_light, place_nodes
-from edgekit.phantom.optics import Lens, Panel, mosaic, project_picture, weaken_grid
-from edgekit.phantom.perspective import fit_homography, make_rectangle, project
-from edgekit.phantom.phone import RESPONSE, Handling, expose, process
-from edgekit.phantom.photo import SEVERITIES, photograph, straighten
-from edgekit.phantom.viewer import Screen, show_film
-from edgekit.phantom.viewpoint import FOCAL, take_position
+from edgekit.phantom.photo import optics, phone
+from edgekit.phantom.photo import snapshot as photo
+from edgekit.phantom.photo.glare import Light, make_light, place_nodes
+from edgekit.phantom.photo.optics import Lens, Panel, mosaic, project_picture, weaken_grid
+from edgekit.phantom.photo.perspective import fit_homography, make_rectangle, project
+from edgekit.phantom.photo.phone import RESPONSE, Handling, expose, process
+from edgekit.phantom.photo.snapshot import SEVERITIES, photograph, straighten
+from edgekit.phantom.photo.viewer import Screen, show_film
+from edgekit.phantom.photo.viewpoint import FOCAL, take_position
 
 PLAIN = Panel(stripe=1.0, lit=1.0)
 
