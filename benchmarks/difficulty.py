@@ -89,6 +89,15 @@ def with_interval(right: NDArray[np.bool_]) -> dict[str, Any]:
     return {"accuracy": round(float(right.mean()), 4), "ci95": [round(interval.low, 4), round(interval.high, 4)]}
 
 
+def summarize(model: dict[str, Any]) -> dict[str, Any]:
+    """Return the number of patients, the accuracy and its interval of one model of metrics.json."""
+    return {
+        "n": model["n"],
+        "accuracy": round(model["accuracy"], 4),
+        "ci95": [round(end, 4) for end in model["ci95"]["accuracy"]],
+    }
+
+
 def main() -> None:
     """Measure, print and keep a record."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,7 +121,7 @@ def main() -> None:
             | {"ci95": models[name]["ci95"]["accuracy"]},
         }
         rows[name]["points_above_neighbours"] = round(100 * (models[name]["accuracy"] - rows[name]["neighbours"]["accuracy"]), 1)
-        print(name, json.dumps(rows[name])[:400])
+        print(name, json.dumps(rows[name]))
     guesses = cross_val_predict(make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000)), metadata, truth, cv=5)
     record = {
         **describe_software(),
