@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PRESETS = ("demo", "paper", "detector")
 EXTERNAL_SITE = "b"
 
-_DEMO = {"train": (160, 16), "validation": (40, 10), "test": (140, 14)}
+_DEMO = {"train": (280, 28), "validation": (40, 10), "test": (140, 14)}
 """Patients with a construct, evenly over the designs, and patients without one."""
 
 # Yao et al. 2024: 529 patients, 338/85/106, 27 for the readers and 31 of another hospital. The test counts are those behind their Table 3,

@@ -187,8 +187,8 @@ def test_the_demo_preset_is_stratified_and_its_order_tells_nothing(tmp_path):
     patients = plan_cohort(tmp_path, CohortParameters(preset="demo"))
     rows = [row for patient in patients for row in patient.rows]
     with_construct = [row for row in rows if row.brand != "none"]
-    assert Counter(row.split for row in with_construct) == {"train": 160, "validation": 40, "test": 140}
-    assert Counter(row.split for row in rows if row.brand == "none") == {"train": 16, "validation": 10, "test": 14}
+    assert Counter(row.split for row in with_construct) == {"train": 280, "validation": 40, "test": 140}
+    assert Counter(row.split for row in rows if row.brand == "none") == {"train": 28, "validation": 10, "test": 14}
     for split in ("train", "validation", "test"):
         brands = Counter(row.brand for row in with_construct if row.split == split)
         assert len(brands) == 7
