@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.errors import UsageError
 from edgekit.phantom.metal.implants import DESIGNS, RANDOM, UNSEEN
-from edgekit.phantom.sites import SITES
+from edgekit.phantom.sites import SITES, check_size
 from edgekit.studies import NO_CONSTRUCT, SPLITS, split_studies
 from edgekit.types import VIEWS, Study
 
@@ -38,7 +38,7 @@ _NEGATIVE_SHARE = 0.2
 _UNSEEN_PATIENTS = 17
 
 _DETECTOR = {"train": (1750, 900, 800), "validation": (300, 100, 200)}
-"""Scenes taken with and without their construct, scenes with a construct, scenes without one: 12,000 films, 44 % without."""
+"""Scenes taken with and without their construct, scenes with a construct, scenes without one: 12,200 films, half of them without."""
 _DETECTOR_SITES = {"train": "many", "validation": "others"}
 
 
@@ -110,8 +110,7 @@ class CohortParameters:
                 f"patients is {self.patients}: with fewer than {3 * len(DESIGNS)} not every design is in train, validation and test",
                 "Give more patients, or put all of them into one split, for example --split test.",
             )
-        if self.size is not None and not 64 <= self.size <= 4000:
-            raise UsageError(f"size is {self.size}, expected 64 to 4000 pixels", "Give the long side of the films, for example --size 768.")
+        check_size(self.size)
         if self.site not in PUBLIC_SITES:
             raise UsageError(f"unknown site {self.site!r}", f"Use one of: {', '.join(PUBLIC_SITES)}.")
         if self.seed < 0:

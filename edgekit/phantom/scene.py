@@ -15,7 +15,7 @@ from edgekit.phantom.metal.construct import make_construct
 from edgekit.phantom.metal.hardware import list_kinds, make_hardware
 from edgekit.phantom.metal.implants import DESIGNS, RANDOM, UNSEEN, draw_design
 from edgekit.phantom.positioning import find_levels, place_camera
-from edgekit.phantom.sites import find_site
+from edgekit.phantom.sites import check_size, find_site
 from edgekit.studies import NO_CONSTRUCT
 from edgekit.types import VIEWS
 
@@ -87,6 +87,7 @@ def simulate_rows(
     The films of such a pair differ in the construct alone: position, exposure, noise and everything else are the same.
     """
     hospital = find_site(site)
+    check_size(size)
     known = {**DESIGNS, **UNSEEN}
     for brand in brands:
         if brand not in (*known, RANDOM, NO_CONSTRUCT):

@@ -183,3 +183,9 @@ def find_site(name: str) -> Site:
     if name not in SITES:
         raise UsageError(f"unknown site {name!r}", f"Use one of: {', '.join(SITES)}.")
     return SITES[name]
+
+
+def check_size(size: int | None) -> None:
+    """Raise `UsageError` when a film's long side of `size` pixels can't be made; None leaves it to the site."""
+    if size is not None and not 64 <= size <= 4000:
+        raise UsageError(f"size is {size}, expected 64 to 4000 pixels", "Give the long side of the films, for example --size 768.")

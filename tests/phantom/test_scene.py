@@ -156,6 +156,8 @@ def test_constructs_stay_on_the_film():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        ({"size": 63}, "size is 63"),
+        ({"size": 4001}, "size is 4001"),
         ({"site": "z"}, "unknown site 'z'"),
         ({"brand": "design-q"}, "unknown brand 'design-q'"),
         ({"brand": "design-f", "has_crosslink": True}, "design-f has no crosslink"),
