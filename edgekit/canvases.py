@@ -61,7 +61,13 @@ def graph_inputs(canvases: dict[View, NDArray[np.uint8]], side: int) -> Tensors:
     return inputs
 
 
-def stream_inputs(studies: Sequence[Study], side: int, description: str) -> Iterator[tuple[Study, Tensors, dict[View, Letterbox]]]:
+UNREADABLE_SHARE = 0.01
+"""Share of the rows that may be left out because a film can't be read; one row always may."""
+
+
+def stream_inputs(
+    studies: Sequence[Study], side: int, description: str, unreadable: dict[Study, str] | None = None
+) -> Iterator[tuple[Study, Tensors, dict[View, Letterbox]]]:
     """Yield the input tensors of each row, in order, with a progress bar; films are decoded ahead in a few threads.
 
     Memory does not grow with the number of rows.
@@ -74,6 +80,9 @@ def stream_inputs(studies: Sequence[Study], side: int, description: str) -> Iter
         Side S of the canvas in pixels.
     description
         What the films are read for, shown beside the bar.
+    unreadable
+        Where rows that can't be read are noted, with the reason, and left out, so that the last film of thousands does not lose the
+        others. None: such a row is an error.
 
     Yields
     ------
@@ -83,7 +92,7 @@ def stream_inputs(studies: Sequence[Study], side: int, description: str) -> Iter
     Raises
     ------
     InputError
-        A film can't be read, or its box reaches beyond it.
+        A film can't be read, or its box reaches beyond it; with `unreadable`, more than `UNREADABLE_SHARE` of the rows can't be read.
     """
 
     def read(study: Study) -> tuple[Study, Tensors, dict[View, Letterbox]]:
@@ -100,9 +109,26 @@ def stream_inputs(studies: Sequence[Study], side: int, description: str) -> Iter
     try:
         waiting = iter(studies)
         ahead = deque(pool.submit(read, study) for study in islice(waiting, 2 * THREADS))
-        for _ in track(studies, description):
-            answer = ahead.popleft().result()
-            ahead.extend(pool.submit(read, study) for study in islice(waiting, 1))
+        for study in track(studies, description):
+            try:
+                answer = ahead.popleft().result()
+            except InputError as error:
+                if unreadable is None:
+                    raise
+                unreadable[study] = error.message
+                _refuse_many(unreadable, len(studies))
+                continue
+            finally:
+                ahead.extend(pool.submit(read, study) for study in islice(waiting, 1))
             yield answer
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _refuse_many(unreadable: dict[Study, str], rows: int) -> None:
+    """Raise when more rows can't be read than may be left out."""
+    if len(unreadable) > max(1, UNREADABLE_SHARE * rows):
+        raise InputError(
+            f"{len(unreadable)} of {rows} rows can't be read, and not all were tried:\n  " + "\n  ".join(unreadable.values()),
+            "replace these films, or say why in the column 'exclude' of their rows; edgekit studies check finds all of them",
+        )

@@ -40,7 +40,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     head = detector.network.model[-1]
     for branch in [*head.cv2, *head.cv3]:
         torch.nn.init.normal_(branch[-1].weight, std=0.01)
-    runfolder.save_weights(run / "detector.safetensors", detector)
+    runfolder.save_detector(run, detector, box_threshold=0.0)
     for name in MEMBERS:
         member = settle(Classifier("efficientnet_lite0", len(BRANDS)), 64)
         member.network.get_classifier().weight.data *= 0.1  # random features are large: keep the softmax out of saturation
@@ -70,13 +70,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         runfolder.RunSettings(
             brands=BRANDS,
             canvas_side=128,
-            detector_side=64,
-            detector_activation="relu",
-            detector_backbone="yolov5n",
             crop_side=64,
             architectures=dict.fromkeys(MEMBERS, "efficientnet_lite0"),
             ensemble="ap+lateral",
-            box_threshold=0.0,
             view_margin=0.3,
             coverage=0.95,
         ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,18 +23,33 @@ def train(
         Path | None, typer.Option(help="studies.csv of the detector's own films; its validation rows choose the threshold.")
     ] = None,
     detector_weights: Annotated[Path | None, typer.Option(help="A detector.safetensors to start the detector from.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Train one stage and stop: detector, members or ensemble; the stages before it are done.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run from its last epoch.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train the detector, the members and the ensembles into a run folder.
 
     Example: edgekit train cohort/studies.csv --detector-studies detector/studies.csv --out runs/paper --preset paper
+
+    Interrupted? The same command with --resume goes on. On several GPUs or machines: accelerate launch -m edgekit train ...
     """
-    from edgekit.models.runfolder import load_settings, read_json
+    from edgekit.models.runfolder import load_detector_settings, load_settings, read_json
     from edgekit.training.config import load_config
     from edgekit.training.run import DetectorSource, train_run
 
     source = DetectorSource(run=detector, studies=detector_studies, weights=detector_weights)
-    run = train_run(studies, out, load_config(preset, config), weights=weights, source=source)
+    run = train_run(studies, out, load_config(preset, config), weights=weights, source=source, only=only, resume=resume)
+    if os.environ.get("RANK", "0") != "0":  # one of several processes: the main one speaks
+        return
+    if not (run / "pipeline.json").is_file():
+        stage: dict[str, Any] = {"run": str(run), "only": only, **asdict(load_detector_settings(run))}
+        if json:
+            console.print_json(stage)
+        else:
+            console.say(f"{run}: {only} trained; go on with --resume, or take the detector with --detector {run}.")
+        return
     settings, provenance = load_settings(run), read_json(run / "provenance.json")
     if json:
         console.print_json({"run": str(run), "brands": list(settings.brands), "ensemble": settings.ensemble, **provenance})

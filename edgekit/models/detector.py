@@ -38,8 +38,12 @@ def import_ultralytics() -> None:
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("YOLO_OFFLINE", "true")
     threads = os.environ.get("OMP_NUM_THREADS")
+    # Started by accelerate, this process is one of several; ultralytics would take itself for one of its own.
+    launched = {name: os.environ.pop(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE") if name in os.environ}
     import ultralytics
+    import ultralytics.utils
 
+    os.environ.update(launched)
     if threads is None:  # it asks every child process for one thread; torch here is already loaded and keeps its own number
         os.environ.pop("OMP_NUM_THREADS", None)
     if ultralytics.settings["sync"]:

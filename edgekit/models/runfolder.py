@@ -2,15 +2,18 @@
 
 ::
 
-    RUN/  config.toml  detector.safetensors  member_<name>.safetensors  ensembles.json  pipeline.json
+    RUN/  config.toml  detector.safetensors  detector.json  member_<name>.safetensors  ensembles.json  pipeline.json
           history.csv  provenance.json
+
+``pipeline.json`` is written last: a folder without it is unfinished. ``detector.json`` is written when the detector is done, so that
+it can be used before there are members.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
@@ -24,12 +27,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """``detector.json``: what loading and using the run's detector needs to know.
+
+    Attributes
+    ----------
+    side, activation, backbone
+        See `edgekit.models.detector.Detector`.
+    box_threshold
+        The construct is found when the box's score is at least this.
+    """
+
+    side: int
+    activation: str
+    backbone: str
+    box_threshold: float
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """``pipeline.json``: what loading the run's networks needs to know.
+    """``pipeline.json``: what the run's pipeline needs to know beside its detector.
 
     Attributes
     ----------
@@ -41,13 +62,9 @@ class RunSettings:
 
     brands: tuple[str, ...]
     canvas_side: int
-    detector_side: int
-    detector_activation: str
-    detector_backbone: str
     crop_side: int
     architectures: dict[str, str]
     ensemble: str
-    box_threshold: float
     view_margin: float
     coverage: float
 
@@ -84,19 +101,56 @@ def load_weights(path: Path, module: nn.Module) -> None:
     InputError
         It is missing, damaged, or holds another network's tensors.
     """
+    state = load_state(path)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{path}: does not fit the network of this run ({str(error)[:200]})") from error
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file.
+
+    Raises
+    ------
+    InputError
+        It is missing or damaged.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise InputError(f"{path} is missing", "train with: edgekit train STUDIES --out RUN")
     try:
-        module.load_state_dict(load_file(path))
-    except Exception as error:  # safetensors and torch each raise their own
-        raise InputError(f"{path}: does not fit the network of this run ({type(error).__name__}: {str(error)[:200]})") from error
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def save_settings(run: Path, settings: RunSettings) -> None:
     """Write ``pipeline.json``."""
-    write_json(run / "pipeline.json", {name: getattr(settings, name) for name in RunSettings.__slots__})
+    write_json(run / "pipeline.json", asdict(settings))
+
+
+def save_detector(run: Path, detector: Detector, box_threshold: float) -> None:
+    """Write ``detector.safetensors`` and ``detector.json``."""
+    save_weights(run / "detector.safetensors", detector)
+    settings = DetectorSettings(detector.side, detector.activation, detector.backbone, box_threshold)
+    write_json(run / "detector.json", asdict(settings))
+
+
+def load_detector_settings(run: Path) -> DetectorSettings:
+    """Read ``detector.json``.
+
+    Raises
+    ------
+    InputError
+        The run has no detector yet, or was written by another version.
+    """
+    try:
+        return DetectorSettings(**read_json(run / "detector.json"))
+    except TypeError as error:
+        raise InputError(f"{run / 'detector.json'}: {error}", "the run was made by another version of edgekit: train again") from error
 
 
 def load_settings(run: Path) -> RunSettings:
@@ -126,8 +180,8 @@ def load_ensembles(run: Path) -> dict[str, Ensemble]:
 
 def load_detector(run: Path) -> Detector:
     """Build the run's detector and load its weights."""
-    settings = load_settings(run)
-    detector = Detector(settings.detector_activation, settings.detector_side, settings.detector_backbone)
+    settings = load_detector_settings(run)
+    detector = Detector(settings.activation, settings.side, settings.backbone)
     load_weights(run / "detector.safetensors", detector)
     return detector.eval()
 
@@ -171,7 +225,7 @@ def load_members_pipeline(run: Path) -> Pipeline:
 
 def assemble_pipeline(run: Path, ensemble: Ensemble, members: Iterable[str]) -> Pipeline:
     """Put the run's detector, the named members and one ensemble together."""
-    settings = load_settings(run)
+    settings, detector = load_settings(run), load_detector_settings(run)
     classifiers = {}
     for name in members:
         classifiers[name] = Classifier(settings.architectures[name], len(settings.brands))
@@ -179,11 +233,11 @@ def assemble_pipeline(run: Path, ensemble: Ensemble, members: Iterable[str]) -> 
     spec = PipelineSpec(
         brands=settings.brands,
         canvas_side=settings.canvas_side,
-        detector_side=settings.detector_side,
+        detector_side=detector.side,
         crop_side=settings.crop_side,
         members=tuple(classifiers),
         ensemble=ensemble.name,
-        box_threshold=settings.box_threshold,
+        box_threshold=detector.box_threshold,
         view_margin=settings.view_margin,
         coverage=settings.coverage,
     )
@@ -193,7 +247,7 @@ def assemble_pipeline(run: Path, ensemble: Ensemble, members: Iterable[str]) -> 
 def run_hash(run: Path) -> str:
     """Sha256 over everything that decides the run's answers: its weights, ensembles and settings."""
     digest = hashlib.sha256()
-    files = sorted([*run.glob("*.safetensors"), run / "ensembles.json", run / "pipeline.json"])
+    files = sorted([*run.glob("*.safetensors"), run / "detector.json", run / "ensembles.json", run / "pipeline.json"])
     for path in files:
         if not path.is_file():
             raise InputError(f"{run} is not a finished run folder: {path.name} is missing")

@@ -33,6 +33,8 @@ class DetectorConfig:
         Peak of Adam's cosine schedule.
     rotation_degrees, translate, scale
         Ranges of ultralytics' augmentation: +/- degrees, +/- share of the side, +/- gain.
+    photo_share
+        Share of the training films that are shown as photographed off a screen.
     """
 
     side: int
@@ -44,6 +46,7 @@ class DetectorConfig:
     rotation_degrees: float
     translate: float
     scale: float
+    photo_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,18 @@ class MembersConfig:
         ``imagenet`` or ``random``.
     side
         Side of the square crop in pixels.
+    batch
+        Samples a step, shared by the processes where there are several.
+    cuda_batch
+        On one CUDA device instead: where the search for the largest batch that fits begins.
     learning_rate
         Peak of the one-cycle schedule.
     box_jitter
         +/- share of the box's side by which each edge moves.
     contrast
         +/- gain of contrast and brightness.
+    photo_share
+        Share of the draws that show the film as photographed off a screen.
     """
 
     names: tuple[str, ...]
@@ -74,12 +83,14 @@ class MembersConfig:
     side: int
     epochs: int
     batch: int
+    cuda_batch: int
     learning_rate: float
     weight_decay: float
     label_smoothing: float
     rotation_degrees: float
     box_jitter: float
     contrast: float
+    photo_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +119,14 @@ class TrainingConfig:
         Side of the square canvas in pixels, a property of the run.
     device
         ``auto``, or what torch calls it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    tensorboard
+        Whether the figures of ``history.csv`` are written for TensorBoard too.
     """
 
     seed: int
     device: str
     canvas_side: int
+    tensorboard: bool
     detector: DetectorConfig
     members: MembersConfig
     ensembles: EnsemblesConfig
@@ -167,7 +181,7 @@ def build_section(section: Any, settings: Any, where: str) -> Any:
             values[name] = build_section(hint, value, f"{where} [{name}]")
         elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
             values[name] = float(value)
-        elif hint in (int, str) and type(value) is hint:
+        elif hint in (int, str, bool) and type(value) is hint:
             values[name] = value
         elif hint == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
             values[name] = tuple(value)
@@ -191,6 +205,9 @@ def check_config(config: TrainingConfig) -> None:
     for name, (value, accepted) in choices.items():
         if value not in accepted:
             raise InputError(f"{name} = {value!r}", f"choose one of {', '.join(accepted)}")
+    for section, share in (("detector", detector.photo_share), ("members", members.photo_share)):
+        if not 0 <= share <= 1:
+            raise InputError(f"{section} photo_share {share} must be from 0 to 1")
     if not 0 <= members.label_smoothing < 1:
         raise InputError(f"members label_smoothing {members.label_smoothing} must be at least 0 and below 1")
     if detector.side < 32 or detector.side % 32 or config.canvas_side % detector.side:
@@ -208,6 +225,7 @@ def check_config(config: TrainingConfig) -> None:
         "detector learning_rate": detector.learning_rate,
         "members epochs": members.epochs,
         "members batch": members.batch - 1,  # BatchNorm needs two
+        "members cuda_batch": members.cuda_batch - 1,
         "members learning_rate": members.learning_rate,
         "ensembles folds": config.ensembles.folds - 1,
     }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.canvases import stream_inputs
+from edgekit.files import write_json
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -60,38 +63,63 @@ class FilmSet:
 
 
 def cache_films(studies: list[Study], side: int, path: Path, ratio: int = 1) -> FilmSet:
-    """Decode every film of `studies` into the array file `path`.
+    """Decode every film of `studies` into the array file `path`, or open what an earlier call left there.
 
     Parameters
     ----------
     studies
-        Rows to read.
+        Rows to read. A few that can't be read are left out; see `read_unreadable`.
     side
         Canvas side in pixels.
     path
-        The ``.npy`` file to write.
+        The ``.npy`` file to write; what is in it stands in a ``.json`` beside it, which is written last.
     ratio
         Canvas pixels per cached pixel: area-averaged as the graph does before its detector.
     """
-    total = sum(study.film(view) is not None for study in studies for view in VIEWS)
-    canvases: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        path, mode="w+", dtype=np.uint8, shape=(total, side // ratio, side // ratio)
-    )
-    if hasattr(os, "posix_fallocate"):  # a sparse file on a full disk would end the process without a word
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    rows = hashlib.sha256(repr((studies, side, ratio)).encode()).hexdigest()
+    index = path.with_suffix(".json")
+    if not index.is_file() or json.loads(index.read_text(encoding="utf-8"))["rows"] != rows:
+        write_json(index, {"rows": rows, **_decode_films(studies, side, path, ratio)})
+    document = json.loads(index.read_text(encoding="utf-8"))
+    canvases: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    table = np.array(document["films"], dtype=np.int64).reshape(-1, 2)
+    boxes = np.array([box or [np.nan] * 4 for box in document["boxes"]], dtype=np.float32).reshape(-1, 4)
+    return FilmSet(canvases[: len(table)], table[:, 1], table[:, 0], boxes, studies)
+
+
+def read_unreadable(path: Path) -> dict[str, str]:
+    """Return the patients that `cache_films` left out of `path` because a film can't be read, with the reason."""
+    return dict(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["unreadable"])
+
+
+def _decode_films(studies: list[Study], side: int, path: Path, ratio: int) -> dict[str, Any]:
+    """Write the array file; return what is in it."""
+    canvases = create_canvases(path, sum(study.film(view) is not None for study in studies for view in VIEWS), side // ratio)
     films: list[tuple[int, int]] = []
-    boxes = np.full((total, 4), np.nan, dtype=np.float32)
-    for row, (study, inputs, letterboxes) in enumerate(stream_inputs(studies, side, f"reading {path.stem} films")):
+    boxes: list[list[float] | None] = []
+    unreadable: dict[Study, str] = {}
+    numbers = {id(study): number for number, study in enumerate(studies)}
+    for study, inputs, letterboxes in stream_inputs(studies, side, f"reading {path.stem} films", unreadable):
         for index, view in enumerate(VIEWS):
             if study.film(view) is None:
                 continue
             canvases[len(films)] = average_blocks(inputs[view][0, 0], ratio)
-            if (box := study.box(view)) is not None:
-                boxes[len(films)] = np.array(letterboxes[view].to_canvas(box)) / ratio
-            films.append((row, index))
-    table = np.array(films, dtype=np.int64).reshape(-1, 2)
-    return FilmSet(canvases, table[:, 1], table[:, 0], boxes, studies)
+            box = study.box(view)
+            boxes.append(None if box is None else [edge / ratio for edge in letterboxes[view].to_canvas(box)])
+            films.append((numbers[id(study)], index))
+    return {"films": films, "boxes": boxes, "unreadable": {study.patient_id: reason for study, reason in unreadable.items()}}
+
+
+def create_canvases(path: Path, count: int, side: int) -> NDArray[np.uint8]:
+    """Make an array file of uint8 (count, side, side), memory-mapped, with its room on the disk taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvases: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        path, mode="w+", dtype=np.uint8, shape=(count, side, side)
+    )
+    if hasattr(os, "posix_fallocate"):  # a sparse file on a full disk would end the process without a word
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return canvases
 
 
 def average_blocks(canvas: NDArray[np.uint8], ratio: int) -> NDArray[np.uint8]:

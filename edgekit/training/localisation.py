@@ -30,7 +30,7 @@ def find_boxes(detector: Detector, films: FilmSet, batch: int = 16) -> tuple[NDA
     boxes, scores = [], []
     with torch.inference_mode():
         for rows in track(np.array_split(np.arange(len(films)), -(-len(films) // batch)), "finding constructs"):
-            small = torch.from_numpy(shrink_films(films, rows, detector.side)).float()[:, None] / 255
+            small = torch.from_numpy(shrink_films(films.canvases, rows, detector.side)).float()[:, None] / 255
             box, score, _ = detector(small)
             boxes.append(box.numpy() * ratio)
             scores.append(score.numpy())

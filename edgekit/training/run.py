@@ -1,51 +1,56 @@
-"""Train everything a pipeline needs into one run folder: detector, members, ensembles."""
+"""Train everything a pipeline needs into one run folder: detector, members, ensembles.
+
+::
+
+    studies ─► films (cached, photographed) ─► detector ─► boxes ─► members ─► ensembles ─► RUN/
+
+A stage whose result is in the run folder is done; what is not is trained, from its last checkpoint if it has one.
+"""
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import platform
-import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from edgekit.errors import InputError, UsageError
-from edgekit.files import hash_file, write_json, write_text
+from edgekit.errors import UsageError
+from edgekit.files import hash_file, replacing, write_json
 from edgekit.models import runfolder
-from edgekit.models.classifier import start_classifier
-from edgekit.models.ensemble import CASES, EVALUABLE
-from edgekit.models.runfolder import load_detector
+from edgekit.models.classifier import Classifier, start_classifier
 from edgekit.progress import progress_bar
 from edgekit.provenance import describe_software
 from edgekit.studies import NO_CONSTRUCT, read_studies, select
+from edgekit.training.checkpoints import load_checkpoint
 from edgekit.training.config import check_config
-from edgekit.training.detector import count_epochs, train_detector
-from edgekit.training.ensembles import Evidence, choose_ensemble, fit_ensembles
-from edgekit.training.films import FilmSet, cache_films
+from edgekit.training.detector import count_epochs, lay_out_films, select_annotated, train_detector
+from edgekit.training.devices import choose_device, name_detector_device, start_accelerator
+from edgekit.training.ensembles import choose_ensemble, fit_ensembles
+from edgekit.training.evidence import gather_evidence
+from edgekit.training.films import FilmSet, cache_films, read_unreadable
+from edgekit.training.history import History
 from edgekit.training.localisation import choose_threshold, cropping_boxes, find_boxes
-from edgekit.training.members import classify_crops, crop_films, train_member
+from edgekit.training.members import prepare_lesson, train_member
 from edgekit.training.memory import keep_freed_memory
+from edgekit.training.photos import photograph_films
 from edgekit.training.requirements import check_brands
-from edgekit.types import VIEWS
+from edgekit.training.workfolder import CHECKPOINTS, claim_run, release_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from accelerate import Accelerator
     from numpy.typing import NDArray
 
-    from edgekit.models.classifier import Classifier
-    from edgekit.models.detector import Detector
-    from edgekit.training.config import DetectorConfig, TrainingConfig
+    from edgekit.training.config import TrainingConfig
     from edgekit.types import Study
 
-SCRATCH = ".scratch"
-"""Folder of an unfinished run."""
 VIEW_MARGIN = 0.25
 """A film is in the wrong slot when the other view's score is larger than its own by this much."""
 
@@ -80,8 +85,13 @@ def train_run(
     *,
     weights: Path | None = None,
     source: DetectorSource = DetectorSource(),
+    only: str | None = None,
+    resume: bool = False,
 ) -> Path:
-    """Train a run.
+    """Train a run, or one stage of it.
+
+    Started by ``accelerate launch``, every process calls this: the main one reads films, trains the detector (with ultralytics' own
+    processes, one a GPU) and fits the ensembles; the members are trained by all of them together.
 
     Parameters
     ----------
@@ -93,6 +103,11 @@ def train_run(
         ImageNet weights of the members (safetensors, timm naming); None takes the packaged ones.
     source
         Where the detector comes from.
+    only
+        Train this stage alone: ``detector``, ``members`` or ``ensemble``; the stages before it are done. The last one finishes the run,
+        and fits the ensembles of a finished run again.
+    resume
+        Go on with an unfinished run.
 
     Returns
     -------
@@ -101,101 +116,27 @@ def train_run(
     Raises
     ------
     InputError
-        The studies can't teach (no boxes, a brand missing from a split, ...) or `out` already holds a finished run.
+        The studies can't teach (no boxes, a brand missing from a split, ...) or `out` holds something else.
     """
-    scratch = out / SCRATCH
-    if (out / "pipeline.json").exists():
-        raise InputError(f"{out} already holds a finished run", "choose another --out, or delete it")
-    if out.exists() and not (out.is_dir() and (scratch.is_dir() or not any(out.iterdir()))):
-        raise InputError(f"{out} exists and is not an unfinished run", "choose another --out")
     splits = read_splits(studies_file)
     detector_splits = splits if source.studies is None else read_splits(source.studies)
     brands = check_brands(splits, config.members.names)
     start_classifier(config.members.architecture, len(brands), config.members.init, weights)  # fails now, not after the detector
-    taken = None if source.run is None else load_detector(source.run)
-    if taken is not None:
-        config = follow_detector(config, taken)
-    device = choose_device(config.device)
+    if source.run is not None:
+        config = follow_detector(config, runfolder.load_detector_settings(source.run))
+    accelerator = start_accelerator(choose_device(config.device))
+    sources = describe_sources(studies_file, source, weights)
+    if accelerator.is_main_process:
+        claim_run(out, config, sources, resume=resume, only=only)
+    run = _Run(out, config, source, accelerator, splits, detector_splits, brands, weights)
     started = time.perf_counter()
-
-    scratch.mkdir(parents=True, exist_ok=True)
-    for left in out.glob("*.safetensors"):  # of an earlier, interrupted training
-        left.unlink()
-    write_text(out / "config.toml", config.to_toml())
-    history = History(out / "history.csv")
-    films = {split: cache_films(rows, config.canvas_side, scratch / f"{split}.npy") for split, rows in splits.items()}
-
-    if source.run is not None and taken is not None:
-        detector, threshold = taken, runfolder.load_settings(source.run).box_threshold
-    else:
-        own = films
-        if source.studies is not None:
-            ratio = config.canvas_side // config.detector.side
-            own = {s: cache_films(rows, config.canvas_side, scratch / f"detector_{s}.npy", ratio) for s, rows in detector_splits.items()}
-        with keep_freed_memory() as release, progress_bar("training detector", count_epochs(config.detector, own["train"])) as advance:
-            record = history.recorder("detector", advance, release)
-            detector = train_detector(
-                own["train"], own["validation"], config.detector, str(device), config.seed, scratch, source.weights, record
-            )
-        threshold = choose_threshold(find_boxes(detector, own["validation"])[1], own["validation"])
-    runfolder.save_weights(out / "detector.safetensors", detector)
-    boxes = {split: cropping_boxes(*find_boxes(detector, some), some.boxes, threshold) for split, some in films.items()}
-
-    members: dict[str, Classifier] = {}
-    for name in config.members.names:
-        with keep_freed_memory() as release, progress_bar(f"training member {name}", config.members.epochs) as advance:
-            members[name] = train_member(
-                name,
-                films["train"],
-                boxes["train"],
-                films["validation"],
-                boxes["validation"],
-                brands,
-                config.members,
-                device,
-                config.seed,
-                weights,
-                history.recorder(f"member_{name}", advance, release),
-            )
-        runfolder.save_weights(out / f"member_{name}.safetensors", members[name])
-
-    evidence = gather_evidence(members, films["validation"], boxes["validation"], brands, config.members.side)
-    ensembles = fit_ensembles(evidence, config.ensembles, config.seed)
-    runfolder.save_ensembles(out, ensembles)
-    write_json(
-        out / "provenance.json",
-        {
-            **describe_software(),
-            "seconds": round(time.perf_counter() - started, 1),
-            "device": str(device),
-            "platform": platform.platform(),
-            "versions": {name: importlib.metadata.version(name) for name in ("torch", "ultralytics", "timm", "scikit-learn", "numpy")},
-            "seed": config.seed,
-            "studies": describe_file(studies_file),
-            "patients": count_patients(splits),
-            "ensemble_patients": {case: len(some.brands) for case, some in evidence.items()},
-            "detector": describe_detector(source, config.detector, detector_splits),
-            "start": {"members": config.members.init if weights is None else describe_file(weights)},
-        },
-    )
-    # Written last: a run folder without it is unfinished.
-    runfolder.save_settings(
-        out,
-        runfolder.RunSettings(
-            brands=brands,
-            canvas_side=config.canvas_side,
-            detector_side=detector.side,
-            detector_activation=detector.activation,
-            detector_backbone=detector.backbone,
-            crop_side=config.members.side,
-            architectures=dict.fromkeys(members, config.members.architecture),
-            ensemble=choose_ensemble(ensembles),
-            box_threshold=threshold,
-            view_margin=VIEW_MARGIN,
-            coverage=config.ensembles.coverage,
-        ),
-    )
-    shutil.rmtree(scratch)
+    if only in (None, "detector"):
+        run.train_detector()
+    if only in (None, "members"):
+        run.train_members()
+    if only in (None, "ensemble") and accelerator.is_main_process:
+        run.finish(sources, started)
+    accelerator.wait_for_everyone()
     return out
 
 
@@ -205,7 +146,7 @@ def read_splits(studies_file: Path) -> dict[str, list[Study]]:
     return {split: select(studies, split) for split in ("train", "validation")}
 
 
-def follow_detector(config: TrainingConfig, detector: Detector) -> TrainingConfig:
+def follow_detector(config: TrainingConfig, detector: runfolder.DetectorSettings) -> TrainingConfig:
     """Return the settings with the shape of a detector that is taken as it is."""
     shape = replace(config.detector, side=detector.side, activation=detector.activation, backbone=detector.backbone)
     followed = replace(config, detector=shape)
@@ -213,18 +154,16 @@ def follow_detector(config: TrainingConfig, detector: Detector) -> TrainingConfi
     return followed
 
 
-def describe_detector(source: DetectorSource, config: DetectorConfig, splits: dict[str, list[Study]]) -> dict[str, Any]:
-    """Return what the detector learnt from, for the provenance."""
-    if source.run is not None:
-        return {"run": str(source.run.resolve()), "sha256": hash_file(source.run / "detector.safetensors")}
-    has_negatives = any(study.brand == NO_CONSTRUCT for study in splits["validation"])
-    start = "imagenet" if config.backbone != "yolov5n" else "random"
-    return {
-        "studies": None if source.studies is None else describe_file(source.studies),
-        "patients": count_patients(splits),
-        "start": start if source.weights is None else describe_file(source.weights),
-        "box_threshold": "Youden's J on validation" if has_negatives else "ultralytics' default",
+def describe_sources(studies_file: Path, source: DetectorSource, weights: Path | None) -> dict[str, Any]:
+    """Return what a run is trained from: files with their hashes."""
+    files = {
+        "studies": studies_file,
+        "detector": None if source.run is None else source.run / "detector.safetensors",
+        "detector_studies": source.studies,
+        "detector_weights": source.weights,
+        "weights": weights,
     }
+    return {name: None if path is None else {"path": str(path.resolve()), "sha256": hash_file(path)} for name, path in files.items()}
 
 
 def count_patients(splits: dict[str, list[Study]]) -> dict[str, int]:
@@ -232,85 +171,179 @@ def count_patients(splits: dict[str, list[Study]]) -> dict[str, int]:
     return {split: len({study.patient_id for study in rows}) for split, rows in splits.items()}
 
 
-def describe_file(path: Path) -> dict[str, str]:
-    """Return a file's place and hash."""
-    return {"path": str(path.resolve()), "sha256": hash_file(path)}
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One training: what it works with, and its stages."""
 
+    out: Path
+    config: TrainingConfig
+    source: DetectorSource
+    accelerator: Accelerator
+    splits: dict[str, list[Study]]
+    detector_splits: dict[str, list[Study]]
+    brands: tuple[str, ...]
+    weights: Path | None
 
-class History:
-    """``history.csv``: one row an epoch, written as it happens."""
+    @property
+    def scratch(self) -> Path:
+        return self.out / CHECKPOINTS
 
-    COLUMNS = ("stage", "epoch", "loss", "box_loss", "cls_loss", "dfl_loss", "validation_loss", "validation_accuracy")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(self.COLUMNS)
-
-    def recorder(self, stage: str, *then: Callable[[], None]) -> Callable[[dict[str, float]], None]:
-        """Return what a training loop calls after each epoch of `stage`: append a row, then do `then`."""
-        epochs = count(1)
-
-        def record(figures: dict[str, float]) -> None:
-            row: dict[str, Any] = {"stage": stage, "epoch": next(epochs), **{name: f"{value:.6g}" for name, value in figures.items()}}
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self.COLUMNS).writerow(row)
-            for step in then:
-                step()
-
-        return record
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device to train on.
-
-    Raises
-    ------
-    InputError
-        The device named is not there: never a silent fall to the CPU.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} can't be used: {str(error).splitlines()[0]}", 'set device = "auto" or "cpu"') from error
-    return device
-
-
-def gather_evidence(
-    members: dict[str, Classifier], films: FilmSet, boxes: NDArray[np.float32], brands: tuple[str, ...], side: int
-) -> dict[str, Evidence]:
-    """Run the members over the validation patients, by case: on all patients whose films of that case can be cropped.
-
-    Raises
-    ------
-    InputError
-        No case has a patient.
-    """
-    columns = np.stack([films.film_of(view) for view in range(len(VIEWS))], axis=1)
-    cropable = (columns >= 0) & np.isfinite(boxes[columns]).all(axis=2)
-    index = {brand: number for number, brand in enumerate(brands)}
-    truth = np.array([index.get(study.brand or "", -1) for study in films.studies], dtype=np.int64)
-
-    def classify(name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return classify_crops(members[name], crop_films(films, boxes, rows, side, name)).numpy()
-
-    evidence = {}
-    for case, views in CASES.items():
-        chosen = (truth >= 0) & cropable[:, views].all(axis=1)
-        probabilities = {}
-        for name in members:
-            if name not in EVALUABLE[case] or not chosen.any():
-                continue
-            if name == "merge":
-                probabilities[name] = np.mean([classify(name, columns[chosen][:, [view]]) for view in views], axis=0)
+    def train_detector(self) -> None:
+        """Take or train the detector and choose its threshold; every process waits for it."""
+        if self.accelerator.is_main_process and not (self.out / "detector.json").is_file():
+            if self.source.run is not None:
+                settings = runfolder.load_detector_settings(self.source.run)
+                runfolder.save_detector(self.out, runfolder.load_detector(self.source.run), settings.box_threshold)
             else:
-                seen = list(views) if name == "concat" else [VIEWS.index(name)]
-                probabilities[name] = classify(name, columns[chosen][:, seen])
-        if probabilities:
-            evidence[case] = Evidence(probabilities, truth[chosen])
-    if not evidence:
-        raise InputError("no validation film of a known brand can be cropped", "annotate boxes, or train the detector longer")
-    return evidence
+                self._train_own_detector()
+        self.accelerator.wait_for_everyone()
+
+    def _train_own_detector(self) -> None:
+        settings, own = self.config.detector, self.source.studies is not None
+        ratio = self.config.canvas_side // settings.side if own else 1
+        prefix = "detector_" if own else ""
+        films = {split: self.cache(f"{prefix}{split}", rows, ratio) for split, rows in self.detector_splits.items()}
+        folder = self.scratch / "detector"
+        photos = None
+        if settings.photo_share:
+            teaching = select_annotated(films["train"], "training")
+            some = np.random.default_rng(self.config.seed).permutation(teaching)[: round(settings.photo_share * len(teaching))]
+            photos = some, photograph_films(films["train"], some, self.config.canvas_side, ratio, self.config.seed, folder / "photos.npy")
+        lay_out_films(folder, films, photos, settings, self.config.seed, self.source.weights)
+        epochs = count_epochs(settings, films["train"])
+        device = name_detector_device(self.accelerator)
+        with keep_freed_memory() as release, progress_bar("training detector", epochs) as advance:
+            record = self.recorder("detector", "detector/checkpoints", epochs, advance, release)
+            detector = train_detector(folder, settings, epochs, device, self.config.seed, record)
+        threshold = choose_threshold(find_boxes(detector, films["validation"])[1], films["validation"])
+        runfolder.save_detector(self.out, detector, threshold)
+
+    def train_members(self) -> None:
+        """Train the members, all processes together."""
+        films, boxes = self.find_films()
+        photos = self.photograph(films["train"]) if self.config.members.photo_share else None
+        for name in self.config.members.names:
+            if (self.out / f"member_{name}.safetensors").is_file():
+                continue
+            folder = f"members/{name}"
+            epochs = self.config.members.epochs
+            lesson = prepare_lesson(name, films, boxes, photos, self.brands, self.config.members.side)
+            with keep_freed_memory() as release, self.show(f"training member {name}", epochs) as advance:
+                record = self.recorder(f"member_{name}", folder, epochs, advance, release)
+                member = train_member(
+                    lesson, self.config.members, self.accelerator, self.config.seed, self.weights, self.scratch / folder, record
+                )
+            if self.accelerator.is_main_process:
+                runfolder.save_weights(self.out / f"member_{name}.safetensors", member)
+            self.accelerator.wait_for_everyone()
+
+    def finish(self, sources: dict[str, Any], started: float) -> None:
+        """Fit the ensembles and write what makes the run whole."""
+        films, boxes = self.find_films()
+        config, members = self.config, {}
+        for name in config.members.names:
+            members[name] = Classifier(config.members.architecture, len(self.brands)).eval()
+            runfolder.load_weights(self.out / f"member_{name}.safetensors", members[name])
+        evidence = gather_evidence(members, films["validation"], boxes["validation"], self.brands, config.members.side)
+        ensembles = fit_ensembles(evidence, config.ensembles, config.seed)
+        runfolder.save_ensembles(self.out, ensembles)
+        packages = ("torch", "ultralytics", "timm", "accelerate", "scikit-learn", "numpy")
+        write_json(
+            self.out / "provenance.json",
+            {
+                **describe_software(),
+                "seconds": round(time.perf_counter() - started, 1),
+                "device": str(self.accelerator.device),
+                "processes": self.accelerator.num_processes,
+                "mixed_precision": self.accelerator.mixed_precision,
+                "platform": platform.platform(),
+                "versions": {name: importlib.metadata.version(name) for name in packages},
+                "seed": config.seed,
+                "sources": sources,
+                "studies": sources["studies"],
+                "patients": count_patients(self.splits),
+                "unreadable": self.read_unreadable(),
+                "class_imbalance": "loss weighted by the inverse frequency of each brand",
+                "ensemble_patients": {case: len(some.brands) for case, some in evidence.items()},
+                "detector": self.describe_detector(sources),
+                "start": {"members": config.members.init if self.weights is None else sources["weights"]},
+            },
+        )
+        # Written last: a run folder without it is unfinished.
+        runfolder.save_settings(
+            self.out,
+            runfolder.RunSettings(
+                brands=self.brands,
+                canvas_side=config.canvas_side,
+                crop_side=config.members.side,
+                architectures=dict.fromkeys(members, config.members.architecture),
+                ensemble=choose_ensemble(ensembles),
+                view_margin=VIEW_MARGIN,
+                coverage=config.ensembles.coverage,
+            ),
+        )
+        release_run(self.out)
+
+    def cache(self, name: str, rows: list[Study], ratio: int = 1) -> FilmSet:
+        """Decode films, or open those decoded."""
+        return cache_films(rows, self.config.canvas_side, self.scratch / f"{name}.npy", ratio)
+
+    def find_films(self) -> tuple[dict[str, FilmSet], dict[str, NDArray[np.float32]]]:
+        """Return films and the boxes to crop by split; the main process makes them, the others open them."""
+        if self.accelerator.is_main_process:
+            detector, threshold = runfolder.load_detector(self.out), runfolder.load_detector_settings(self.out).box_threshold
+            for split, rows in self.splits.items():
+                films, path = self.cache(split, rows), self.scratch / f"{split}_boxes.npy"
+                if not path.is_file():
+                    with replacing(path) as partial, partial.open("wb") as file:
+                        np.save(file, cropping_boxes(*find_boxes(detector, films), films.boxes, threshold))
+        self.accelerator.wait_for_everyone()
+        films_of = {split: self.cache(split, rows) for split, rows in self.splits.items()}
+        return films_of, {split: np.load(self.scratch / f"{split}_boxes.npy") for split in self.splits}
+
+    def photograph(self, films: FilmSet) -> NDArray[np.uint8]:
+        """Return every training film as photographed off a screen; the main process makes them, the others open them."""
+
+        def take() -> NDArray[np.uint8]:
+            path = self.scratch / "train_photos.npy"
+            return photograph_films(films, np.arange(len(films)), self.config.canvas_side, 1, self.config.seed, path)
+
+        if self.accelerator.is_main_process:
+            take()
+        self.accelerator.wait_for_everyone()
+        return take()
+
+    def show(self, description: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        """Show a bar in the main process."""
+        return progress_bar(description, total) if self.accelerator.is_main_process else nullcontext(lambda: None)
+
+    def recorder(
+        self, stage: str, folder: str, epochs: int, advance: Callable[[], None], *then: Callable[[], None]
+    ) -> Callable[[dict[str, float]], None]:
+        """Return what a loop calls after each epoch; epochs that an interruption left done are shown as done."""
+        if not self.accelerator.is_main_process:
+            return lambda _: None
+        state = load_checkpoint(self.scratch / folder)
+        done = 0 if state is None else min(state["epoch"] + 1, epochs)
+        for _ in range(done):
+            advance()
+        return History(self.out, self.config.tensorboard).recorder(stage, done, advance, *then)
+
+    def read_unreadable(self) -> dict[str, str]:
+        """Return the patients left out because a film can't be read, with the reason."""
+        names = [*self.splits, *(f"detector_{split}" for split in self.splits if self.source.studies is not None)]
+        paths = [self.scratch / f"{name}.npy" for name in names]
+        return {patient: why for path in paths if path.is_file() for patient, why in read_unreadable(path).items()}
+
+    def describe_detector(self, sources: dict[str, Any]) -> dict[str, Any]:
+        """Return what the detector learnt from."""
+        if self.source.run is not None:
+            return {"run": str(self.source.run.resolve()), "sha256": sources["detector"]["sha256"]}
+        has_negatives = any(study.brand == NO_CONSTRUCT for study in self.detector_splits["validation"])
+        start = "imagenet" if self.config.detector.backbone != "yolov5n" else "random"
+        return {
+            "studies": sources["detector_studies"],
+            "patients": count_patients(self.detector_splits),
+            "start": start if self.source.weights is None else sources["detector_weights"],
+            "box_threshold": "Youden's J on validation" if has_negatives else "ultralytics' default",
+        }

@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from edgekit.errors import InputError, UsageError
-from edgekit.models.runfolder import load_ensembles, load_pipeline, load_settings, read_json
+from edgekit.models.runfolder import load_detector_settings, load_ensembles, load_pipeline, load_settings, read_json
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.plan import CohortParameters
 from edgekit.studies import read_studies, write_studies
 from edgekit.training.config import TrainingConfig, load_config
+from edgekit.training.devices import choose_device
 from edgekit.training.films import FilmSet, cache_films
 from edgekit.training.localisation import choose_threshold, cropping_boxes
-from edgekit.training.run import DetectorSource, choose_device, train_run
+from edgekit.training.run import DetectorSource, train_run
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,10 @@ def small() -> TrainingConfig:
         config,
         canvas_side=192,
         device="cpu",
-        detector=dataclasses.replace(config.detector, side=64, film_passes=56),
-        members=dataclasses.replace(config.members, names=("ap", "lateral", "concat", "merge"), side=64, epochs=2, batch=8),
+        detector=dataclasses.replace(config.detector, side=64, film_passes=56, photo_share=0.2),
+        members=dataclasses.replace(
+            config.members, names=("ap", "lateral", "concat", "merge"), side=64, epochs=2, batch=8, photo_share=0.3
+        ),
         ensembles=dataclasses.replace(config.ensembles, folds=2),
     )
 
@@ -56,7 +59,7 @@ def run(cohort: Path, small: TrainingConfig, tmp_path_factory: pytest.TempPathFa
 def test_the_run_folder_is_whole_and_loads(run: Path, small: TrainingConfig) -> None:
     names = {path.name for path in run.iterdir()}
     weights = {"detector.safetensors", *(f"member_{name}.safetensors" for name in small.members.names)}
-    assert names == {*weights, "config.toml", "ensembles.json", "pipeline.json", "history.csv", "provenance.json"}
+    assert names == {*weights, "config.toml", "detector.json", "ensembles.json", "pipeline.json", "history.csv", "provenance.json"}
     settings = load_settings(run)
     assert settings.brands == tuple(f"design-{letter}" for letter in "acdefg")
     assert load_config("demo", run / "config.toml") == small
@@ -149,7 +152,7 @@ def test_a_relative_run_folder_keeps_ultralytics_out_of_the_working_folder(
     monkeypatch.chdir(tmp_path)
     run = train_run(cohort, Path("mine"), dataclasses.replace(small, members=dataclasses.replace(small.members, names=("ap",))))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    assert not (run / ".scratch").exists()
+    assert not (run / ".checkpoints").exists()
 
 
 def only_ap(config: TrainingConfig) -> TrainingConfig:
@@ -160,8 +163,8 @@ def test_another_runs_detector_is_taken_as_it_is(run: Path, cohort: Path, small:
     other = dataclasses.replace(only_ap(small), detector=dataclasses.replace(small.detector, side=96, activation="silu"))
     taken = train_run(cohort, tmp_path / "taken", other, source=DetectorSource(run=run))
     assert (taken / "detector.safetensors").read_bytes() == (run / "detector.safetensors").read_bytes()
-    assert load_settings(taken).box_threshold == load_settings(run).box_threshold
-    assert (load_settings(taken).detector_side, load_settings(taken).detector_activation) == (64, "relu")
+    assert load_detector_settings(taken) == load_detector_settings(run)
+    assert load_detector_settings(taken).side == 64
     assert "side = 64" in (taken / "config.toml").read_text()
     assert read_json(taken / "provenance.json")["detector"]["run"] == str(run)
 
@@ -175,12 +178,12 @@ def test_a_detector_learns_from_films_of_its_own(
     seen = {}
     from edgekit.training import run as module
 
-    def listen(train: FilmSet, validation: FilmSet, *rest: object) -> object:
-        seen["brands"], seen["side"] = set(train.brands), train.canvases.shape[1]
-        return train_detector(train, validation, *rest)
+    def listen(folder: Path, films: dict[str, FilmSet], *rest: object) -> None:
+        seen["brands"], seen["side"] = set(films["train"].brands), films["train"].canvases.shape[1]
+        lay_out_films(folder, films, *rest)
 
-    train_detector = module.train_detector
-    monkeypatch.setattr(module, "train_detector", listen)
+    lay_out_films = module.lay_out_films
+    monkeypatch.setattr(module, "lay_out_films", listen)
     made = train_run(cohort, tmp_path / "made", only_ap(small), source=DetectorSource(studies=films))
     assert seen == {"brands": {"any", "none"}, "side": 64}
     provenance = read_json(made / "provenance.json")
@@ -196,7 +199,7 @@ def test_a_taken_detector_is_not_trained_as_well(run: Path) -> None:
 def test_films_cached_for_a_detector_are_what_it_sees_of_the_canvases(cohort: Path, tmp_path: Path) -> None:
     rows = read_studies(cohort)[:3]
     whole, small = cache_films(rows, 192, tmp_path / "whole.npy"), cache_films(rows, 192, tmp_path / "small.npy", 3)
-    films = torch.from_numpy(np.asarray(whole.canvases)).float()[:, None]
+    films = torch.from_numpy(np.array(whole.canvases)).float()[:, None]
     seen = torch.nn.functional.avg_pool2d(films, 3)[:, 0]  # what the exported graph does
     assert small.canvases.shape == (len(whole), 64, 64)
     assert np.abs(small.canvases - seen.numpy()).max() <= 0.5

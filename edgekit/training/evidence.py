@@ -1,0 +1,56 @@
+"""What the members say of the validation patients: what ensembles are fitted on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.errors import InputError
+from edgekit.models.ensemble import CASES, EVALUABLE
+from edgekit.training.crops import classify_crops, crop_films
+from edgekit.training.ensembles import Evidence
+from edgekit.types import VIEWS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.models.classifier import Classifier
+    from edgekit.training.films import FilmSet
+
+
+def gather_evidence(
+    members: dict[str, Classifier], films: FilmSet, boxes: NDArray[np.float32], brands: tuple[str, ...], side: int
+) -> dict[str, Evidence]:
+    """Run the members over the validation patients, by case: on all patients whose films of that case can be cropped.
+
+    Raises
+    ------
+    InputError
+        No case has a patient.
+    """
+    columns = np.stack([films.film_of(view) for view in range(len(VIEWS))], axis=1)
+    cropable = (columns >= 0) & np.isfinite(boxes[columns]).all(axis=2)
+    index = {brand: number for number, brand in enumerate(brands)}
+    truth = np.array([index.get(study.brand or "", -1) for study in films.studies], dtype=np.int64)
+
+    def classify(name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return classify_crops(members[name], crop_films(films, boxes, rows, side, name)).numpy()
+
+    evidence = {}
+    for case, views in CASES.items():
+        chosen = (truth >= 0) & cropable[:, views].all(axis=1)
+        probabilities = {}
+        for name in members:
+            if name not in EVALUABLE[case] or not chosen.any():
+                continue
+            if name == "merge":
+                probabilities[name] = np.mean([classify(name, columns[chosen][:, [view]]) for view in views], axis=0)
+            else:
+                seen = list(views) if name == "concat" else [VIEWS.index(name)]
+                probabilities[name] = classify(name, columns[chosen][:, seen])
+        if probabilities:
+            evidence[case] = Evidence(probabilities, truth[chosen])
+    if not evidence:
+        raise InputError("no validation film of a known brand can be cropped", "annotate boxes, or train the detector longer")
+    return evidence

@@ -1,0 +1,186 @@
+"""ultralytics' own trainer over films in array files: no pictures, plots or network calls, and checkpoints without pickled code.
+
+The module imports ultralytics when it is imported: import it inside functions. The trainer finds everything it needs in one folder, so
+that ultralytics can start it again in processes of its own, one a GPU:
+
+=================== ==============================================================
+`setup.json`         ``activation``, ``backbone``; the films are those below
+`start.safetensors`  the network's first weights
+`<split>.npy`        uint8 (N, side, side), for ``train`` and ``val``
+`<split>.labels.npz` ``views`` int (N,), -1 without a construct; ``boxes`` (N, 4)
+`checkpoints/`       the state after the latest epoch
+=================== ==============================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edgekit.models.detector import build_network, import_ultralytics
+from edgekit.models.runfolder import load_state
+from edgekit.training.augmentation import vary_film
+from edgekit.training.checkpoints import load_checkpoint, save_checkpoint
+from edgekit.types import VIEWS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+import_ultralytics()
+from ultralytics.data.dataset import YOLODataset  # noqa: E402 (after its network calls are switched off)
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+
+FINAL_RATE = 0.01
+"""Learning rate at the end, relative to its peak."""
+
+
+class FilmDataset(YOLODataset):  # type: ignore[misc]
+    """ultralytics' data set over arrays instead of files.
+
+    ``img_path`` is the split's array file.
+    """
+
+    def get_img_files(self, img_path: str) -> list[str]:
+        """Name each film; nothing of that name is opened."""
+        self.films: NDArray[np.uint8] = np.load(img_path, mmap_mode="r")
+        return [f"{row}.png" for row in range(len(self.films))]
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        """Return ultralytics' label records: class = view, box as normalised centre and size."""
+        side = self.films.shape[1]
+        labels: list[dict[str, Any]] = []
+        with np.load(Path(self.img_path).with_suffix(".labels.npz")) as table:
+            views, boxes = table["views"], table["boxes"]
+        for row, (view, box) in enumerate(zip(views, boxes, strict=True)):
+            centre_size = np.concatenate([(box[:2] + box[2:]) / 2, box[2:] - box[:2]])[None] / side
+            labels.append(
+                {
+                    "im_file": f"{row}.png",
+                    "shape": (side, side),
+                    "cls": np.full((int(view >= 0), 1), view, dtype=np.float32),
+                    "bboxes": centre_size.astype(np.float32) if view >= 0 else np.zeros((0, 4), dtype=np.float32),
+                    "segments": [],
+                    "keypoints": None,
+                    "normalized": True,
+                    "bbox_format": "xywh",
+                }
+            )
+        return labels
+
+    def load_image(self, i: int, *_: Any, **__: Any) -> tuple[NDArray[np.uint8], tuple[int, int], tuple[int, int]]:
+        """Return a film with its grey values redrawn while training."""
+        image = np.array(self.films[i])
+        if self.augment:
+            image = vary_film(image, np.random.default_rng(np.random.randint(2**31)))  # noqa: NPY002 (seeded each epoch)
+        image = image[..., None]
+        return image, image.shape[:2], image.shape[:2]
+
+
+class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
+    """ultralytics' trainer whose ``data`` is the folder described above.
+
+    The learning rate follows its cosine batch by batch: ultralytics steps once an epoch, and a large set of films makes few of them.
+    Every epoch draws from its own seed, so that one taken up again sees what it would have seen.
+    """
+
+    batches = 0
+    """Batches trained, of all epochs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for event, callback in (("on_train_epoch_start", _seed_epoch), ("on_train_batch_start", _follow_cosine)):
+            if callback not in self.callbacks[event]:  # a process that ultralytics started has it already
+                self.add_callback(event, callback)
+
+    @property
+    def folder(self) -> Path:
+        """The folder described above."""
+        return Path(self.args.data)
+
+    def get_dataset(self) -> dict[str, Any]:
+        """Return where the films are."""
+        paths = {split: str(self.folder / f"{split}.npy") for split in ("train", "val")}
+        return {**paths, "nc": len(VIEWS), "names": dict(enumerate(VIEWS)), "channels": 1}
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        """Build the data set of a split."""
+        return FilmDataset(
+            img_path=img_path,
+            imgsz=self.args.imgsz,
+            batch_size=batch,
+            augment=mode == "train",
+            hyp=self.args,
+            rect=False,
+            cache=None,
+            prefix=f"{mode}: ",
+            task="detect",
+            data=self.data,
+        )
+
+    def check_resume(self, overrides: Any) -> None:  # noqa: ARG002
+        """Go on from a checkpoint where there is one."""
+        self.resume = load_checkpoint(self.folder / "checkpoints") is not None
+
+    def setup_model(self) -> dict[str, Any] | None:
+        """Build the network; return the checkpoint to go on from, as ultralytics reads it."""
+        setup = json.loads((self.folder / "setup.json").read_text(encoding="utf-8"))
+        checkpoint = load_checkpoint(self.folder / "checkpoints")
+        network = build_network(setup["activation"], setup["backbone"])
+        if checkpoint is None:
+            network.load_state_dict(load_state(self.folder / "start.safetensors"))
+        else:
+            network.load_state_dict(checkpoint["network"])
+            average = build_network(setup["activation"], setup["backbone"])
+            average.load_state_dict(checkpoint["ema"])
+            checkpoint["ema"] = average
+        self.model = network.to(memory_format=torch.channels_last)  # twice as fast on a CPU, and what Tensor Cores want
+        return checkpoint
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        """Restore optimizer, average and epoch by ultralytics' own means."""
+        super().resume_training(ckpt)
+        self.batches = self.start_epoch * len(self.train_loader)
+
+    def save_model(self) -> bool:
+        """Write the state after this epoch, without pickled code."""
+        state = {
+            "network": _state(self.model.module if hasattr(self.model, "module") else self.model),
+            "ema": _state(self.ema.ema),
+            "updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        save_checkpoint(self.folder / "checkpoints", self.epoch, state)
+        return True
+
+    def validate(self) -> tuple[dict[str, float], None]:
+        """Choose nothing: the average of the last epoch is the result."""
+        return {}, None
+
+    def final_eval(self) -> None:
+        """Leave the networks as they are."""
+
+
+def _seed_epoch(trainer: FilmTrainer) -> None:
+    seed = trainer.args.seed + 1000 * trainer.epoch
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (ultralytics draws from it)
+    torch.manual_seed(seed)
+
+
+def _follow_cosine(trainer: FilmTrainer) -> None:
+    share = trainer.batches / (trainer.epochs * len(trainer.train_loader))
+    trainer.batches += 1
+    factor = FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * share)) / 2
+    for group in trainer.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def _state(network: Any) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}

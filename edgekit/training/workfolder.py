@@ -1,0 +1,85 @@
+"""The run folder while it is being filled: what it was begun with, and what of it is done."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import InputError, UsageError
+from edgekit.files import write_json, write_text
+from edgekit.models.runfolder import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgekit.training.config import TrainingConfig
+
+CHECKPOINTS = ".checkpoints"
+"""Folder of an unfinished run: films, checkpoints, and what it was begun with. Removed at the end."""
+STAGES = ("detector", "members", "ensemble")
+"""The stages of a training in their order; ``--only`` names one."""
+
+
+def claim_run(out: Path, config: TrainingConfig, sources: dict[str, Any], *, resume: bool, only: str | None) -> None:
+    """Take `out` as the run folder: new, empty, or begun with the same data and settings.
+
+    Parameters
+    ----------
+    sources
+        What is trained from: files with their hashes.
+    resume
+        Go on with an unfinished run. ``--only`` goes on as well: its stage builds on the earlier ones.
+    only
+        The one stage to train.
+
+    Raises
+    ------
+    UsageError
+        `only` is no stage.
+    InputError
+        `out` holds something else: a finished run, an unfinished one that is not to be resumed or was begun otherwise, other files.
+    """
+    if only is not None and only not in STAGES:
+        raise UsageError(f"--only {only}", f"choose one of {', '.join(STAGES)}")
+    begun = out / CHECKPOINTS / "begun.json"
+    if (out / "pipeline.json").exists() and only != "ensemble":
+        raise InputError(f"{out} already holds a finished run", "choose another --out; --only ensemble fits its ensembles again")
+    if begun.is_file():
+        if not resume and only is None:
+            raise InputError(f"{out} holds an unfinished run", "go on with --resume, or delete it, or choose another --out")
+        _refuse_changes(out, read_json(begun), config, sources, only)
+    elif (out / "pipeline.json").exists():
+        _refuse_changes(out, read_json(out / "provenance.json")["sources"], config, sources, only)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not an unfinished run", "choose another --out")
+    elif resume:
+        raise InputError(f"{out} holds no unfinished run", "leave out --resume to begin one")
+    elif only in ("members", "ensemble"):
+        needed = STAGES[STAGES.index(only) - 1]
+        raise InputError(f"{out} is empty, and --only {only} goes on from the stage before", f"train it first with: --only {needed}")
+    write_json(begun, sources)
+    write_text(out / "config.toml", config.to_toml())
+
+
+def release_run(out: Path) -> None:
+    """Remove what only an unfinished run needs."""
+    shutil.rmtree(out / CHECKPOINTS)
+
+
+def _refuse_changes(out: Path, begun: dict[str, Any], config: TrainingConfig, sources: dict[str, Any], only: str | None) -> None:
+    """Raise when the run would go on with something else than it was begun with; a stage that has not begun may change."""
+    changed = [name for name in sources if begun.get(name) != sources[name]]
+    old, new = tomllib.loads((out / "config.toml").read_text(encoding="utf-8")), tomllib.loads(config.to_toml())
+    free = {"device", "tensorboard", "ensembles"}
+    if only == "members" and not (out / CHECKPOINTS / "members").exists():
+        free.add("members")
+    for key, value in new.items():
+        if isinstance(value, dict):
+            changed += [f"[{key}] {name}" for name in value if key not in free and old.get(key, {}).get(name) != value[name]]
+        elif key not in free and old.get(key) != value:
+            changed.append(key)
+    if changed:
+        raise InputError(
+            f"{out} was begun with other {', '.join(changed)}", "give what it was begun with (config.toml in it), or choose another --out"
+        )
