@@ -172,6 +172,7 @@ def _seed_epoch(trainer: FilmTrainer) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (ultralytics draws from it)
     torch.manual_seed(seed)
+    trainer.train_loader.generator.manual_seed(seed)  # of the order of the films
 
 
 def _follow_cosine(trainer: FilmTrainer) -> None:

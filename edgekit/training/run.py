@@ -220,7 +220,10 @@ class _Run:
 
     def train_members(self) -> None:
         """Train the members, all processes together."""
-        films, boxes = self.find_films()
+        if self.accelerator.is_main_process:
+            self.make_films()
+        self.accelerator.wait_for_everyone()
+        films, boxes = self.open_films()
         photos = self.photograph(films["train"]) if self.config.members.photo_share else None
         for name in self.config.members.names:
             if (self.out / f"member_{name}.safetensors").is_file():
@@ -239,7 +242,8 @@ class _Run:
 
     def finish(self, sources: dict[str, Any], started: float) -> None:
         """Fit the ensembles and write what makes the run whole."""
-        films, boxes = self.find_films()
+        self.make_films()
+        films, boxes = self.open_films()
         config, members = self.config, {}
         for name in config.members.names:
             members[name] = Classifier(config.members.architecture, len(self.brands)).eval()
@@ -288,18 +292,19 @@ class _Run:
         """Decode films, or open those decoded."""
         return cache_films(rows, self.config.canvas_side, self.scratch / f"{name}.npy", ratio)
 
-    def find_films(self) -> tuple[dict[str, FilmSet], dict[str, NDArray[np.float32]]]:
-        """Return films and the boxes to crop by split; the main process makes them, the others open them."""
-        if self.accelerator.is_main_process:
-            detector, threshold = runfolder.load_detector(self.out), runfolder.load_detector_settings(self.out).box_threshold
-            for split, rows in self.splits.items():
-                films, path = self.cache(split, rows), self.scratch / f"{split}_boxes.npy"
-                if not path.is_file():
-                    with replacing(path) as partial, partial.open("wb") as file:
-                        np.save(file, cropping_boxes(*find_boxes(detector, films), films.boxes, threshold))
-        self.accelerator.wait_for_everyone()
-        films_of = {split: self.cache(split, rows) for split, rows in self.splits.items()}
-        return films_of, {split: np.load(self.scratch / f"{split}_boxes.npy") for split in self.splits}
+    def make_films(self) -> None:
+        """Decode the films and find the boxes to crop, unless that is done; the main process does."""
+        detector, threshold = runfolder.load_detector(self.out), runfolder.load_detector_settings(self.out).box_threshold
+        for split, rows in self.splits.items():
+            films, path = self.cache(split, rows), self.scratch / f"{split}_boxes.npy"
+            if not path.is_file():
+                with replacing(path) as partial, partial.open("wb") as file:
+                    np.save(file, cropping_boxes(*find_boxes(detector, films), films.boxes, threshold))
+
+    def open_films(self) -> tuple[dict[str, FilmSet], dict[str, NDArray[np.float32]]]:
+        """Return films and the boxes to crop by split."""
+        boxes = {split: np.load(self.scratch / f"{split}_boxes.npy") for split in self.splits}
+        return {split: self.cache(split, rows) for split, rows in self.splits.items()}, boxes
 
     def photograph(self, films: FilmSet) -> NDArray[np.uint8]:
         """Return every training film as photographed off a screen; the main process makes them, the others open them."""

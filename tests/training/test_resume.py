@@ -1,0 +1,125 @@
+"""A training that is killed and taken up again ends as if nothing had happened; one begun otherwise is not gone on with."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import InputError, UsageError
+from edgekit.models.runfolder import load_ensembles, load_settings, read_json
+from edgekit.training.config import TrainingConfig
+from edgekit.training.run import DetectorSource, train_run
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgekit.training.config import load_config
+from edgekit.training.history import History
+from edgekit.training.run import train_run
+
+studies, out, config, stage = sys.argv[1:]
+recorder = History.recorder
+
+def deadly(self, name, done, *then):
+    record = recorder(self, name, done, *then)
+    def record_and_die(figures):
+        record(figures)
+        if name == stage:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return record_and_die
+
+History.recorder = deadly
+train_run(Path(studies), Path(out), load_config("demo", Path(config)))
+"""
+
+
+def train_until(stage: str, cohort: Path, out: Path, config: TrainingConfig) -> None:
+    """Train in a process that is killed (-9) after the first epoch of `stage`."""
+    settings = out.with_suffix(".toml")
+    settings.write_text(config.to_toml())
+    script = out.with_suffix(".py")
+    script.write_text(KILLED)
+    done = subprocess.run([sys.executable, script, cohort, out, settings, stage], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+
+
+def read_stage(run: Path, stage: str) -> list[dict[str, str]]:
+    with (run / "history.csv").open() as file:
+        return [row for row in csv.DictReader(file) if row["stage"] == stage]
+
+
+def test_a_killed_member_ends_with_the_same_weights(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    train_until("member_lateral", cohort, out, small)
+    assert len(read_stage(out, "member_lateral")) == 1
+    with pytest.raises(InputError, match="unfinished run"):
+        train_run(cohort, out, small)
+    train_run(cohort, out, small, resume=True)
+    for name in small.members.names:
+        assert (out / f"member_{name}.safetensors").read_bytes() == (run / f"member_{name}.safetensors").read_bytes()
+    assert (out / "ensembles.json").read_bytes() == (run / "ensembles.json").read_bytes()
+    strip = [{key: value for key, value in row.items() if key != "seconds"} for row in read_stage(out, "member_lateral")]
+    assert strip == [{key: value for key, value in row.items() if key != "seconds"} for row in read_stage(run, "member_lateral")]
+    assert not (out / ".checkpoints").exists()
+
+
+def test_a_killed_detector_goes_on_from_its_last_epoch(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    """More than asked: ultralytics' resumed detector is the same to the bit, because order and augmentation are seeded each epoch."""
+    out = tmp_path / "killed"
+    train_until("detector", cohort, out, small)
+    assert not (out / "detector.json").exists()
+    train_run(cohort, out, small, only="detector", resume=True)
+    assert [row["epoch"] for row in read_stage(out, "detector")] == [row["epoch"] for row in read_stage(run, "detector")]
+    assert (out / "detector.safetensors").read_bytes() == (run / "detector.safetensors").read_bytes()
+
+
+def test_a_damaged_checkpoint_is_refused(cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    out = tmp_path / "damaged"
+    train_until("member_ap", cohort, out, small)
+    checkpoint = next((out / ".checkpoints/members/ap").glob("*.pt"))
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        train_run(cohort, out, small, resume=True)
+
+
+def test_stages_one_by_one_are_the_whole(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    out = tmp_path / "stages"
+    small = dataclasses.replace(small, members=dataclasses.replace(small.members, names=("ap", "lateral")))
+    with pytest.raises(InputError, match="is empty, and --only members goes on"):
+        train_run(cohort, out, small, only="members")
+    train_run(cohort, out, small, only="detector")
+    assert (out / "detector.safetensors").read_bytes() == (run / "detector.safetensors").read_bytes()
+    with pytest.raises(InputError, match=r"begun with other \[members\] epochs"):
+        train_run(cohort, out, dataclasses.replace(small, members=dataclasses.replace(small.members, epochs=3)), resume=True)
+    train_run(cohort, out, small, only="members")
+    assert (out / "member_ap.safetensors").read_bytes() == (run / "member_ap.safetensors").read_bytes()
+    assert not (out / "pipeline.json").exists()
+    train_run(cohort, out, small, only="ensemble")
+    assert set(load_ensembles(out)) == {"ap", "lateral", "ap+lateral"}
+    wider = dataclasses.replace(small, ensembles=dataclasses.replace(small.ensembles, coverage=0.6))
+    train_run(cohort, out, wider, only="ensemble")
+    assert load_settings(out).coverage == 0.6
+    with pytest.raises(InputError, match="already holds a finished run"):
+        train_run(cohort, out, wider, resume=True)
+
+
+def test_nothing_else_is_gone_on_with(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--only heads"):
+        train_run(cohort, tmp_path / "a", small, only="heads")
+    with pytest.raises(InputError, match="holds no unfinished run"):
+        train_run(cohort, tmp_path / "a", small, resume=True)
+    out = tmp_path / "begun"
+    train_run(cohort, out, small, only="detector", source=DetectorSource(run=run))
+    with pytest.raises(InputError, match="begun with other detector"):
+        train_run(cohort, out, small, resume=True)
+    with pytest.raises(InputError, match="begun with other seed"):
+        train_run(cohort, out, dataclasses.replace(small, seed=1), resume=True, source=DetectorSource(run=run))
+    assert read_json(out / "detector.json") == read_json(run / "detector.json")
