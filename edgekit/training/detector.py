@@ -52,7 +52,7 @@ def train_detector(
     state = load_checkpoint(folder / "checkpoints")
     if state is None or state["epoch"] + 1 < epochs:
         threads = torch.get_num_threads()
-        trainer = FilmTrainer(overrides=_override(folder, config, epochs, device, seed))
+        trainer = FilmTrainer(overrides=override_settings(folder, config, epochs, device, seed))
         torch.set_num_threads(threads)  # choosing the CPU as its device, ultralytics leaves one thread less than there are cores
         if trainer.ddp:
             _train_on_many(trainer, report)
@@ -116,8 +116,8 @@ def lay_out_films(
     write_json(folder / "setup.json", {"activation": config.activation, "backbone": config.backbone})
 
 
-def _override(folder: Path, config: DetectorConfig, epochs: int, device: str, seed: int) -> dict[str, Any]:
-    """Return ultralytics' settings."""
+def override_settings(folder: Path, config: DetectorConfig, epochs: int, device: str, seed: int) -> dict[str, Any]:
+    """Return ultralytics' settings for `train_detector`."""
     return {
         "model": "yolov5n.yaml",
         "data": str(folder.resolve()),  # a relative one lands in ultralytics' own runs folder

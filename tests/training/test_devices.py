@@ -19,7 +19,7 @@ from edgekit.models.classifier import start_classifier
 from edgekit.training.checkpoints import load_checkpoint
 from edgekit.training.config import TrainingConfig, load_config
 from edgekit.training.crops import Samples
-from edgekit.training.detector import _override, lay_out_films
+from edgekit.training.detector import lay_out_films, override_settings
 from edgekit.training.devices import start_accelerator
 from edgekit.training.films import cache_films
 from edgekit.training.members import Lesson, fit_batch, freeze_batch_norm, share_loss
@@ -109,7 +109,7 @@ def test_ultralytics_can_start_the_trainer_again_elsewhere(cohort: Path, small: 
         split: cache_films([row for row in rows if row.split == split], 192, tmp_path / f"{split}.npy") for split in ("train", "validation")
     }
     lay_out_films(tmp_path / "detector", films, None, small.detector, 0, None)
-    trainer = FilmTrainer(overrides=_override(tmp_path / "detector", small.detector, 1, "cpu", 0))
+    trainer = FilmTrainer(overrides=override_settings(tmp_path / "detector", small.detector, 1, "cpu", 0))
     from ultralytics.utils.dist import generate_ddp_file
 
     script = Path(generate_ddp_file(trainer))

@@ -23,19 +23,20 @@ from edgekit.training.config import load_config
 from edgekit.training.history import History
 from edgekit.training.run import train_run
 
-studies, out, config, stage = sys.argv[1:]
-recorder = History.recorder
+if __name__ == "__main__":
+    studies, out, config, stage = sys.argv[1:]
+    recorder = History.recorder
 
-def deadly(self, name, done, *then):
-    record = recorder(self, name, done, *then)
-    def record_and_die(figures):
-        record(figures)
-        if name == stage:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return record_and_die
+    def deadly(self, name, done, *then):
+        record = recorder(self, name, done, *then)
+        def record_and_die(figures):
+            record(figures)
+            if name == stage:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return record_and_die
 
-History.recorder = deadly
-train_run(Path(studies), Path(out), load_config("demo", Path(config)))
+    History.recorder = deadly
+    train_run(Path(studies), Path(out), load_config("demo", Path(config)))
 """
 
 

@@ -168,3 +168,9 @@ def test_films_cached_for_a_detector_are_what_it_sees_of_the_canvases(cohort: Pa
     assert small.canvases.shape == (len(whole), 64, 64)
     assert np.abs(small.canvases - seen.numpy()).max() <= 0.5
     np.testing.assert_allclose(small.boxes * 3, whole.boxes, rtol=1e-6)
+
+
+def test_a_detector_whose_loss_is_not_a_number_ends_the_training(cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    wild = dataclasses.replace(small, detector=dataclasses.replace(small.detector, learning_rate=1e30, photo_share=0.0))
+    with pytest.raises(InputError, match="the detector's loss became NaN in epoch"):
+        train_run(cohort, tmp_path / "wild", wild, only="detector")
