@@ -84,6 +84,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     from edgekit.targets import load_target
     from edgekit.training.config import load_config
     from edgekit.training.run import train_run
+    from edgekit.training.workfolder import CHECKPOINTS
 
     if out.exists() and not (out.is_dir() and ((out / "cohort").is_dir() or not any(out.iterdir()))):
         raise InputError(f"{out} exists and is not a demo", "choose another --out")
@@ -105,7 +106,9 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     if (run / "pipeline.json").exists():
         say(f"2/6  Training: kept {run}")
     else:
-        timed("train", "2/6  Training the detector, the members and the ensembles", lambda: train_run(studies, run, load_config(PRESET)))
+        begun = (run / CHECKPOINTS).is_dir()
+        line = "2/6  Training the detector, the members and the ensembles"
+        timed("train", line, lambda: train_run(studies, run, load_config(PRESET), resume=begun))
     evaluation = timed("evaluate", "3/6  Evaluating on the test patients", lambda: evaluate_run(run, studies, out / "evaluation"))
     bundles = []
     for name in TARGETS:

@@ -166,7 +166,8 @@ def test_wheel_has_what_is_needed_and_nothing_else(wheel):
     """Built from the sdist, so this also shows that the sdist is complete."""
     names = set(zipfile.ZipFile(wheel).namelist())
     package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "edgekit").rglob("*.*") if "__pycache__" not in path.parts}
-    assert {"edgekit/evaluation/report.html.j2", "edgekit/training/presets/demo.toml", "edgekit/py.typed"} <= package
+    data = ("evaluation/report.html.j2", "evaluation/report.css", "reading/sheet.html.j2", "training/presets/demo.toml", "py.typed")
+    assert {f"edgekit/{name}" for name in data} <= package
     targets = {f"edgekit/_targets/{path.relative_to(ROOT / 'export').as_posix()}" for path in (ROOT / "export").rglob("*.*")}
     assert {"edgekit/_targets/web/recipe.toml", "edgekit/_targets/desktop-cpu/recipe.toml"} <= targets
     assert package | targets | {"edgekit/_app/README.md"} <= names

@@ -14,19 +14,32 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run folder.")],
     studies: Annotated[Path, typer.Argument(help="studies.csv; its test rows are used.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json, predictions_*.csv and report.html.")],
+    readers: Annotated[
+        Path | None,
+        typer.Option(
+            "--readers", help="What people answered for the rows of split 'readers': reader, experience, patient_id, brand, seconds."
+        ),
+    ] = None,
+    external: Annotated[
+        Path | None,
+        typer.Option("--external", help="Another site's studies.csv: its external rows, else its test rows. STUDIES may hold them too."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document: the content of metrics.json.")] = False,
 ) -> None:
     """Score every member and ensemble of a run on the test rows of a studies table.
 
-    Example: edgekit evaluate runs/first cohort/studies.csv --out runs/first-evaluation
+    Example: edgekit evaluate runs/first cohort/studies.csv --out runs/first-evaluation --external elsewhere/studies.csv
     """
     from edgekit.evaluation.study import evaluate_run
 
-    evaluation = evaluate_run(run, studies, out)
+    evaluation = evaluate_run(run, studies, out, external=external, readers=readers)
     if json:
         console.print_json(evaluation.metrics)
     else:
-        _print_models(evaluation.report.metrics["models"], out)
+        _print_models(evaluation.metrics["models"])
+        if external:
+            _print_drop(evaluation.metrics["external"])
+        console.say(f"report: {out / 'report.html'}")
 
 
 def score(
@@ -44,17 +57,31 @@ def score(
     if json:
         console.print_json(evaluation.metrics)
     else:
-        _print_models(evaluation.report.metrics["models"], out)
+        _print_models(evaluation.report.metrics["models"])
+        console.say(f"report: {out / 'report.html'}")
 
 
-def _print_models(models: dict[str, Any], out: Path) -> None:
-    def show(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
+def _print_models(models: dict[str, Any]) -> None:
     rows = []
     for name, model in models.items():
-        low, high = model["ci95"]["accuracy"]
         figures = (model["kappa"], model["macro"]["f1"], model["macro"]["auc"], model["calibration_error"])
-        rows.append((name, model["n"], show(model["accuracy"]), f"{low:.3f}-{high:.3f}", *map(show, figures)))
+        rows.append((name, model["n"], _show(model["accuracy"]), _show_span(model["ci95"]["accuracy"]), *map(_show, figures)))
     console.print_table("Models", ("model", "n", "accuracy", "95 % interval", "kappa", "macro F1", "macro AUC", "calibration error"), rows)
-    console.say(f"report: {out / 'report.html'}")
+
+
+def _print_drop(external: dict[str, Any]) -> None:
+    rows = []
+    for name, drop in external["drop"].items():
+        there, accuracy, auc = external["models"][name], drop["accuracy"], drop["macro_auc"]
+        figures = (_show(there["accuracy"]), _show(accuracy["value"]), _show_span(accuracy["ci95"]))
+        rows.append((name, there["n"], *figures, _show(there["macro"]["auc"]), _show(auc["value"]), _show_span(auc["ci95"])))
+    columns = ("model", "n", "accuracy", "drop", "95 % interval", "macro AUC", "drop", "95 % interval")
+    console.print_table("External validation", columns, rows)
+
+
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 3) + 0.0:.3f}"  # never -0.000
+
+
+def _show_span(interval: list[float] | None) -> str:
+    return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.errors import InputError
 from edgekit.evaluation.metrics import unanswered_rows
 from edgekit.types import INPUTS, OUTPUTS, VIEWS
 
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from edgekit.models.ensemble import Ensemble
     from edgekit.models.pipeline import Pipeline
     from edgekit.radiograph import Letterbox
     from edgekit.types import Box, Study, View
 
-__all__ = ["Answers", "ask_models", "collect_answers", "name_model"]
+__all__ = ["Answers", "ModelAnswers", "ask_models", "collect_answers", "judge_answers", "name_model"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +31,18 @@ class Answers:
 
     Attributes
     ----------
+    studies
+        The N rows, without those that could not be read.
     given, found
         bool (N, 2): the film was given; its box score reaches the threshold.
     members
         float32 (N, M, K), zeros where a member could not be evaluated.
+    merge_films
+        float32 (N, 2, K), what ``merge`` says about each film alone, zeros where it was not found; None when the run has no ``merge``.
     boxes, true_boxes
         float64 (N, 2, 4); true boxes are NaN where not annotated.
+    members_on_true_boxes
+        float32 (N, M, K), as `members`, had the detector found the true boxes and nothing on the other films.
     box_scores
         float64 (N, 2).
     heatmaps
@@ -43,66 +51,160 @@ class Answers:
         bool (N, K), of the run's own ensemble.
     """
 
+    studies: tuple[Study, ...]
     given: NDArray[np.bool_]
     found: NDArray[np.bool_]
     members: NDArray[np.float32]
+    merge_films: NDArray[np.float32] | None
     boxes: NDArray[np.float64]
     true_boxes: NDArray[np.float64]
+    members_on_true_boxes: NDArray[np.float32]
     box_scores: NDArray[np.float64]
     heatmaps: NDArray[np.float32]
     prediction_sets: NDArray[np.bool_]
 
+    @property
+    def annotated(self) -> NDArray[np.bool_]:
+        """The films with a true box, bool (N, 2)."""
+        return ~np.isnan(self.true_boxes[..., 0])
 
-def collect_answers(pipeline: Pipeline, studies: Sequence[Study]) -> Answers:
-    """Stream the films of `studies` through `pipeline`, one patient at a time."""
+    def with_true_boxes(self) -> Answers:
+        """Return what would have been said had the detector found the true boxes, and nothing on films without one."""
+        return replace(self, found=self.annotated, members=self.members_on_true_boxes, boxes=self.true_boxes, merge_films=None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelAnswers:
+    """What one model answered, R times.
+
+    Attributes
+    ----------
+    rows
+        int (R,), the row of `Answers` that each is about: those whose films the model could have answered for.
+    probabilities
+        float64 (R, K), equal where there is no answer.
+    """
+
+    rows: NDArray[np.intp]
+    probabilities: NDArray[np.float64]
+
+    def spread(self, n: int) -> NDArray[np.float64]:
+        """Return one answer for each of the n rows of `Answers`, float64 (n, K): equal probabilities where there is none."""
+        spread = np.full((n, self.probabilities.shape[1]), 1 / self.probabilities.shape[1])
+        spread[self.rows] = self.probabilities
+        return spread
+
+
+def collect_answers(pipeline: Pipeline, studies: Sequence[Study], unreadable: dict[Study, str]) -> Answers:
+    """Stream the films of `studies` through `pipeline`, one patient at a time.
+
+    Rows that can't be read are left out and noted in `unreadable` with the reason.
+
+    Raises
+    ------
+    InputError
+        Too many rows, or all, can't be read.
+    """
     import torch
 
     from edgekit.canvases import stream_inputs
+    from edgekit.models.cropper import expand_boxes
 
-    given, true_boxes = [], []
+    rows, given, true_boxes, merge_films, on_true_boxes = [], [], [], [], []
     outputs: dict[str, list[NDArray[Any]]] = {name: [] for name in ("members", "boxes", "box_scores", "heatmaps", "prediction_set")}
     with torch.inference_mode():
-        for study, inputs, letterboxes in stream_inputs(studies, pipeline.spec.canvas_side, "evaluating films"):
-            tensors = pipeline(*(torch.from_numpy(inputs[name]) for name in INPUTS))
-            answer = dict(zip(OUTPUTS, tensors, strict=True))
+        for study, inputs, letterboxes in stream_inputs(studies, pipeline.spec.canvas_side, "evaluating films", unreadable):
+            films = [torch.from_numpy(inputs[name]) for name in INPUTS]
+            answer = dict(zip(OUTPUTS, pipeline(*films), strict=True))
             for name, collected in outputs.items():
                 collected.append(answer[name].numpy().copy())
+            rows.append(study)
             given.append(np.asarray(inputs["present"], np.float32) > 0)
-            true_boxes.append([_true_box(study, view, letterboxes) for view in VIEWS])
+            true = torch.tensor([_true_box(study, view, letterboxes) for view in VIEWS], dtype=torch.float64)
+            true_boxes.append(true.numpy())
+            canvases = torch.cat(films[:2]).float() / 255.0
+            if "merge" in pipeline.spec.members:
+                merge_films.append(_ask_merge(pipeline, canvases, answer["boxes"]).numpy())
+            annotated = ~true[:, 0].isnan()
+            if annotated.any():
+                crops = expand_boxes(true.float().nan_to_num(), pipeline.spec.canvas_side)
+                on_true_boxes.append(pipeline.classify(canvases, crops, annotated.float())[0].numpy())
+            else:
+                on_true_boxes.append(np.zeros_like(outputs["members"][-1]))
+    if not rows:
+        raise InputError(f"no row can be read: {'; '.join(unreadable.values())}", "replace these films")
     stacked = {name: np.stack(collected) for name, collected in outputs.items()}
-    films = np.stack(given)
+    found = np.stack(given) & (stacked["box_scores"] >= pipeline.spec.box_threshold)
     return Answers(
-        given=films,
-        found=films & (stacked["box_scores"] >= pipeline.spec.box_threshold),
+        studies=tuple(rows),
+        given=np.stack(given),
+        found=found,
         members=stacked["members"],
+        merge_films=np.stack(merge_films) * found[..., None] if merge_films else None,
         boxes=stacked["boxes"].astype(np.float64),
-        true_boxes=np.array(true_boxes, np.float64),
+        true_boxes=np.stack(true_boxes),
+        members_on_true_boxes=np.stack(on_true_boxes),
         box_scores=stacked["box_scores"].astype(np.float64),
         heatmaps=stacked["heatmaps"],
         prediction_sets=stacked["prediction_set"] > 0,
     )
 
 
-def ask_models(
-    answers: Answers, member_rows: Sequence[str], ensembles: Iterable[Ensemble]
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+def ask_models(answers: Answers, member_rows: Sequence[str], ensembles: Iterable[Ensemble]) -> dict[str, ModelAnswers]:
     """Let every member and ensemble answer.
+
+    Parameters
+    ----------
+    answers
+        What the pipeline said.
+    member_rows
+        M names of members.
+    ensembles
+        The run's.
 
     Returns
     -------
     dict
-        By model: float64 (N, K) probabilities, equal where there is no answer; and bool (N,), whether the model could have answered
-        for the films given. The members first.
+        By model, the members first. ``merge`` answers four times: ``merge_ap`` and ``merge_lateral`` for one film, ``merge_dual`` for
+        each film of a patient (AP first; two answers where there are two films) and ``merge_mean`` with the mean over them.
     """
     ap, lateral = answers.given.T
     cases = {"ap": ap & ~lateral, "lateral": lateral & ~ap, "both": ap & lateral}
     needed = {"ap": ap, "lateral": lateral, "concat": ap & lateral, "merge": ap | lateral}
     members = {name: answers.members[:, row] for row, name in enumerate(member_rows)}
-    models = {"merge_mean" if name == "merge" else name: (rows, needed[name]) for name, rows in members.items()}
+    models: dict[str, ModelAnswers] = {}
+    for name, probabilities in members.items():
+        if name == "merge" and answers.merge_films is not None:
+            models |= _split_merge(answers.given, answers.merge_films)
+        models["merge_mean" if name == "merge" else name] = _take_asked(probabilities, needed[name])
     for ensemble in ensembles:
         asked = np.any([cases[case] for case in ensemble.cases], axis=0)
-        models[name_model(ensemble)] = ensemble.predict(members, *answers.found.T), asked
-    return {name: (_fill_unanswered(rows), asked) for name, (rows, asked) in models.items()}
+        models[name_model(ensemble)] = _take_asked(ensemble.predict(members, *answers.found.T), asked)
+    return models
+
+
+def judge_answers(model: ModelAnswers, truth: Sequence[str | None], brands: Sequence[str]) -> NDArray[np.float64]:
+    """Tell which answers are right.
+
+    Parameters
+    ----------
+    model
+        At most one answer for each row.
+    truth
+        N times the true brand.
+    brands
+        K brands that the model knows.
+
+    Returns
+    -------
+    float64 (N,); 1 right, 0 wrong or no answer, NaN where the model was not asked or does not know the brand.
+    """
+    right = np.full(len(truth), np.nan)
+    right[model.rows] = [
+        top == brands.index(brand) and not empty if (brand := truth[row]) in brands else np.nan
+        for row, top, empty in zip(model.rows, model.probabilities.argmax(axis=1), unanswered_rows(model.probabilities), strict=True)
+    ]
+    return right
 
 
 def name_model(ensemble: Ensemble) -> str:
@@ -110,9 +212,33 @@ def name_model(ensemble: Ensemble) -> str:
     return f"{ensemble.name}-calibrated" if len(ensemble.members) == 1 else ensemble.name
 
 
-def _fill_unanswered(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    filled = rows.astype(np.float64)
-    filled[unanswered_rows(filled)] = 1 / filled.shape[1]
+def _ask_merge(pipeline: Pipeline, canvases: Tensor, boxes: Tensor) -> Tensor:
+    """Return what ``merge`` says about each film; float (2, K). The graph itself gives their mean only."""
+    from edgekit.models.cropper import crop_and_resize, expand_boxes
+
+    side = pipeline.spec.crop_side
+    crops = crop_and_resize(canvases, expand_boxes(boxes, pipeline.spec.canvas_side), side, side)
+    logits: Tensor = pipeline.member("merge")(crops)
+    return logits.softmax(dim=1)
+
+
+def _split_merge(given: NDArray[np.bool_], films: NDArray[np.float32]) -> dict[str, ModelAnswers]:
+    rows, _ = np.nonzero(given)  # patient by patient, AP before lateral
+    return {
+        "merge_ap": _take_asked(films[:, 0], given[:, 0]),
+        "merge_lateral": _take_asked(films[:, 1], given[:, 1]),
+        "merge_dual": ModelAnswers(rows, _fill_unanswered(films[given])),
+    }
+
+
+def _take_asked(probabilities: NDArray[np.float32], asked: NDArray[np.bool_]) -> ModelAnswers:
+    return ModelAnswers(np.flatnonzero(asked), _fill_unanswered(probabilities[asked]))
+
+
+def _fill_unanswered(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    filled = probabilities.astype(np.float64)
+    if len(filled):
+        filled[unanswered_rows(filled)] = 1 / filled.shape[1]
     return filled
 
 

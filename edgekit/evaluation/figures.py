@@ -13,16 +13,28 @@ import numpy as np
 from edgekit.evaluation.metrics import CALIBRATION_BINS, calibration_bins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from PIL import Image
 
-    from edgekit.types import Box
+    from edgekit.evaluation.gradcam import Explanation
+    from edgekit.types import Box, View
 
-__all__ = ["average_curves", "draw_confusion", "draw_film", "draw_intervals", "draw_overlaps", "draw_reliability", "draw_roc"]
+__all__ = [
+    "average_curves",
+    "draw_bands",
+    "draw_confusion",
+    "draw_explanations",
+    "draw_film",
+    "draw_intervals",
+    "draw_overlaps",
+    "draw_reliability",
+    "draw_roc",
+    "draw_sites",
+]
 
 INK, QUIET, FAINT, ACCENT, WRONG = "#1d2530", "#6b7480", "#d5d9de", "#2b6a99", "#b3472f"
 SERIES = ("#2b6a99", "#c8662a", "#3d8b5f", "#9b4f96", "#c9a227", "#b3472f", "#7a6a58", "#2f9aa0", "#e08fb4", "#8a8f2a")
@@ -46,6 +58,8 @@ STYLE = {
 DPI = 170
 FILM_SIDE = 440
 """Long side of an example film in the report, in pixels."""
+TILE_WIDTH, TILE_HEIGHT = 150, 240
+"""Most that one crop takes in the grid of explanations, in pixels."""
 FOUND_BOX, TRUE_BOX = (255, 176, 0), (120, 210, 255)
 
 
@@ -58,15 +72,62 @@ def draw_intervals(names: Sequence[str], values: Sequence[float], intervals: Seq
             colour = ACCENT if name == chosen else QUIET
             axes.plot([100 * low, 100 * high], [row, row], color=colour, linewidth=2.4 if name == chosen else 1.4, solid_capstyle="butt")
             axes.plot(100 * value, row, "o", color=colour, markersize=6.5 if name == chosen else 4.5)
-        axes.set_yticks(rows, names)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        lowest = min(100 * low for low, _ in intervals)
-        axes.set_xlim(max(0.0, np.floor(lowest / 10) * 10), 100.8)
-        axes.set_ylim(-0.6, len(names) - 0.4)
-        axes.grid(axis="x")
-        axes.set_axisbelow(True)
-        axes.set_xlabel("accuracy, % (line: 95 % interval)")
+        _label_models(axes, names, min(low for low, _ in intervals))
+        return _to_png(figure)
+
+
+def draw_sites(names: Sequence[str], sites: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]) -> bytes:
+    """Draw each model's accuracy at two sites, the second hollow and below the first. PNG.
+
+    Parameters
+    ----------
+    names
+        M models.
+    sites
+        By name of the site: M accuracies and M intervals.
+    """
+    with _style():
+        figure, axes = _make_axes(5.4, 0.9 + 0.36 * len(names))
+        rows = np.arange(len(names))[::-1].astype(float)
+        looks = ((0.13, QUIET, QUIET), (-0.13, ACCENT, "white"))
+        for (site, (values, intervals)), (shift, colour, fill) in zip(sites.items(), looks, strict=True):
+            low, high = 100 * np.array(intervals).T
+            axes.hlines(rows + shift, low, high, color=colour, linewidth=1.4)
+            axes.plot(100 * np.array(values), rows + shift, "o", color=colour, markerfacecolor=fill, markersize=5, label=site)
+        _label_models(axes, names, min(low for _, intervals in sites.values() for low, _ in intervals))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+        return _to_png(figure)
+
+
+def draw_bands(bands: Sequence[str], models: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]) -> bytes:
+    """Draw accuracy by how well the box fits, a panel a model. PNG.
+
+    Parameters
+    ----------
+    bands
+        B names, worst fit first.
+    models
+        By name: int (B,) answers and float (B,) accuracy, NaN where there is no answer; at least one model.
+    """
+    from scipy.stats import binomtest
+
+    with _style():
+        figure = _make_figure(0.5 + 2.8 * len(models), 2.6)
+        panels = figure.subplots(1, len(models), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.1})[0]
+        for axes, (name, (n, accuracy)) in zip(panels, models.items(), strict=True):
+            axes.bar(range(len(bands)), 100 * accuracy, width=0.72, color="#9cc3dc")
+            for column, (count, share) in enumerate(zip(n.tolist(), accuracy.tolist(), strict=True)):
+                if count:
+                    interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
+                    axes.plot([column, column], [100 * interval.low, 100 * interval.high], color=ACCENT, linewidth=1.4)
+                axes.text(column, 4, str(count) if count else "none", ha="center", color=INK if count else QUIET, fontsize=8)
+            axes.set_title(name, fontsize=9.5, loc="left")
+            axes.set_xticks(range(len(bands)), bands, fontsize=7)
+            axes.tick_params(axis="x", length=0)
+            axes.set_xlim(-0.5, len(bands) - 0.5)
+            axes.set_ylim(0, 101)
+            axes.set_xlabel("IoU of the box")
+        panels[0].set_ylabel("right answers, %")
         return _to_png(figure)
 
 
@@ -264,9 +325,37 @@ def draw_film(film: NDArray[np.uint8], found: Box | None, true: Box | None, heat
         _draw_dashed(pencil, [edge * scale for edge in true])
     if found is not None:
         pencil.rectangle([edge * scale for edge in found], outline=FOUND_BOX, width=2)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82, optimize=True)
-    return buffer.getvalue()
+    return _to_jpeg(picture)
+
+
+def draw_explanations(explanations: dict[str, dict[View, Explanation]]) -> bytes:
+    """Draw crops under their heat: a column a brand, a row a view. JPEG.
+
+    Parameters
+    ----------
+    explanations
+        By brand and view; at least one.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    views = list(dict.fromkeys(view for films in explanations.values() for view in films))
+    gap, head, side = 6, 22, 62
+    size = side + len(explanations) * (TILE_WIDTH + gap), head + len(views) * (TILE_HEIGHT + gap)
+    grid = Image.new("RGB", size, "black")
+    pencil, font = ImageDraw.Draw(grid), ImageFont.load_default(13)
+    for row, view in enumerate(views):
+        pencil.text((gap, head + row * (TILE_HEIGHT + gap) + TILE_HEIGHT // 2), view, "white", font, anchor="lm")
+    for column, (brand, films) in enumerate(explanations.items()):
+        left = side + column * (TILE_WIDTH + gap)
+        pencil.text((left + TILE_WIDTH // 2, head // 2), brand, "white", font, anchor="mm")
+        for view, film in films.items():
+            height, width = film.crop.shape
+            scale = min(TILE_WIDTH / width, TILE_HEIGHT / height)
+            tile = Image.fromarray(film.crop).resize((max(1, round(width * scale)), max(1, round(height * scale)))).convert("RGB")
+            _lay_heat(tile, film.heat, (0, 0, *tile.size))
+            top = head + views.index(view) * (TILE_HEIGHT + gap)
+            grid.paste(tile, (left + (TILE_WIDTH - tile.width) // 2, top + (TILE_HEIGHT - tile.height) // 2))
+    return _to_jpeg(grid)
 
 
 def _lay_heat(picture: Image.Image, heatmap: NDArray[np.float32], crop: Sequence[int]) -> None:
@@ -308,6 +397,24 @@ def _make_figure(width: float, height: float) -> Figure:
 def _make_axes(width: float, height: float) -> tuple[Figure, Axes]:
     figure = _make_figure(width, height)
     return figure, figure.subplots()
+
+
+def _label_models(axes: Axes, names: Sequence[str], lowest: float) -> None:
+    """Give a chart of accuracies a line a model, the first on top, and room down to `lowest`."""
+    axes.set_yticks(range(len(names))[::-1], names)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlim(max(0.0, np.floor(10 * lowest) * 10), 100.8)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    axes.set_xlabel("accuracy, % (line: 95 % interval)")
+
+
+def _to_jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82, optimize=True)
+    return buffer.getvalue()
 
 
 def _to_png(figure: Figure) -> bytes:

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgekit.evaluation.predictions import Predictions
+
     Figures = dict[tuple[str, ...], NDArray[np.float64]]
 
-__all__ = ["AVERAGED", "CALIBRATION_BINS", "calibration_bins", "detector_metrics", "score_predictions", "unanswered_rows"]
+__all__ = ["AVERAGED", "CALIBRATION_BINS", "calibration_bins", "detector_metrics", "measure_drop", "score_predictions", "unanswered_rows"]
 
 AVERAGED = ("precision", "sensitivity", "specificity", "f1", "auc")
 """Figures given per brand, and as macro and micro average."""
@@ -123,6 +125,39 @@ def score_predictions(
         rows = np.array([known is wanted for known in has_crosslink])
         figures["crosslink"][group] = _score(sample.take(rows), seed, resamples) if rows.any() else None
     return figures
+
+
+def measure_drop(first: Predictions, second: Predictions, *, seeds: tuple[int, int], resamples: int = 1000) -> dict[str, Any]:
+    """Measure how much worse one model is in a second cohort.
+
+    Parameters
+    ----------
+    first, second
+        The model's answers in both cohorts, all of brands that it knows.
+    seeds
+        Of both bootstraps: different ones for different patients. The same seed draws the same patients where both cohorts have the same,
+        so that the interval is the paired one.
+    resamples
+        Of each bootstrap.
+
+    Returns
+    -------
+    dict
+        ``accuracy`` and ``macro_auc``, each with ``value``, first minus second, and ``ci95``, its bootstrap percentile interval with the
+        patients of each cohort resampled by themselves (the two-sample problem: Efron & Tibshirani, *An Introduction to the Bootstrap*,
+        1993, 8.3). None where a cohort leaves the figure undefined. Macro AUC is the mean over the brands that each cohort has.
+    """
+    samples = [
+        _make_sample(cohort.brands, [str(brand) for brand in cohort.truth], cohort.probabilities, cohort.patients)
+        for cohort in (first, second)
+    ]
+    here, there = (_count(sample, np.ones((1, sample.truth.size))) for sample in samples)
+    drawn_here, drawn_there = (_resample(sample, seed, resamples) for sample, seed in zip(samples, seeds, strict=True))
+    figures: dict[str, tuple[str, ...]] = {"accuracy": ("accuracy",), "macro_auc": ("macro", "auc")}
+    return {
+        name: {"value": _defined((here[path] - there[path])[0]), "ci95": _interval(drawn_here[path] - drawn_there[path])}
+        for name, path in figures.items()
+    }
 
 
 def unanswered_rows(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import InputError
+from edgekit.evaluation.metrics import unanswered_rows
 from edgekit.files import write_text
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ class Predictions:
     truth: tuple[str | None, ...]
     has_crosslink: tuple[bool | None, ...]
     probabilities: NDArray[np.float64]
+
+    @property
+    def answers(self) -> tuple[str | None, ...]:
+        """N times the brand named, the first of `brands` among equals; None where all are equal."""
+        top = zip(self.probabilities.argmax(axis=1), unanswered_rows(self.probabilities), strict=True)
+        return tuple(None if empty else self.brands[brand] for brand, empty in top)
 
     def take(self, rows: NDArray[np.bool_]) -> Predictions:
         """Keep some rows; `rows` is bool (N,)."""

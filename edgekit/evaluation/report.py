@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgekit.evaluation import tables
 from edgekit.files import write_text
 from edgekit.types import INTENDED_USE
 
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from markupsafe import Markup
+
 __all__ = ["Example", "ReportContent", "write_report"]
 
-UNDEFINED = "–"
+UNDEFINED, MINUS = "–", "\u2212"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,9 +65,11 @@ class ReportContent:
     headline
         The model whose figures open the page: a key of ``metrics["models"]``.
     metrics
-        ``models``, ``detector`` (or None) and ``provenance``, as in ``metrics.json``.
+        ``models``, ``detector`` (or None) and ``provenance``, as in ``metrics.json``; and ``comparisons``, ``box_errors``,
+        ``external`` and ``readers``, each of which may be absent or None.
     figures
-        PNG bytes: ``models``, ``confusion``, ``roc``, ``reliability``, ``overlaps``; absent ones are not shown.
+        PNG or JPEG bytes: ``models``, ``confusion``, ``roc``, ``reliability``, ``gradcam``, ``overlaps``, ``box_errors``, ``external``;
+        absent ones are not shown.
     examples
         Patients with their films.
     parity
@@ -73,6 +78,10 @@ class ReportContent:
         Rows as dicts: the ``rows`` of ``latency.json``.
     simulation
         What was simulated, in paragraphs parted by an empty line.
+    model_figures
+        ``confusion`` and ``roc`` of the other models, by name.
+    external_figures
+        ``confusion`` and ``roc`` of the headline's model at the other site.
     """
 
     headline: str
@@ -82,6 +91,8 @@ class ReportContent:
     parity: tuple[dict[str, Any], ...] = ()
     latency: tuple[dict[str, Any], ...] = ()
     simulation: str = ""
+    model_figures: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    external_figures: dict[str, bytes] = field(default_factory=dict)
 
 
 def write_report(path: Path, content: ReportContent) -> None:
@@ -94,31 +105,60 @@ def write_report(path: Path, content: ReportContent) -> None:
     content
         What the page shows.
     """
-    from importlib.resources import files
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    loader = PackageLoader("edgekit.evaluation", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "percent": _percent,
         "number": _number,
+        "breakable": _breakable,
+        "change": _change,
+        "change_span": _change_span,
+        "p_value": _p_value,
         "span": _span,
         "data_uri": _data_uri,
         "plain": _plain,
         "aspect": _aspect,
         "sureness": _sureness,
     }
-    template = environment.from_string(files("edgekit.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8"))
-    page = template.render(
+    metrics = content.metrics
+    models, readers, external = metrics["models"], metrics.get("readers"), metrics.get("external")
+    page = environment.get_template("report.html.j2").render(
         content=content,
-        models=content.metrics["models"],
-        chosen=content.metrics["models"][content.headline],
-        detector=content.metrics["detector"],
-        provenance=content.metrics["provenance"],
+        contents=[],
+        models=models,
+        chosen=models[content.headline],
+        detector=metrics["detector"],
+        provenance=metrics["provenance"],
         intended_use=INTENDED_USE,
-        flow=describe_rows(content.metrics["provenance"]["rows"]),
+        flow=describe_rows(metrics["provenance"]["rows"]),
+        paper=_lay_out_paper(models),
+        duels=tables.duel_models(metrics.get("comparisons") or []),
+        box_errors=metrics.get("box_errors") or {},
+        readers=readers,
+        reader_rows=tables.list_readers(readers, content.headline) if readers else {},
+        reader_duels=tables.duel_readers(readers, content.headline) if readers else {},
+        external=external,
+        external_flow=describe_rows(external["rows"]) if external else [],
+        external_paper=_lay_out_paper(external["models"]) if external else {},
     )
     write_text(path, page)
+
+
+def _lay_out_paper(models: dict[str, Any]) -> dict[str, tables.Table]:
+    """Return the paper's tables of `models` that can be filled, by name."""
+    singles, ensembles = tables.SINGLE_MODELS, tables.ENSEMBLES
+    laid_out = {
+        "single": tables.tabulate_brands(models, singles),
+        "ensembles": tables.tabulate_brands(models, ensembles),
+        "kinds": tables.compare_kinds(models),
+        "single_with": tables.tabulate_brands(models, singles, "with"),
+        "single_without": tables.tabulate_brands(models, singles, "without"),
+        "ensembles_with": tables.tabulate_brands(models, ensembles, "with"),
+        "ensembles_without": tables.tabulate_brands(models, ensembles, "without"),
+    }
+    return {name: table for name, table in laid_out.items() if table is not None}
 
 
 def describe_rows(rows: dict[str, Any]) -> list[str]:
@@ -128,13 +168,15 @@ def describe_rows(rows: dict[str, Any]) -> list[str]:
     ----------
     rows
         ``provenance.rows`` of ``metrics.json``: ``file`` and ``scored``, and where they apply ``excluded``, ``other_splits`` and ``unseen``
-        (counts by name), ``without_construct`` and ``unknown_brand``.
+        (counts by name), ``unreadable`` (reason by file), ``without_construct`` and ``unknown_brand``.
     """
     steps = [_count(rows["file"], "row") + " in the file"]
     if excluded := rows.get("excluded"):
         steps.append(f"{sum(excluded.values())} excluded ({_list_counts(excluded)})")
     if others := rows.get("other_splits"):
         steps.append(f"{sum(others.values())} of other splits ({_list_counts(others)})")
+    if unreadable := rows.get("unreadable"):
+        steps.append(f"{len(unreadable)} that can't be read (listed below)")
     if rows.get("without_construct"):
         steps.append(f"{rows['without_construct']} without a construct, for the detector only")
     if unseen := rows.get("unseen"):
@@ -158,6 +200,28 @@ def _percent(value: float | None, digits: int = 1) -> str:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return UNDEFINED if value is None else f"{round(value, 9):.{digits}f}"  # rounded twice, so that 0.9625 and 0.96249999999 read alike
+
+
+def _change(value: float | None, digits: int = 3, scale: float = 1.0) -> str:
+    """Show a difference with its sign; one that rounds to nothing is +0."""
+    return UNDEFINED if value is None else f"{round(scale * value, digits) + 0.0:+.{digits}f}".replace("-", MINUS)
+
+
+def _change_span(interval: Sequence[float] | None, digits: int = 3, scale: float = 1.0) -> str:
+    return "" if interval is None else " to ".join(_change(bound, digits, scale) for bound in interval)
+
+
+def _breakable(name: str) -> Markup:
+    """Let the name of a model break after each plus and underscore."""
+    from markupsafe import Markup, escape
+
+    return Markup(str(escape(name)).replace("+", "+<wbr>").replace("_", "_<wbr>"))
+
+
+def _p_value(p: float | None) -> str:
+    if p is None:
+        return UNDEFINED
+    return "<\u00a00.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def _sureness(probability: float) -> str:

@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn.metrics import auc, roc_auc_score, roc_curve
 
 from edgekit.evaluation import figures
+from edgekit.evaluation.gradcam import Explanation
 
 
 def open_image(image: bytes) -> Image.Image:
@@ -36,6 +37,10 @@ def test_every_chart_is_a_png() -> None:
         figures.draw_reliability(probabilities.max(axis=1), np.array([True, False, True, True, False])),
         figures.draw_intervals(["ap", "lateral"], [0.5, 1.0], [[0.3, 0.7], [1.0, 1.0]], "lateral"),
         figures.draw_overlaps({"ap": np.array([0.5, 1.0]), "lateral": np.array([])}),
+        figures.draw_sites(
+            ["ap", "lateral"], {"here": ([0.9, 1.0], [[0.8, 1.0], [1.0, 1.0]]), "there": ([0.5, 0.6], [[0.2, 0.8], [0.3, 0.7]])}
+        ),
+        figures.draw_bands(["< 0.5", "≥ 0.5"], {"ap": (np.array([0, 9]), np.array([np.nan, 8 / 9]))}),
     ]
     for image in drawn:
         assert open_image(image).format == "PNG"
@@ -59,3 +64,29 @@ def test_a_film_shows_both_boxes_and_the_heat() -> None:
     assert len(warm)
     assert warm[:, 0].max() < 150  # only the corner of the crop that is hot
     assert warm[:, 1].max() < 100
+
+
+def test_explanations_are_laid_out_by_brand_and_view() -> None:
+    """Wide crops of gray 90, one hot in its left half: their places, their proportions and their colours."""
+    crop = np.full((60, 120), 90, np.uint8)
+    cold, hot = np.zeros((64, 64), np.float32), np.zeros((64, 64), np.float32)
+    hot[:, :24] = 1.0
+    image = figures.draw_explanations(
+        {"a": {"ap": Explanation(crop, cold), "lateral": Explanation(crop, cold)}, "b": {"lateral": Explanation(crop, hot)}}
+    )
+    assert len(image) < 300_000
+    grid = np.asarray(open_image(image), int)
+    assert open_image(image).format == "JPEG"
+    tiles, gap, side, head = (figures.TILE_WIDTH, figures.TILE_HEIGHT), 6, 62, 22
+    assert grid.shape == (head + 2 * (tiles[1] + gap), side + 2 * (tiles[0] + gap), 3)
+
+    def tile(row: int, column: int) -> np.ndarray:
+        top, left = head + row * (tiles[1] + gap), side + column * (tiles[0] + gap)
+        return grid[top : top + tiles[1], left : left + tiles[0]]
+
+    gray = np.abs(tile(0, 0) - 90).max(axis=2) < 12
+    assert np.count_nonzero(gray) == pytest.approx(150 * 75, rel=0.03), "150 wide, so 75 high"
+    assert tile(0, 1).max() < 12, "there is no AP of the second brand"
+    colourful = np.ptp(tile(1, 1), axis=2) > 40
+    assert colourful[120, :40].all()
+    assert not colourful[120, 75:].any()

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
-from edgekit.evaluation.metrics import detector_metrics, score_predictions
+from edgekit.evaluation.metrics import detector_metrics, measure_drop, score_predictions
+from edgekit.evaluation.predictions import Predictions
 
 BRANDS = ("a", "b", "c", "d")
 
@@ -111,79 +111,6 @@ def test_calibration_error_pools_a_bin() -> None:
     assert figures["calibration_error"] == pytest.approx(0.33)
 
 
-PAPER_SUPPORT = {"EVO": 18, "Armstrong": 17, "CDH": 16, "Expedium": 9, "Gezen": 17, "NOVA": 12, "Xia 3": 17}
-# Yao et al. 2024, Table 3, column by column: accuracy, kappa; precision, sensitivity and F1 per brand, then their macro average.
-PAPER_TABLE_3 = {
-    "all": (
-        (0.9245, 0.9115),
-        (0.9474, 0.8889, 1.0000, 0.7273, 1.0000, 1.0000, 0.8947, 0.9226),
-        (1.0000, 0.9412, 0.9375, 0.8889, 0.7059, 1.0000, 1.0000, 0.9248),
-        (0.9730, 0.9143, 0.9677, 0.8000, 0.8276, 1.0000, 0.9444, 0.9181),
-    ),
-    "ap+lateral": (
-        (0.9434, 0.9335),
-        (0.9474, 0.9412, 1.0000, 0.8000, 1.0000, 1.0000, 0.8947, 0.9405),
-        (1.0000, 0.9412, 0.9375, 0.8889, 0.8235, 1.0000, 1.0000, 0.9416),
-        (0.9730, 0.9412, 0.9677, 0.8421, 0.9032, 1.0000, 0.9444, 0.9388),
-    ),
-    "ap+lateral+concat": (
-        (0.9340, 0.9225),
-        (0.9474, 0.9375, 1.0000, 0.8000, 0.9333, 1.0000, 0.8947, 0.9304),
-        (1.0000, 0.8824, 0.9375, 0.8889, 0.8235, 1.0000, 1.0000, 0.9332),
-        (0.9730, 0.9091, 0.9677, 0.8421, 0.8750, 1.0000, 0.9444, 0.9302),
-    ),
-    "ap+lateral+merge": (
-        (0.9340, 0.9224),
-        (0.9000, 0.9412, 1.0000, 0.8000, 1.0000, 1.0000, 0.8947, 0.9337),
-        (1.0000, 0.9412, 0.9375, 0.8889, 0.8235, 0.9167, 1.0000, 0.9297),
-        (0.9474, 0.9412, 0.9677, 0.8421, 0.9032, 0.9565, 0.9444, 0.9289),
-    ),
-    "lateral+concat": (
-        (0.9340, 0.9225),
-        (0.9474, 1.0000, 0.9375, 0.8000, 0.9333, 1.0000, 0.8947, 0.9304),
-        (1.0000, 0.8824, 0.9375, 0.8889, 0.8235, 1.0000, 1.0000, 0.9332),
-        (0.9730, 0.9375, 0.9375, 0.8421, 0.8750, 1.0000, 0.9444, 0.9299),
-    ),
-}
-
-
-@pytest.mark.parametrize("model", PAPER_TABLE_3)
-def test_gives_the_papers_table_3_back(model: str) -> None:
-    """Precision and sensitivity fix each brand's counts; every other figure of the column must follow from them."""
-    (accuracy, kappa), precision, sensitivity, f1 = PAPER_TABLE_3[model]
-    support = np.array(list(PAPER_SUPPORT.values()))
-    hits = np.rint(np.array(sensitivity[:7]) * support).astype(int)
-    answers = np.rint(hits / np.array(precision[:7])).astype(int)
-    missed = np.repeat(np.arange(7), support - hits)
-    wrong = np.repeat(np.arange(7), answers - hits)
-    rows, columns = linear_sum_assignment(missed[:, None] == wrong[None, :])  # any pairing without a brand taken for itself
-    truth = np.concatenate([np.repeat(np.arange(7), hits), missed[rows]])
-    answer = np.concatenate([np.repeat(np.arange(7), hits), wrong[columns]])
-    assert len(truth) == 106
-    probabilities = np.full((106, 7), 0.05)
-    probabilities[np.arange(106), answer] = 0.7
-
-    figures = score_predictions(
-        list(PAPER_SUPPORT),
-        [list(PAPER_SUPPORT)[k] for k in truth],
-        probabilities,
-        [None] * 106,
-        [f"p{i}" for i in range(106)],
-        resamples=10,
-    )
-
-    def printed(value: float) -> Any:
-        return pytest.approx(value, abs=0.5e-4 + 1e-9)  # the paper gives four decimals
-
-    assert figures["accuracy"] == printed(accuracy)
-    assert figures["kappa"] == printed(kappa)
-    for name, column in (("precision", precision), ("sensitivity", sensitivity), ("f1", f1)):
-        for brand, value in zip(PAPER_SUPPORT, column, strict=False):
-            assert figures["brands"][brand][name] == printed(value), (brand, name)
-        assert figures["macro"][name] == printed(column[7])
-        assert figures["micro"][name] == printed(accuracy)
-
-
 def test_interval_of_accuracy_is_the_binomials() -> None:
     truth, probabilities = simulate(400, seed=4)
     figures = score(truth, probabilities, resamples=4000)
@@ -219,6 +146,50 @@ def test_rows_of_a_patient_are_resampled_together() -> None:
     as_if_others = score(np.tile(truth, 2), np.tile(probabilities, (2, 1)), resamples=500)["ci95"]["accuracy"]
     assert twice == pytest.approx(once)
     assert np.diff(as_if_others) < 0.85 * np.diff(twice)
+
+
+def make_cohort(truth: NDArray[np.intp], probabilities: NDArray[np.float64]) -> Predictions:
+    n, brands = probabilities.shape
+    names = tuple("abcd"[:brands])
+    return Predictions(names, tuple(f"p{i}" for i in range(n)), tuple(names[k] for k in truth), (None,) * n, probabilities)
+
+
+def test_drop_between_two_cohorts_of_other_patients() -> None:
+    """Resampled accuracies are binomial, and their difference over independent cohorts is the convolution of both."""
+    right = [np.arange(200) < 160, np.arange(120) < 78]
+    cohorts = [make_cohort(np.zeros(len(hit), int), np.where(hit[:, None], [0.9, 0.1], [0.2, 0.8])) for hit in right]
+    drop = measure_drop(*cohorts, seeds=(0, 1), resamples=4000)["accuracy"]
+    assert drop["value"] == pytest.approx(160 / 200 - 78 / 120, abs=1e-12)
+    differences = np.arange(201)[:, None] / 200 - np.arange(121) / 120
+    chances = binom(200, 0.8).pmf(np.arange(201))[:, None] * binom(120, 0.65).pmf(np.arange(121))
+    order = np.argsort(differences, axis=None)
+    cumulated = chances.ravel()[order].cumsum()
+    exact = differences.ravel()[order][np.searchsorted(cumulated, [0.025, 0.975])]
+    assert drop["ci95"] == pytest.approx(exact.tolist(), abs=0.008)
+
+
+def test_drop_of_auc_is_scikit_learns() -> None:
+    cohorts = [simulate(150, seed=10, signal=2.5), simulate(90, seed=11, signal=0.8)]
+    drop = measure_drop(*(make_cohort(*cohort) for cohort in cohorts), seeds=(0, 1), resamples=400)["macro_auc"]
+    areas = [roc_auc_score(np.eye(4)[truth], probabilities, average="macro") for truth, probabilities in cohorts]
+    assert drop["value"] == pytest.approx(areas[0] - areas[1], abs=1e-12)
+    assert 0 < drop["ci95"][0] < drop["value"] < drop["ci95"][1]
+
+
+def test_drop_is_paired_where_patients_and_seeds_are_the_same() -> None:
+    cohort = make_cohort(*simulate(60, seed=12))
+    assert measure_drop(cohort, cohort, seeds=(3, 3), resamples=100)["accuracy"]["ci95"] == [0, 0]
+    low, high = measure_drop(cohort, cohort, seeds=(3, 4), resamples=100)["accuracy"]["ci95"]
+    assert low < -0.05
+    assert high > 0.05
+
+
+def test_undefined_drop_is_null() -> None:
+    one_brand = make_cohort(np.zeros(5, int), simulate(5, seed=13)[1])
+    assert measure_drop(make_cohort(*simulate(60, seed=12)), one_brand, seeds=(0, 1), resamples=20)["macro_auc"] == {
+        "value": None,
+        "ci95": None,
+    }
 
 
 def test_repeatable_by_seed() -> None:

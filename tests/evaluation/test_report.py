@@ -3,7 +3,10 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import asdict, replace
+from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +38,44 @@ def content() -> ReportContent:
     return ReportContent("ap", {"models": {"ap": model}, "detector": None, "provenance": provenance}, {}, (example,))
 
 
+class Page(HTMLParser):
+    """Reads a page strictly: what is opened is closed, in order."""
+
+    VOID = ("meta", "img", "br", "wbr")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        self.links += [value for name, value in attrs if name == "href" and value]
+        if tag == "img":
+            assert given["alt"]
+            self.sources.append(given["src"] or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def contents(text: str) -> list[str]:
+    """Names of the sections, after checking that the page is whole, loads nothing, and that the contents lead to each section."""
+    page = Page(text)
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert not re.search(r"https?://|<link|<script|@import|url\(", text)
+    assert page.links == [f"#{name}" for name in page.ids]
+    return page.ids
+
+
 def write(path: Path, content: ReportContent) -> str:
     write_report(path / "report.html", content)
     assert [file.name for file in path.iterdir()] == ["report.html"]
@@ -43,7 +84,8 @@ def write(path: Path, content: ReportContent) -> str:
 
 def test_sections_appear_only_with_content(tmp_path: Path, content: ReportContent) -> None:
     page = write(tmp_path, content)
-    for absent in ("Does the exported pipeline", "How fast it is", "What was simulated", "Finding the construct"):
+    assert contents(page) == ["films", "models", "brands", "provenance"]
+    for absent in ("Table 2", "Table 5", "Grad-CAM", "McNemar", "can't be read"):
         assert absent not in page
     parity = Parity(
         "onnxruntime", "1.2", "fp32", "numerical", 3, 1.0, 1.0, 0, 1.0, (0.29, 1.0), 3e-7, None, 0, {}, None, "", "PASS", "FAIL"
@@ -54,6 +96,132 @@ def test_sections_appear_only_with_content(tmp_path: Path, content: ReportConten
     assert "3.0e-07" in page
     assert "88.1" in page
     assert "<p>First.</p><p>Second &amp; last.</p>" in page
+
+
+def table(page: str, caption: str) -> list[list[str]]:
+    """Rows of the table so captioned, cells as text."""
+    found = re.search(rf"<caption>{re.escape(caption)}</caption>(.*?)</table>", page)
+    assert found
+    rows = re.findall(r"<tr.*?>(.*?)</tr>", found[1])
+    return [[unescape(re.sub(r"<.*?>", "|", cell)).strip("| ") for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row)] for row in rows]
+
+
+def score(probabilities: list[list[float]]) -> dict[str, Any]:
+    return score_predictions(["a", "b"], ["a", "b", "a"], np.array(probabilities), [True, False, False], ["1", "2", "3"], resamples=3)
+
+
+@pytest.fixture
+def full(content: ReportContent) -> ReportContent:
+    right, worse = score([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), score([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+    models = {"ap": worse, "lateral": right, "ap+lateral": right, "all": right, "ap+concat": worse}
+    films = {"n": 6, "mean_iou": 0.8125, "iou_p05": 0.5, "ap50": 1.0, "false_finds": None}
+    drop = {
+        "accuracy": {"value": 1 / 30, "ci95": [-0.08, 0.1504]},
+        "macro_auc": {"value": -0.004, "ci95": [-0.031, -0.0002]},
+    }
+    metrics = {
+        "models": models,
+        "detector": films,
+        "comparisons": [
+            {"a": "ap", "b": "lateral", "n": 106, "only_a": 1, "only_b": 9, "p": 0.0215},
+            {"a": "lateral", "b": "ap+lateral", "n": 106, "only_a": 2, "only_b": 2, "p": 1.0},
+            {"a": "ap", "b": "ap+lateral", "n": 106, "only_a": 0, "only_b": 16, "p": 2**-15},
+        ],
+        "box_errors": {
+            "ap": {"bands": [], "detector_box": 0.92, "true_box": 0.94, "only_detector_right": 1, "only_true_right": 3, "p": 0.625},
+        },
+        "external": {
+            "rows": {"file": 40, "other_splits": {"test": 9}, "scored": 31},
+            "models": {"ap": right, "ap+lateral": worse},
+            "detector": {**films, "n": 62},
+            "drop": {"ap+lateral": drop},
+        },
+        "readers": {
+            "n": 27,
+            "readers": [
+                {
+                    "reader": "R1",
+                    "experience": "spine surgeon",
+                    "n": 27,
+                    "correct": 22,
+                    "accuracy": 22 / 27,
+                    "ci95": [0.6192, 0.937],
+                    "seconds": 27.9,
+                },
+                {"reader": "R6", "experience": "", "n": 27, "correct": 10, "accuracy": 10 / 27, "ci95": [0.194, 0.5763], "seconds": None},
+            ],
+            "models": [{"model": "ap+lateral", "n": 27, "correct": 27, "accuracy": 1.0, "ci95": [0.8723, 1.0]}],
+            "experience": [{"experience": "spine surgeon", "readers": 4, "mean": 0.823, "sd": 0.047}],
+            "comparisons": [
+                {"reader": "R1", "model": "ap+lateral", "n": 27, "only_reader": 0, "only_model": 5, "p": 0.0625},
+                {"reader": "R6", "model": "ap+lateral", "n": 27, "only_reader": 0, "only_model": 17, "p": 2**-16},
+            ],
+        },
+        "provenance": {**content.metrics["provenance"], "rows": {"file": 4, "unreadable": {"p<4>.dcm": "ends early"}, "scored": 3}},
+    }
+    figures = {name: draw() for name in ("models", "confusion", "roc", "reliability", "gradcam", "overlaps", "box_errors", "external")}
+    pair = {"confusion": draw(), "roc": draw()}
+    return replace(
+        content,
+        headline="ap+lateral",
+        metrics=metrics,
+        figures=figures,
+        model_figures={"ap": pair, "lateral": pair},
+        external_figures=pair,
+    )
+
+
+def test_a_full_report_is_one_whole_page(tmp_path: Path, full: ReportContent) -> None:
+    page = write(tmp_path, full)
+    assert contents(page) == [
+        *("films", "models", "paper", "brands", "others", "comparisons", "gradcam", "detector", "external", "readers", "provenance"),
+    ]
+    assert len(Page(page).sources) == 1 + 8 + 2 * 2 + 2, "an example, the figures, and a pair for each other model and the other site"
+    assert "1 that can&#39;t be read (listed below)" in page
+    assert "<dt>p&lt;4&gt;.dcm</dt><dd>ends early</dd>" in page
+    assert (
+        "<b>ap</b> is right on 94.0\u00a0% instead of 92.0\u00a0% (3 only with the true box, 1 only with the found one, McNemar p 0.625)."
+        in page
+    )
+
+
+def test_the_papers_tables_are_laid_out_as_printed(tmp_path: Path, full: ReportContent) -> None:
+    page = write(tmp_path, full)
+    single = table(page, "Table 2. Single models, brand by brand")
+    assert single[0] == ["", "AP", "Lateral", "Average"]
+    assert single[1] == ["Accuracy", "0.6667", "1.0000", "0.8333"]
+    assert [row[0] for row in single if len(row) == 1] == ["Precision", "Sensitivity", "F1 score", "AUC"]
+    assert single[4:8] == [
+        ["a", "1.0000", "1.0000", "1.0000"],
+        ["b", "0.5000", "1.0000", "0.7500"],
+        ["Macro-average", "0.7500", "1.0000", "0.8750"],
+        ["Micro-average", "0.6667", "1.0000", "0.8333"],
+    ]
+    assert table(page, "Table 3. Ensembles, brand by brand")[0] == ["", "All", "AP + Lateral", "Average"]
+    assert table(page, "Table 4. Single models and ensembles, on average")[1] == ["Accuracy", "0.8333", "1.0000", "+0.1667"]
+    assert table(page, "Table S1. Single models, brand by brand, with a crosslink")[5] == ["b", "–", "–", "–"]
+    readers = table(page, "Table 5. Readers and models on the same 27 patients")
+    assert readers[1:] == [
+        ["Readers"],
+        ["R1", "spine surgeon", "27", "22", "81.5\u00a0%|61.9–93.7", "28", "0.062"],
+        ["R6", "", "27", "10", "37.0\u00a0%|19.4–57.6", "–", "<\u00a00.001"],
+        ["Ensembles"],
+        ["ap+lateral", "", "27", "27", "100.0\u00a0%|87.2–100.0", "–", "–"],
+    ]
+    assert "spine surgeon 82.3\u00a0% ± 4.7\u00a0% (4)." in page
+
+
+def test_comparisons_and_drops_are_signed_and_set_off(tmp_path: Path, full: ReportContent) -> None:
+    page = write(tmp_path, full)
+    triangle = page[page.index('id="comparisons"') : page.index('id="gradcam"')]
+    assert 'title="106 patients: 9 right only with lateral, 1 only with ap"><b>0.021</b><small>9 : 1</small>' in triangle
+    assert "<b>&lt;\u00a00.001</b><small>16 : 0</small>" in triangle
+    assert '<td title="106 patients: 2 right only with ap+lateral, 2 only with lateral">1.000<small>2 : 2</small>' in triangle
+    external = page[page.index('id="external"') : page.index('id="readers"')]
+    assert "<td>+3.3<small>\u22128.0 to +15.0</small></td>" in external
+    assert "<td>\u22120.004<small>\u22120.031 to +0.000</small></td>" in external
+    assert "40 rows in the file" in external
+    assert "100.0\u00a0%" in external
 
 
 def test_names_from_files_are_escaped(tmp_path: Path, content: ReportContent) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from edgekit.cli import run as edgekit_command
 from edgekit.errors import InputError
-from edgekit.evaluation import study as study_module
+from edgekit.evaluation import charts
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.evaluation.study import evaluate_run, score_file
 from edgekit.models import runfolder
@@ -27,8 +29,9 @@ from edgekit.types import INTENDED_USE, Study
 BRANDS = ("a", "b", "c")
 SIDE = 64
 UNFOUND = 200
-"""Grey level of a film on which the detector finds nothing; 20, 40 and 60 are the three brands."""
+"""Grey level of a film of "a" on which the detector finds nothing; on others 20, 40 and 60 are the three brands."""
 FOUND_BOX = (8.0, 8.0, 56.0, 56.0)
+HALF_BOX = (8.0, 8.0, 56.0, 32.0)
 
 
 def make_study(folder: Path, patient: str, brand: str | None, levels: tuple[int | None, int | None], **more: Any) -> Study:
@@ -41,22 +44,26 @@ def make_study(folder: Path, patient: str, brand: str | None, levels: tuple[int 
 
 
 class Pipeline:
-    """Answers what the grey level says, with 0.8."""
+    """Answers what the grey level says, with 0.8; and always "c" where the crop is low."""
 
     spec = SimpleNamespace(brands=BRANDS, members=("ap", "lateral"), canvas_side=SIDE, ensemble="ap+lateral", box_threshold=0.5)
 
     def __call__(self, ap: Tensor, lateral: Tensor, present: Tensor) -> tuple[Tensor, ...]:
-        members, scores = torch.zeros(2, 3), torch.zeros(2)
-        for row, film in enumerate((ap, lateral)):
-            level = int(film.float().mean())
-            scores[row] = present[row] * (0.1 if level == UNFOUND else 0.9)
-            if scores[row] > 0.5:
-                members[row] = 0.1
-                members[row, level // 20 - 1] = 0.8
+        canvases = torch.cat([ap, lateral]).float() / 255
+        levels = (canvases.mean(dim=(1, 2, 3)) * 255).round()
+        scores = present * torch.where(levels == UNFOUND, 0.1, 0.9)
         boxes = torch.tensor([FOUND_BOX] * 2) * present[:, None]
+        members, _ = self.classify(canvases, boxes, (scores > 0.5).float())
         heatmaps = torch.full((2, 8, 8), 0.5)
         nothing = torch.zeros(3)
         return nothing, members, boxes, scores, torch.zeros(2, 2), heatmaps, (members.sum(0) > 0.3).int(), torch.zeros(1), torch.zeros(1)
+
+    def classify(self, canvases: Tensor, crops: Tensor, found: Tensor) -> tuple[Tensor, None]:
+        members = torch.full((2, 3), 0.1)
+        for row, (film, crop) in enumerate(zip(canvases, crops, strict=True)):
+            level = round(float(film.mean()) * 255)
+            members[row, 2 if crop[3] - crop[1] < 40 else {0: 0, 20: 0, 40: 1, 60: 2, UNFOUND: 0}[level]] = 0.8
+        return members * found[:, None], None
 
 
 def make_case(*weights: tuple[str, float]) -> Case:
@@ -79,12 +86,14 @@ def replace_run(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runfolder, "load_members_pipeline", lambda _: Pipeline())
     patch.setattr(runfolder, "load_ensembles", lambda _: ENSEMBLES)
     patch.setattr(runfolder, "run_hash", lambda _: "0" * 64)
+    patch.setattr(charts, "chart_explanations", lambda *_: {})  # there are no networks to explain
 
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the charts out: they take most of the time, and `out` has them."""
-    monkeypatch.setattr(study_module, "_draw_figures", lambda *_: {})
+    for name in charts.__all__:
+        monkeypatch.setattr(charts, name, lambda *_: {})
 
 
 @pytest.fixture
@@ -102,11 +111,11 @@ def write_studies(folder: Path, studies: list[Study]) -> Path:
 
 def make_cohort(folder: Path) -> Path:
     a, b, c = 20, 40, 60
-    whole, half = FOUND_BOX, (8.0, 8.0, 56.0, 32.0)
+    whole, half = FOUND_BOX, HALF_BOX
     rows: list[tuple[str, str | None, tuple[int | None, int | None], dict[str, Any]]] = [
         ("p1", "a", (a, a), {"has_crosslink": True, "ap_box": whole, "lateral_box": half}),  # both members right; IoU 1 and 0.5
         ("p2", "b", (a, b), {"has_crosslink": False, "lateral_box": whole}),  # ap is wrong, lateral weighs more
-        ("p3", "b", (UNFOUND, UNFOUND), {"has_crosslink": False, "ap_box": whole}),  # nothing found
+        ("p3", "a", (UNFOUND, UNFOUND), {"has_crosslink": False, "ap_box": whole, "lateral_box": whole}),  # nothing found
         ("p4", "c", (c, None), {"has_crosslink": True}),  # no lateral film
         ("p5", "x", (a, a), {"has_crosslink": True}),  # unseen brand
         ("p6", "none", (a, UNFOUND), {}),  # no construct: one false find of two
@@ -148,12 +157,44 @@ def test_models_are_scored_on_the_patients_that_they_could_answer_for(metrics: A
 
 def test_detector_is_scored_on_annotated_films_and_negatives(metrics: Any) -> None:
     detector = metrics["detector"]
-    # annotated: p1 ap 1, p1 lateral 0.5, p2 lateral 1, p3 ap perfect but below the threshold
-    assert detector["n"] == 4
-    assert detector["mean_iou"] == pytest.approx((1 + 0.5 + 1 + 0) / 4)
+    # annotated: p1 ap 1, p1 lateral 0.5, p2 lateral 1, p3 both perfect but below the threshold
+    assert detector["n"] == 5
+    assert detector["mean_iou"] == pytest.approx((1 + 0.5 + 1 + 0 + 0) / 5)
     assert detector["false_finds"] == pytest.approx(1 / 2)
-    # at score 0.9: 3 hits of 4 boxes; at 0.1: 4 hits of 6
-    assert detector["ap50"] == pytest.approx(3 / 4 * 3 / 4 + 1 / 4 * 4 / 6)
+    # at score 0.9: 3 hits of 4 boxes; at 0.1: 5 hits of 7
+    assert detector["ap50"] == pytest.approx(3 / 5 * 3 / 4 + 2 / 5 * 5 / 7)
+
+
+def test_every_two_models_are_compared_on_the_patients_of_both(metrics: Any) -> None:
+    pairs = {(pair["a"], pair["b"]): (pair["n"], pair["only_a"], pair["only_b"], pair["p"]) for pair in metrics["comparisons"]}
+    assert len(pairs) == 6
+    assert pairs["ap", "lateral"] == (3, 0, 1, 1.0)  # p4 has no lateral film; p2 is only the lateral's; p3, not found, is nobody's
+    assert pairs["ap", "ap+lateral"] == (4, 0, 1, 1.0)
+    assert pairs["lateral", "ap+lateral"] == (3, 0, 0, 1.0)
+
+
+def test_box_errors_are_carried_into_the_answers(metrics: Any) -> None:
+    """The fake answers "c" on the half box. It finds the whole one on p1 and p2, and nothing on p3."""
+    errors = metrics["box_errors"]
+    assert list(errors) == ["ap", "lateral", "ap+lateral"]
+    bands = {
+        name: {(band["low"], band["high"]): (band["n"], band["accuracy"]) for band in model["bands"] if band["n"]}
+        for name, model in errors.items()
+    }
+    assert [band["low"] for band in errors["ap"]["bands"]] == [0, 0.5, 0.7, 0.8, 0.9]
+    assert bands["ap"] == {(0, 0.5): (1, 0), (0.9, 1): (1, 1)}  # p3 not found, p1
+    assert bands["lateral"] == {
+        (0, 0.5): (1, 0),
+        (0.5, 0.7): (1, 1),
+        (0.9, 1): (1, 1),
+    }  # p3; p1's box is half of what was found, p2's all of it
+    assert bands["ap+lateral"] == {(0, 0.5): (1, 0), (0.5, 0.7): (1, 1)}  # p1 by its worse film; p2 and p4 are not annotated on both
+    counts = ("n", "detector_box", "true_box", "only_detector_right", "only_true_right", "p")
+    assert {name: tuple(model[count] for count in counts) for name, model in errors.items()} == {
+        "ap": (2, 0.5, 1.0, 0, 1, 1.0),  # the true box lets p3 be answered
+        "lateral": (3, pytest.approx(2 / 3), pytest.approx(2 / 3), 1, 1, 1.0),  # and the half box makes p1 a "c"
+        "ap+lateral": (2, 0.5, 0.5, 1, 1, 1.0),
+    }
 
 
 def test_every_row_is_accounted_for(metrics: Any, out: Path) -> None:
@@ -162,6 +203,7 @@ def test_every_row_is_accounted_for(metrics: Any, out: Path) -> None:
         "file": 9,
         "excluded": {"two brands in one film": 1},
         "other_splits": {"train": 1},
+        "unreadable": {},
         "without_construct": 1,
         "unseen": {"x": 1},
         "unknown_brand": 1,
@@ -173,7 +215,7 @@ def test_every_row_is_accounted_for(metrics: Any, out: Path) -> None:
     assert provenance["ensemble"] == "ap+lateral"
     assert provenance["studies"]["name"] == "studies.csv"
     page = (out / "report.html").read_text()
-    assert page.count('class="chart"') == 5
+    assert page.count('class="chart"') == 6 + 3 * 2  # of the headline and of all; and of each other model its confusion and ROC
     for words in ("1 excluded (two brands in one film: 1)", "1 of brands the model does not know (x: 1)", "4 scored"):
         assert words in page
 
@@ -197,7 +239,7 @@ def test_report_opens_with_the_chosen_ensemble_and_loads_nothing(run: Path, tmp_
     assert page.count(INTENDED_USE) == 2
     assert not re.search(r"""(src|href|url)\W{1,2}(https?:)?//""", page)
     assert set(re.findall(r'src="(\w+):', page)) == {"data"}
-    assert "nan" not in page.lower().split("base64")[0]
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", page.lower()))
     assert {example.patient_id: (example.answer, example.right) for example in evaluation.report.examples} == {
         "p1": ("a", True),
         "p2": ("b", True),
@@ -214,6 +256,7 @@ def test_all_rows_count_when_there_is_no_split(run: Path, tmp_path: Path) -> Non
     assert metrics["models"]["ap+lateral"]["n"] == 3
     assert metrics["models"]["ap+lateral"]["macro"]["auc"] is None  # one brand has no rest
     assert metrics["detector"] == {"n": 0, "mean_iou": None, "iou_p05": None, "ap50": None, "false_finds": None}
+    assert metrics["box_errors"] is None
 
 
 def test_models_without_a_patient_are_named(run: Path, tmp_path: Path) -> None:
@@ -224,9 +267,123 @@ def test_models_without_a_patient_are_named(run: Path, tmp_path: Path) -> None:
     assert "lateral, lateral-calibrated" in (tmp_path / "out/report.html").read_text()
 
 
+def test_one_unreadable_film_of_many_is_left_out_and_listed(run: Path, tmp_path: Path) -> None:
+    table = make_cohort(tmp_path)
+    whole = evaluate_run(run, table, tmp_path / "whole").metrics
+    (tmp_path / "p2-lateral.png").write_bytes(b"\x89PNG and no more")
+    metrics = evaluate_run(run, table, tmp_path / "out").metrics
+    rows = metrics["provenance"]["rows"]
+    assert rows["unreadable"] == {"p2-lateral.png": "not a DICOM, PNG or JPEG file."}
+    assert str(tmp_path) not in (tmp_path / "out/metrics.json").read_text()
+    assert (rows["scored"], whole["provenance"]["rows"]["scored"]) == (3, 4)
+    assert metrics["models"]["ap+lateral"]["accuracy"] == pytest.approx(2 / 3)  # p1 and p4, not p3
+    assert "1 that can't be read" in html.unescape((tmp_path / "out/report.html").read_text())
+    for table in (tmp_path / "out").glob("predictions_*.csv"):
+        assert "p2" not in read_predictions(table).patients
+
+
+def test_more_unreadable_films_are_an_error(run: Path, tmp_path: Path) -> None:
+    table = make_cohort(tmp_path)
+    for film in ("p2-lateral.png", "p5-ap.png"):
+        (tmp_path / film).write_bytes(b"\x89PNG and no more")
+    with pytest.raises(InputError, match=r"p2-lateral(.|\n)*p5-ap"):
+        evaluate_run(run, table, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def make_site(folder: Path) -> Path:
+    """Four patients elsewhere; the lateral member errs on one, the ap member on two."""
+    folder.mkdir()
+    levels = {"e1": ("a", (20, 20)), "e2": ("b", (40, 40)), "e3": ("c", (20, 60)), "e4": ("c", (20, 40))}
+    return write_studies(folder, [make_study(folder, patient, brand, films) for patient, (brand, films) in levels.items()])
+
+
+def test_external_validation_goes_the_same_way_and_gives_the_drop(run: Path, tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    metrics = evaluate_run(run, make_cohort(tmp_path), tmp_path / "out", external=site).metrics
+    external = metrics["external"]
+    alone = evaluate_run(run, site, tmp_path / "alone").metrics
+    for part in ("models", "detector", "comparisons", "box_errors"):
+        assert external[part] == alone[part]
+    for part in ("studies", "rows", "films", "simulated"):
+        assert external[part] == alone["provenance"][part]
+    assert list(external["drop"]) == list(metrics["models"])
+    assert external["drop"]["ap"]["accuracy"]["value"] == pytest.approx(2 / 4 - 2 / 4)
+    assert external["drop"]["lateral"]["accuracy"]["value"] == pytest.approx(2 / 3 - 3 / 4)
+    low, high = external["drop"]["lateral"]["accuracy"]["ci95"]
+    assert low < -0.4
+    assert high > 0.2
+    for name in metrics["models"]:
+        file = f"predictions_{name}.csv"
+        assert (tmp_path / "out/external" / file).read_text() == (tmp_path / "alone" / file).read_text()
+        assert read_predictions(tmp_path / "out" / file).patients != read_predictions(tmp_path / "out/external" / file).patients
+
+
+def test_cohorts_are_resampled_independently(run: Path, tmp_path: Path) -> None:
+    sites = [make_site(tmp_path / name) for name in ("one", "other")]
+    drop = evaluate_run(run, sites[0], tmp_path / "out", external=sites[1]).metrics["external"]["drop"]["ap"]["accuracy"]
+    assert drop["value"] == 0
+    assert drop["ci95"] == pytest.approx([-0.75, 0.75], abs=0.13)  # of two binomials of 4 at 1/2
+
+
+def test_external_rows_of_the_same_table(run: Path, tmp_path: Path) -> None:
+    rows = [make_study(tmp_path, f"p{i}", "a", (20, 20), split=split) for i, split in enumerate(("test", "external", "external", "train"))]
+    table = write_studies(tmp_path, rows)
+    metrics = evaluate_run(run, table, tmp_path / "out", external=table).metrics
+    assert (metrics["provenance"]["patients"], metrics["external"]["models"]["ap"]["n"]) == (1, 2)
+    assert metrics["external"]["rows"]["other_splits"] == {"test": 1, "train": 1}
+    assert metrics["external"]["drop"]["ap"]["macro_auc"] == {"value": None, "ci95": None}
+
+
+def test_the_same_films_validate_nothing(run: Path, tmp_path: Path) -> None:
+    table = write_studies(tmp_path, [make_study(tmp_path, f"p{i}", "a", (20, 20)) for i in range(3)])
+    with pytest.raises(InputError, match="6 films are both"):
+        evaluate_run(run, table, tmp_path / "out", external=table)
+
+
+def make_readers(folder: Path, *rows: str) -> Path:
+    (folder / "readers.csv").write_text("\n".join(["reader,experience,patient_id,brand,seconds", *rows]))
+    return folder / "readers.csv"
+
+
+def test_readers_meet_every_model_on_their_patients(run: Path, tmp_path: Path) -> None:
+    rows = [make_study(tmp_path, "t1", "a", (20, 20), split="test")]
+    levels = {"r1": ("a", (20, 20)), "r2": ("b", (20, 40)), "r3": ("c", (60, None)), "r4": ("none", (20, 20)), "r5": ("x", (20, 20))}
+    rows += [make_study(tmp_path, patient, brand, films, split="readers") for patient, (brand, films) in levels.items()]
+    file = make_readers(
+        tmp_path, "anna,surgeon,r1,a,10", "anna,surgeon,r2,b,20", "anna,surgeon,r3,,30", "anna,surgeon,r5,x,20", "ben,student,r1,b,"
+    )
+    metrics = evaluate_run(run, write_studies(tmp_path, rows), tmp_path / "out", readers=file).metrics
+    assert metrics["provenance"]["patients"] == 1
+    readers = metrics["readers"]
+    assert readers["n"] == 4  # not r4: there is nothing to name
+    assert {reader["reader"]: (reader["n"], reader["correct"]) for reader in readers["readers"]} == {"anna": (4, 3), "ben": (1, 0)}
+    # ap takes r2 for "a"; lateral was not asked about r3; nobody was asked for the brand that the run does not know
+    assert {model["model"]: (model["n"], model["correct"]) for model in readers["models"]} == {
+        "ap": (3, 2), "lateral": (2, 2), "lateral-calibrated": (2, 2), "ap+lateral": (3, 3)
+    }  # fmt: skip
+    duels = {(duel["reader"], duel["model"]): (duel["n"], duel["only_reader"], duel["only_model"]) for duel in readers["comparisons"]}
+    assert duels["anna", "ap"] == (3, 1, 1)
+    assert duels["anna", "ap+lateral"] == (3, 0, 1)
+    assert read_predictions(tmp_path / "out/readers/predictions_ap.csv").patients == ("r1", "r2", "r3", "r4", "r5")
+
+
+def test_readers_need_one_row_a_patient(run: Path, tmp_path: Path) -> None:
+    file = make_readers(tmp_path, "anna,surgeon,r1,a,10")
+    rows = [make_study(tmp_path, "t1", "a", (20, 20), split="test")]
+    with pytest.raises(InputError, match="no rows of split 'readers'"):
+        evaluate_run(run, write_studies(tmp_path, rows), tmp_path / "out", readers=file)
+    rows += [make_study(tmp_path, "r1", "a", films, split="readers") for films in ((20, None), (None, 20))]
+    with pytest.raises(InputError, match="several rows of split 'readers': r1"):
+        evaluate_run(run, write_studies(tmp_path, rows), tmp_path / "out", readers=file)
+
+
 @pytest.mark.parametrize(
     ("study", "expected"),
-    [({"split": "train", "brand": "a"}, "no test rows"), ({"split": "test", "brand": "x"}, "no test row has a brand that the run knows")],
+    [
+        ({"split": "train", "brand": "a"}, "no test rows"),
+        ({"split": "test", "brand": "x"}, "none of the 1 rows to evaluate has a brand that the run knows"),
+    ],
 )
 def test_nothing_to_score(run: Path, tmp_path: Path, study: dict[str, Any], expected: str) -> None:
     table = write_studies(tmp_path, [make_study(tmp_path, "p1", levels=(20, None), **study)])
@@ -282,9 +439,14 @@ def test_a_real_pipeline_and_its_ensembles_give_one_answer(tiny_run: Path, tmp_p
             Study("p3", "design-c", lateral=films[3]),
         ],
     )
-    models = evaluate_run(tiny_run, table, tmp_path / "out").metrics["models"]
-    assert list(models) == ["ap", "lateral", "concat", "merge_mean", "ap-calibrated", "lateral-calibrated", "ap+lateral", "all"]
-    assert models["concat"]["n"] == 1
+    metrics = evaluate_run(tiny_run, table, tmp_path / "out").metrics
+    models = metrics["models"]
+    assert {pair[side] for pair in metrics["comparisons"] for side in "ab"} == set(models) - {"merge_dual"}
+    merges = ["merge_ap", "merge_lateral", "merge_dual", "merge_mean"]
+    assert list(models) == ["ap", "lateral", "concat", *merges, "ap-calibrated", "lateral-calibrated", "ap+lateral", "all"]
+    assert {name: models[name]["n"] for name in ("concat", *merges)} == {
+        "concat": 1, "merge_ap": 2, "merge_lateral": 2, "merge_dual": 4, "merge_mean": 3
+    }  # fmt: skip
     pipeline = runfolder.load_pipeline(tiny_run, "all")
     written = read_predictions(tmp_path / "out/predictions_all.csv")
     for row, (_, inputs, _) in enumerate(stream_inputs(read_studies(table), pipeline.spec.canvas_side, "asking")):
@@ -292,10 +454,71 @@ def test_a_real_pipeline_and_its_ensembles_give_one_answer(tiny_run: Path, tmp_p
             answer = pipeline(*(torch.from_numpy(inputs[tensor]) for tensor in ("ap", "lateral", "present")))[0]
         assert written.probabilities[row] == pytest.approx(answer.numpy(), abs=1e-5)
 
+    # what merge says about one film is its row of the graph when only that film is given
+    dual = read_predictions(tmp_path / "out/predictions_merge_dual.csv")
+    assert dual.patients == ("p1", "p1", "p2", "p3")
+    films_alone = [(0, (1.0, 0.0)), (0, (0.0, 1.0)), (1, (1.0, 0.0)), (2, (0.0, 1.0))]
+    rows = list(stream_inputs(read_studies(table), pipeline.spec.canvas_side, "asking"))
+    for given, (row, present) in zip(dual.probabilities, films_alone, strict=True):
+        inputs = rows[row][1]
+        with torch.inference_mode():
+            members = pipeline(torch.from_numpy(inputs["ap"]), torch.from_numpy(inputs["lateral"]), torch.tensor(present))[1]
+        assert given == pytest.approx(members[pipeline.spec.members.index("merge")].numpy(), abs=1e-5)
+    mean = read_predictions(tmp_path / "out/predictions_merge_mean.csv")
+    assert mean.probabilities[0] == pytest.approx(dual.probabilities[:2].mean(axis=0), abs=1e-5)
+    for row, name in ((0, "merge_ap"), (1, "merge_lateral")):
+        assert read_predictions(tmp_path / f"out/predictions_{name}.csv").probabilities[0] == pytest.approx(
+            dual.probabilities[row], abs=1e-9
+        )
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_intervals_of_merge_dual_resample_patients(tiny_run: Path, tmp_path: Path) -> None:
+    """Where both films are the same picture, the second adds no evidence, and the interval must not shrink."""
+    random = np.random.default_rng(1)
+    rows = []
+    for number in range(9):
+        film = tmp_path / f"noise{number}.png"
+        Image.fromarray(random.integers(0, 256, (90, 128), np.uint8)).save(film)
+        rows.append(Study(f"p{number}", f"design-{'abc'[number % 3]}", ap=film, lateral=film))
+    models = evaluate_run(tiny_run, write_studies(tmp_path, rows), tmp_path / "out").metrics["models"]
+    assert (models["merge_ap"]["n"], models["merge_dual"]["n"]) == (9, 18)
+    assert 0 < models["merge_ap"]["accuracy"] < 1
+    assert models["merge_dual"]["ci95"]["accuracy"] == models["merge_ap"]["ci95"]["accuracy"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_box_decides_what_the_members_see(tiny_run: Path, tmp_path: Path) -> None:
+    """Networks with random weights: the detector's own boxes, given as the true ones, give the members' own rows; no box, no answer."""
+    from edgekit.evaluation.answers import ask_models, collect_answers
+
+    random = np.random.default_rng(0)
+    film = tmp_path / "noise.png"
+    Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(film)  # as large as the canvas: film pixels are canvas pixels
+    pipeline = runfolder.load_members_pipeline(tiny_run)
+    found = collect_answers(pipeline, [Study("p1", "design-a", ap=film, lateral=film)], {})
+    ap_box, lateral_box = (tuple(box) for box in found.boxes[0].tolist())
+    boxed = collect_answers(pipeline, [Study("p1", "design-a", ap=film, lateral=film, ap_box=ap_box, lateral_box=lateral_box)], {})
+    assert boxed.members_on_true_boxes[0] == pytest.approx(found.members[0], abs=1e-5)
+    pipeline.spec = replace(pipeline.spec, box_threshold=2.0)
+    nothing_found = ask_models(collect_answers(pipeline, [Study("p1", "design-a", ap=film, lateral=film)], {}), pipeline.spec.members, [])
+    for name in ("ap", "merge_ap", "merge_dual", "merge_mean"):
+        assert nothing_found[name].probabilities == pytest.approx(1 / 3, abs=0)
+    moved = collect_answers(pipeline, [Study("p1", "design-a", ap=film, lateral=film, ap_box=(5, 5, 40, 40))], {})
+    assert (moved.members_on_true_boxes[0, 1:3] == 0).all()  # lateral and concat: as if the detector had not found the lateral
+    assert moved.members_on_true_boxes[0, 0] != pytest.approx(found.members[0, 0], abs=1e-5)
+
 
 def test_commands(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edgekit_command(["evaluate", str(run), str(make_cohort(tmp_path)), "--out", str(tmp_path / "out"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out/metrics.json").read_text())
+    site = make_site(tmp_path / "site")
+    table = str(tmp_path / "studies.csv")
+    assert edgekit_command(["evaluate", str(run), table, "--out", str(tmp_path / "both"), "--external", str(site)]) == 0
+    printed = capsys.readouterr().out
+    line = next(line for line in printed.split("External validation")[1].splitlines() if "lateral-calibrated" in line)
+    assert [cell.strip() for cell in line.split("│")[2:5]] == ["4", "0.750", "-0.083"]
+
     file = tmp_path / "out/predictions_ap.csv"
     assert edgekit_command(["score", str(file), "--out", str(tmp_path / "scored")]) == 0
     printed = capsys.readouterr().out

@@ -1,0 +1,124 @@
+"""What of an evaluation is drawn: its figures become the plain arrays that `edgekit.evaluation.figures` takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.boxes import box_iou
+from edgekit.evaluation import figures
+from edgekit.evaluation.gradcam import explain_brands
+from edgekit.evaluation.metrics import unanswered_rows
+from edgekit.types import VIEWS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.evaluation.answers import Answers
+    from edgekit.evaluation.predictions import Predictions
+    from edgekit.models.pipeline import Pipeline
+
+__all__ = ["chart_explanations", "chart_metrics", "chart_model", "chart_overlaps", "chart_sureness"]
+
+
+def chart_metrics(metrics: dict[str, Any], headline: str) -> dict[str, bytes]:
+    """Draw what ``metrics.json`` alone decides.
+
+    Parameters
+    ----------
+    metrics
+        Its content.
+    headline
+        The model that is set off.
+
+    Returns
+    -------
+    dict
+        PNG bytes: ``models`` when there are several, ``box_errors`` and ``external`` when there are such figures.
+    """
+    models, drawn = metrics["models"], {}
+    if len(models) > 1:
+        drawn["models"] = figures.draw_intervals(list(models), *_accuracies(models), headline)
+    if box_errors := metrics.get("box_errors"):
+        first = next(iter(box_errors.values()))["bands"]
+        bands = [_name_band(band["low"], band["high"]) for band in first]
+        drawn["box_errors"] = figures.draw_bands(bands, {name: _band_arrays(errors["bands"]) for name, errors in box_errors.items()})
+    if external := metrics.get("external"):
+        both = [name for name in models if name in external["models"]]
+        sites = {
+            "here": _accuracies({name: models[name] for name in both}),
+            "at the other site": _accuracies({name: external["models"][name] for name in both}),
+        }
+        drawn["external"] = figures.draw_sites(both, sites)
+    return drawn
+
+
+def chart_model(model: dict[str, Any], scored: Predictions) -> dict[str, bytes]:
+    """Draw one model's confusion matrix, and its ROC curves where two brands occur.
+
+    Parameters
+    ----------
+    model
+        Its object of ``metrics.json``.
+    scored
+        Its answers, all of brands that it knows.
+
+    Returns
+    -------
+    dict
+        PNG bytes: ``confusion``, ``roc``.
+    """
+    matrix = np.array(model["confusion"]["matrix"])
+    support = np.array([brand["support"] for brand in model["brands"].values()])
+    drawn = {"confusion": figures.draw_confusion(model["confusion"]["labels"], matrix, support - matrix.sum(axis=1))}
+    truth = _index_truth(scored)
+    if len(np.unique(truth)) > 1:
+        drawn["roc"] = figures.draw_roc(scored.brands, truth, scored.probabilities)
+    return drawn
+
+
+def chart_sureness(scored: Predictions) -> dict[str, bytes]:
+    """Draw ``reliability`` of one model's answers, all of brands that it knows."""
+    right = (scored.probabilities.argmax(axis=1) == _index_truth(scored)) & ~unanswered_rows(scored.probabilities)
+    return {"reliability": figures.draw_reliability(scored.probabilities.max(axis=1), right)}
+
+
+def chart_overlaps(answers: Answers) -> dict[str, bytes]:
+    """Draw ``overlaps``, the IoU of the boxes found with the true ones; nothing where no film is annotated."""
+    if not answers.annotated.any():
+        return {}
+    overlaps = {}
+    for column, view in enumerate(VIEWS):
+        rows = answers.annotated[:, column]
+        overlaps[str(view)] = box_iou(answers.true_boxes[rows, column], answers.boxes[rows, column]) * answers.found[rows, column]
+    return {"overlaps": figures.draw_overlaps(overlaps)}
+
+
+def chart_explanations(pipeline: Pipeline, answers: Answers, probabilities: NDArray[np.float64]) -> dict[str, bytes]:
+    """Draw ``gradcam``, as JPEG: one right answer of each brand; nothing where there is none to explain.
+
+    See `edgekit.evaluation.gradcam.explain_brands`.
+    """
+    explained = explain_brands(pipeline, answers, probabilities)
+    return {"gradcam": figures.draw_explanations(explained)} if explained else {}
+
+
+def _index_truth(scored: Predictions) -> NDArray[np.intp]:
+    number = {brand: index for index, brand in enumerate(scored.brands)}
+    return np.array([number[brand] for brand in scored.truth if brand is not None], np.intp)
+
+
+def _accuracies(models: dict[str, Any]) -> tuple[list[float], list[list[float]]]:
+    return [model["accuracy"] for model in models.values()], [model["ci95"]["accuracy"] for model in models.values()]
+
+
+def _name_band(low: float, high: float) -> str:
+    if low == 0:
+        return f"< {high}"
+    return f"≥ {low}" if high == 1 else f"{low}–{high}"
+
+
+def _band_arrays(bands: list[dict[str, Any]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    n = np.array([band["n"] for band in bands], np.int64)
+    return n, np.array([np.nan if band["accuracy"] is None else band["accuracy"] for band in bands], np.float64)

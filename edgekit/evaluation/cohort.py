@@ -1,0 +1,307 @@
+"""One cohort: which rows of a studies table it is, what every model answers for them, and how good that is.
+
+The test patients, another site's and the readers' are all evaluated here, by the same code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import InputError
+from edgekit.evaluation.answers import ask_models, collect_answers, judge_answers, name_model
+from edgekit.evaluation.box_errors import measure_box_errors
+from edgekit.evaluation.comparison import compare_models
+from edgekit.evaluation.metrics import detector_metrics, score_predictions
+from edgekit.evaluation.predictions import Predictions, write_predictions
+from edgekit.files import hash_file
+from edgekit.progress import track
+from edgekit.types import VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit.evaluation.answers import Answers, ModelAnswers
+    from edgekit.models.ensemble import Ensemble
+    from edgekit.models.pipeline import Pipeline
+    from edgekit.types import Study
+
+__all__ = [
+    "PER_FILM", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort", "describe_file", "load_models",
+    "make_predictions", "score_cohort", "score_model", "select_external", "select_test", "write_cohort",
+]  # fmt: skip
+
+PHANTOM = "edgekit phantom"
+"""DICOM Manufacturer of simulated films."""
+RESAMPLES, SEED = 1000, 0
+"""Of the bootstrap over patients."""
+PER_FILM = "merge_dual"
+"""The model that answers for films, not for patients: it is in no comparison of patients."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Models:
+    """What a run has to evaluate.
+
+    Attributes
+    ----------
+    pipeline
+        With every member that was trained.
+    ensembles
+        All of them, by the run's names.
+    """
+
+    pipeline: Pipeline
+    ensembles: dict[str, Ensemble]
+
+    @property
+    def brands(self) -> tuple[str, ...]:
+        """The K brands that the models know."""
+        return self.pipeline.spec.brands
+
+    @property
+    def chosen(self) -> Ensemble:
+        """The ensemble that the run exports."""
+        return self.ensembles[self.pipeline.spec.ensemble]
+
+    def ask(self, answers: Answers) -> dict[str, ModelAnswers]:
+        """Let every member and ensemble answer (see `edgekit.evaluation.answers.ask_models`)."""
+        return ask_models(answers, self.pipeline.spec.members, self.ensembles.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """Rows of a studies table and what every model answered for them.
+
+    Attributes
+    ----------
+    file
+        The table.
+    answers
+        What the pipeline said about the rows that could be read.
+    models
+        Answers by model.
+    rows
+        What became of every row of the table: ``provenance.rows`` of ``metrics.json``.
+    """
+
+    file: Path
+    answers: Answers
+    models: dict[str, ModelAnswers]
+    rows: dict[str, Any]
+
+    @property
+    def studies(self) -> tuple[Study, ...]:
+        """The rows that `answers` is about."""
+        return self.answers.studies
+
+    @property
+    def truth(self) -> list[str | None]:
+        """The true brand of each row."""
+        return [study.brand for study in self.studies]
+
+
+def load_models(run: Path) -> Models:
+    """Load everything in `run` that can be evaluated.
+
+    Raises
+    ------
+    InputError
+        The run is unfinished.
+    """
+    from edgekit.models.runfolder import load_ensembles, load_members_pipeline
+
+    return Models(load_members_pipeline(run), load_ensembles(run))
+
+
+def select_test(path: Path, studies: Sequence[Study]) -> list[Study]:
+    """Return the test rows; all rows where the split column is empty throughout. Excluded rows never.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    from edgekit.studies import select
+
+    test = [study for study in studies if study.exclude is None] if _is_unsplit(studies) else select(studies, "test")
+    if not test:
+        raise InputError(
+            f"{path} has no test rows", "split it with: edgekit studies split; or leave the split column empty to use all rows"
+        )
+    return test
+
+
+def select_external(path: Path, studies: Sequence[Study]) -> list[Study]:
+    """Return the rows of split ``external``; without any, those that `select_test` takes.
+
+    Raises
+    ------
+    InputError
+        There are none of either.
+    """
+    from edgekit.studies import select
+
+    return select(studies, "external") or select_test(path, studies)
+
+
+def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selected: Sequence[Study]) -> Cohort:
+    """Let every model answer for the `selected` rows of a table; rows that can't be read are left out and counted.
+
+    Raises
+    ------
+    InputError
+        No row has a brand that the run knows, or the films that the run's own ensemble needs; or too many rows can't be read.
+    """
+    brands, spec = models.brands, models.pipeline.spec
+    if not any(study.brand in brands for study in selected):
+        raise InputError(
+            f"{file}: none of the {len(selected)} rows to evaluate has a brand that the run knows ({', '.join(brands)})",
+            "check the brand column",
+        )
+    unreadable: dict[Study, str] = {}
+    answers = collect_answers(models.pipeline, selected, unreadable)
+    asked = models.ask(answers)
+    if not any(answers.studies[row].brand in brands for row in asked[name_model(models.chosen)].rows):
+        raise InputError(
+            f"{file}: no patient to evaluate has the films that {spec.ensemble} needs",
+            "evaluate on patients with both films, or train a run whose ensemble answers for one film",
+        )
+    return Cohort(file, answers, asked, _count_rows(file, all_studies, answers.studies, unreadable, brands))
+
+
+def make_predictions(models: Models, cohort: Cohort, name: str) -> Predictions:
+    """Return the answers of the model `name` with the truth, as they are written and scored."""
+    answered = cohort.models[name]
+    studies = [cohort.studies[row] for row in answered.rows]
+    return Predictions(
+        brands=models.brands,
+        patients=tuple(study.patient_id for study in studies),
+        truth=tuple(study.brand for study in studies),
+        has_crosslink=tuple(study.has_crosslink for study in studies),
+        probabilities=answered.probabilities,
+    )
+
+
+def write_cohort(folder: Path, models: Models, cohort: Cohort) -> None:
+    """Write ``predictions_<model>.csv`` of every model into `folder`."""
+    for name in cohort.models:
+        write_predictions(folder / f"predictions_{name}.csv", make_predictions(models, cohort, name))
+
+
+def score_cohort(models: Models, cohort: Cohort) -> dict[str, Any]:
+    """Score every model that was asked about a patient of a brand that it knows.
+
+    Returns
+    -------
+    dict
+        ``models`` and ``detector``, as in ``metrics.json``; ``comparisons`` of every two models that answer once a patient (see
+        `edgekit.evaluation.comparison.compare_models`); ``box_errors`` by model (see `edgekit.evaluation.box_errors`): of ``ap``,
+        ``lateral`` and the run's own ensemble, None where no film is annotated.
+    """
+    scored = {name: make_predictions(models, cohort, name).scorable() for name in cohort.models}
+    scored = {name: predictions for name, predictions in scored.items() if predictions.patients}
+    right = {name: judge_answers(cohort.models[name], cohort.truth, models.brands) for name in scored if name != PER_FILM}
+    return {
+        "models": {name: score_model(predictions) for name, predictions in track(scored.items(), "scoring models", len(scored))},
+        "detector": _score_detector(cohort.answers, models.pipeline.spec.box_threshold),
+        "comparisons": compare_models(right, [study.patient_id for study in cohort.studies]),
+        "box_errors": _score_box_errors(models, cohort),
+    }
+
+
+def score_model(scorable: Predictions) -> dict[str, Any]:
+    """Score answers that are all about brands that the model knows."""
+    truth = [str(brand) for brand in scorable.truth]
+    return score_predictions(
+        scorable.brands, truth, scorable.probabilities, scorable.has_crosslink, scorable.patients, seed=SEED, resamples=RESAMPLES
+    )
+
+
+def describe_cohort(cohort: Cohort) -> dict[str, Any]:
+    """Say where a cohort comes from: ``studies``, ``rows``, ``films``, and whether any is ``simulated`` (None: films do not say)."""
+    films = _count_films(cohort.studies)
+    simulated = True if films["simulated"] else None if films["unknown"] else False
+    return {"studies": describe_file(cohort.file), "films": films, "simulated": simulated, "rows": cohort.rows}
+
+
+def describe_file(path: Path) -> dict[str, str]:
+    """Return name and sha256 of a file."""
+    return {"name": path.name, "sha256": hash_file(path)}
+
+
+def count_brands(truth: Sequence[str | None], known: Sequence[str]) -> dict[str, Any]:
+    """Count rows by what their true brand allows: part of ``provenance.rows``."""
+    return {
+        "without_construct": sum(brand == "none" for brand in truth),
+        "unseen": dict(Counter(brand for brand in truth if brand not in (None, "none", *known))),
+        "unknown_brand": sum(brand is None for brand in truth),
+        "scored": sum(brand in known for brand in truth),
+    }
+
+
+def _is_unsplit(studies: Sequence[Study]) -> bool:
+    return all(study.split is None for study in studies)
+
+
+def _score_detector(answers: Answers, threshold: float) -> dict[str, Any]:
+    annotated = answers.annotated
+    negative = np.array([study.brand == "none" for study in answers.studies])[:, None] & answers.given
+    return detector_metrics(
+        answers.true_boxes[annotated], answers.boxes[annotated], answers.box_scores[annotated], answers.box_scores[negative], threshold
+    )
+
+
+def _score_box_errors(models: Models, cohort: Cohort) -> dict[str, Any] | None:
+    chosen = name_model(models.chosen)
+    seen = {"ap": ("ap",), "lateral": ("lateral",), chosen: models.chosen.members}
+    on_true_boxes = models.ask(cohort.answers.with_true_boxes())
+    errors = {}
+    for name, members in seen.items():
+        if name in cohort.models:
+            right, counterfactual = (judge_answers(asked[name], cohort.truth, models.brands) for asked in (cohort.models, on_true_boxes))
+            films = [any(member == view or member not in VIEWS for member in members) for view in VIEWS]
+            errors[name] = measure_box_errors(cohort.answers, right, counterfactual, (films[0], films[1]))
+    return {name: measured for name, measured in errors.items() if measured is not None} or None
+
+
+def _count_rows(
+    file: Path, all_studies: Sequence[Study], evaluated: Sequence[Study], unreadable: dict[Study, str], brands: Sequence[str]
+) -> dict[str, Any]:
+    kept = [study for study in all_studies if study.exclude is None]
+    used = {*evaluated, *unreadable}
+    return {
+        "file": len(all_studies),
+        "excluded": dict(Counter(study.exclude for study in all_studies if study.exclude is not None)),
+        "other_splits": dict(Counter(study.split or "none" for study in kept if study not in used)),
+        "unreadable": dict(_name_film(file.parent, study, reason) for study, reason in unreadable.items()),
+        **count_brands([study.brand for study in evaluated], brands),
+    }
+
+
+def _name_film(folder: Path, study: Study, reason: str) -> tuple[str, str]:
+    """Return the film that `reason` begins with, as the table names it, and the rest of the reason; no path of this machine in either."""
+    films = [film for view in VIEWS if (film := study.film(view)) is not None]
+    film = next((film for film in films if reason.startswith(f"{film}: ")), films[0])
+    return Path(os.path.relpath(film, folder)).as_posix(), reason.removeprefix(f"{film}: ").replace(f"{folder}{os.sep}", "")
+
+
+def _count_films(studies: Sequence[Study]) -> dict[str, int]:
+    makers = [_read_manufacturer(film) for study in studies for view in VIEWS if (film := study.film(view))]
+    return {"n": len(makers), "simulated": makers.count(PHANTOM), "unknown": makers.count("")}
+
+
+def _read_manufacturer(film: Path) -> str:
+    """Return the DICOM Manufacturer (0008,0070); empty when the file does not say."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return str(dcmread(film, stop_before_pixels=True, specific_tags=["Manufacturer"]).get("Manufacturer", ""))
+    except InvalidDicomError:
+        return ""

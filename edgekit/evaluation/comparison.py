@@ -1,0 +1,62 @@
+"""Which of two models is better on the same patients."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.parity import mcnemar_exact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["compare_models", "compare_pair"]
+
+
+def compare_models(right: Mapping[str, NDArray[np.float64]], patients: Sequence[str]) -> list[dict[str, Any]]:
+    """Compare every two models on the patients that both were asked about.
+
+    Parameters
+    ----------
+    right
+        By model float (N,): 1 where its answer is right, 0 where it is wrong or there is none, NaN where it was not asked.
+    patients
+        N identifiers.
+
+    Returns
+    -------
+    list of dict
+        ``a`` and ``b``, the names, and what `compare_pair` says. Pairs without a common patient are left out.
+    """
+    pairs = ({"a": a, "b": b, **compare_pair(right[a], right[b], patients)} for a, b in combinations(right, 2))
+    return [pair for pair in pairs if pair["n"]]
+
+
+def compare_pair(a: NDArray[np.float64], b: NDArray[np.float64], patients: Sequence[str]) -> dict[str, Any]:
+    """McNemar's exact test of one pair (McNemar 1947; exact: binomial over the discordant pairs).
+
+    A patient with several rows is right when every row is, so that independent patients are counted.
+
+    Parameters
+    ----------
+    a, b
+        float (N,): 1 right, 0 wrong, NaN not asked.
+    patients
+        N identifiers.
+
+    Returns
+    -------
+    dict
+        ``n`` patients; ``only_a`` and ``only_b`` of them, whom only one of the two got right; the two-sided ``p``, 1 where there are none.
+    """
+    both = ~np.isnan(a) & ~np.isnan(b)
+    known, patient = np.unique(np.asarray(patients, str)[both], return_inverse=True)
+    all_a, all_b = np.ones((2, len(known)))
+    np.minimum.at(all_a, patient, a[both])
+    np.minimum.at(all_b, patient, b[both])
+    only_a, only_b = int(np.sum(all_a > all_b)), int(np.sum(all_b > all_a))
+    return {"n": len(known), "only_a": only_a, "only_b": only_b, "p": mcnemar_exact(only_a, only_b)}
