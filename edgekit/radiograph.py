@@ -201,7 +201,7 @@ def _read_dicom(path: Path) -> Radiograph:
     if "PixelData" not in dataset:
         raise InputError(f"{path}: no complete pixel data; the file is cut off or is not a DICOM image.", "Copy or export the film again.")
     _check_grey_single_frame(path, dataset)
-    stored = _decode_pixels(path, dataset)
+    stored = decode_pixels(path, dataset)
     pixels = _look_up(stored, _make_grey_table(path, dataset, stored))
     position = str(dataset.get("ViewPosition") or "").strip().upper()
     return Radiograph(pixels, VIEW_POSITIONS.get(position), _get_spacing(dataset), path)
@@ -233,7 +233,7 @@ def _check_grey_single_frame(path: Path, dataset: Any) -> None:
     _check_size(path, dataset.Columns, dataset.Rows)
 
 
-def _decode_pixels(path: Path, dataset: Any) -> NDArray[Any]:
+def decode_pixels(path: Path, dataset: Any) -> NDArray[Any]:
     """Return the stored bit patterns, uint8 or uint16 (height, width); the bits above BitsStored may hold anything."""
     from pydicom.pixels import get_decoder, pixel_array
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian

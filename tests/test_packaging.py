@@ -29,7 +29,7 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 LAYERS = {
     0: "boxes errors files progress provenance radiograph types",
     1: "backends canvases models phantom quantization studies targets",
-    2: "bundle demo doctor evaluation golden inference latency model_card parity training",
+    2: "bundle deidentification demo doctor evaluation golden inference latency model_card parity proposals reading training",
     3: "cli __main__",
 }
 """Rooms of each layer, bottom to top. Nothing imports upward."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgekit.types import Study
 
-app = typer.Typer(help="Check and split the table of patients and films.", no_args_is_help=True)
+app = typer.Typer(help="Look after the table of patients and films, and what is made from it.", no_args_is_help=True)
 
 Table = Annotated[Path, typer.Argument(help="The table, studies.csv.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
@@ -51,6 +53,125 @@ def split(
     rows = split_studies(read_studies(studies), seed)
     write_studies(out or studies, rows)
     _print_counts(out or studies, rows, json)
+
+
+@app.command("reading-sheet")
+def reading_sheet(
+    studies: Table,
+    out: Annotated[Path, typer.Argument(help="Folder to make; OUT/sheet goes to the readers, OUT/key.csv stays with you.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which order of the patients.")] = 0,
+    illustrations: Annotated[
+        Path | None, typer.Option(help="Folder with one picture a brand: <brand>.png or <brand>.jpg. Simulated designs are drawn.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a page for human readers: the patients of split readers, blinded and shuffled, with an answer for each brand.
+
+    The page works without a network, measures the time for each patient and saves answers-<reader>.csv; give those files to
+    edgekit studies collect.
+
+    Example: edgekit studies reading-sheet cohort/studies.csv reading
+    """
+    from edgekit.reading.sheet import make_sheet
+
+    sheet = make_sheet(studies, out, seed, illustrations)
+    page, key = out / "sheet" / "index.html", out / "key.csv"
+    if json:
+        console.print_json({"page": str(page), "key": str(key), **asdict(sheet)})
+        return
+    console.say(f"{page}: {sheet.cases} patients, {len(sheet.brands)} brands. Give the readers the folder {out / 'sheet'}, and keep {key}.")
+    if sheet.left_out:
+        console.say(f"Left out: {sheet.left_out} rows of split readers without a brand to name.")
+    if sheet.plain:
+        console.say(f"Without a picture: {', '.join(sheet.plain)}. Give --illustrations FOLDER to show what they look like.")
+    console.say("Text burned into the films is still there: look at every film before you hand the sheet out.")
+
+
+@app.command()
+def collect(
+    out: Annotated[Path, typer.Argument(help="The folder that reading-sheet made, with its key.csv.")],
+    answers: Annotated[list[Path], typer.Argument(help="The readers' files, answers-<reader>.csv.")],
+    readers: Annotated[Path, typer.Option("--out", help="The table to write, for evaluate --readers.")],
+    json: Json = False,
+) -> None:
+    """Put the readers' answers together and turn case numbers back into patients.
+
+    Example: edgekit studies collect reading answers-*.csv --out readers.csv
+    """
+    from edgekit.evaluation.readers import write_readers
+    from edgekit.reading.sheet import collect_answers
+
+    collected = collect_answers(out, answers)
+    write_readers(readers, collected)
+    counts = Counter(answer.reader for answer in collected)
+    if json:
+        console.print_json({"readers": str(readers), "answers": counts})
+        return
+    console.print_table("Answers", ["reader", "patients"], list(counts.items()))
+    console.say(f"{readers}: {len(collected)} answers of {len(counts)} readers. Next: edgekit evaluate ... --readers {readers}")
+
+
+@app.command("propose-boxes")
+def propose_boxes(
+    studies: Table,
+    run: Annotated[Path, typer.Argument(help="A run with a detector.")],
+    out: Annotated[Path | None, typer.Option(help="The table to write; <STUDIES>-boxes.csv beside it when not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Fill the empty boxes with a run's detector, for a person to correct.
+
+    Boxes that are there stay as they are. Films where the detector isn't sure enough stay without a box. A contact sheet beside the
+    table shows every film that was looked at, the least sure first.
+
+    Example: edgekit studies propose-boxes hospital/studies.csv runs/simulated
+    """
+    from edgekit import proposals
+
+    out = out or studies.with_name(f"{studies.stem}-boxes.csv")
+    made = proposals.propose_boxes(studies, run, out)
+    if json:
+        missed = [
+            {"patient_id": p.study.patient_id, "view": p.view, "film": str(p.study.film(p.view)), "score": p.score} for p in made.missed
+        ]
+        counts = {"kept": made.kept, "proposed": len(made.found), "not_found": missed, "unreadable": made.unreadable}
+        console.print_json({"studies": str(out), "contact_sheet": [str(page) for page in made.pages], **counts})
+        return
+    rows = [(p.study.patient_id, p.view, f"{p.score:.2f}", p.study.film(p.view)) for p in made.missed]
+    if rows:
+        console.print_table("Nothing found: draw these boxes yourself", ["patient", "view", "score", "film"], rows)
+    if made.unreadable:
+        console.print_table("Can't be read", ["patient", "reason"], list(made.unreadable.items()))
+    console.say(f"{out}: {len(made.found)} boxes proposed, {len(made.missed)} films without, {made.kept} boxes kept.")
+    console.say(f"Check them, the least sure first, on {', '.join(map(str, made.pages))}; correct the table; then train with it.")
+
+
+@app.command()
+def deidentify(
+    studies: Table,
+    out: Annotated[Path, typer.Argument(help="Folder to make; the key is written beside it, <OUT>-key.csv.")],
+    json: Json = False,
+) -> None:
+    """Copy the table and its films without anything that tells who the patients are.
+
+    DICOM films keep their stored values and what edgekit reads, and get new UIDs; PNG and JPEG films become bare 8-bit PNG. Text that
+    is burned into the pixels stays.
+
+    Example: edgekit studies deidentify hospital/studies.csv hospital-clean
+    """
+    from edgekit.deidentification import deidentify_studies
+
+    copy = deidentify_studies(studies, out)
+    if json:
+        console.print_json({**asdict(copy), "table": str(copy.table), "key": str(copy.key)})
+        return
+    console.say(f"{copy.table}: {copy.patients} patients, {copy.films} films. {copy.key} tells who is who: keep it apart.")
+    if copy.left_out:
+        console.say(f"Left out: {copy.left_out} excluded rows whose films can't be read.")
+    if copy.reasons:
+        console.say(f"Copied word for word from the column 'exclude': {'; '.join(copy.reasons)}")
+    if copy.burned_in:
+        console.say(f"These films say themselves that text is burned in: {', '.join(copy.burned_in)}")
+    console.say("Text burned into the pixels is still there: look at every film before you hand it out.")
 
 
 def _print_counts(path: Path, rows: Sequence[Study], json: bool) -> None:

@@ -16,7 +16,8 @@ from edgekit.cli import console
 
 COMMANDS = {
     "bench", "demo", "doctor", "evaluate", "export", "phantom cohort", "phantom photo", "predict", "score",
-    "studies check", "studies split", "train", "verify",
+    "studies check", "studies collect", "studies deidentify", "studies propose-boxes", "studies reading-sheet", "studies split",
+    "train", "verify",
 }  # fmt: skip
 
 

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import csv
+import io
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import data_store
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image, PngImagePlugin
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    generate_uid,
+)
+
+from edgekit.deidentification import deidentify_studies
+from edgekit.errors import InputError
+from edgekit.radiograph import read_radiograph
+from edgekit.studies import read_studies, write_studies
+from edgekit.types import VIEWS, Study
+
+SECRET = "SECRET"
+REAL = Path(data_store.__file__).parent / "data"
+
+
+def make_lut(**notes: str) -> Dataset:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 12])
+    item.add_new("LUTData", "OW", struct.pack("<4096H", *range(4095, -1, -1)))
+    for name, value in notes.items():
+        setattr(item, name, value)
+    return item
+
+
+def write_dicom(path: Path, stored: np.ndarray, **elements: object) -> Path:
+    """A film that tells who the patient is in every way that there is beside the pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    syntax = elements.pop("syntax", ExplicitVRLittleEndian)
+    film = Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = syntax
+    film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID = ComputedRadiographyImageStorage
+    film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID = film.StudyInstanceUID = film.SeriesInstanceUID = generate_uid()
+    film.PatientName, film.PatientID, film.PatientBirthDate, film.StudyDate = f"{SECRET}^NAME", f"{SECRET}1", "19491231", "20240131"
+    film.AccessionNumber, film.InstitutionName, film.ImageComments = f"{SECRET}2", f"{SECRET} hospital", f"{SECRET} was here"
+    film.WindowCenterWidthExplanation, film.StationName, film.ProtocolName = f"{SECRET} window", f"{SECRET}3", f"{SECRET}4"
+    film.DerivationDescription = SECRET
+    block = film.private_block(0x0011, f"{SECRET} CORP", create=True)
+    block.add_new(1, "LO", f"{SECRET}5")
+    request = Dataset()
+    request.RequestedProcedureDescription = f"{SECRET}6"
+    film.RequestAttributesSequence = [request]
+    film.Rows, film.Columns = stored.shape
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    film.BitsAllocated = film.BitsStored = 8 * stored.itemsize
+    film.PixelRepresentation = int(stored.dtype.kind == "i")
+    film.ViewPosition, film.ImagerPixelSpacing = "LL", [0.15, 0.25]
+    film.PixelData = stored.astype(stored.dtype.newbyteorder(">")).tobytes() if syntax == ExplicitVRBigEndian else stored.tobytes()
+    for name, value in elements.items():
+        setattr(film, name, value)
+    film["PixelData"].VR = "OB" if stored.itemsize == 1 or syntax.is_encapsulated else "OW"
+    film.HighBit = elements.get("HighBit", film.BitsStored - 1)
+    film.preamble = SECRET.encode().ljust(128, b"\0")
+    film.save_as(path, enforce_file_format=True)
+    return path
+
+
+def copy_one(film: Path, out: Path) -> Path:
+    """Copy a table of one film; return the new film."""
+    table = film.parent / "studies.csv"
+    write_studies(table, [Study(f"{SECRET}1", "x", ap=film)])
+    (row,) = read_studies(deidentify_studies(table, out).table)
+    assert row.ap is not None
+    return row.ap
+
+
+def assert_no_secret(folder: Path, secrets: tuple[bytes, ...] = (SECRET.encode(), b"19491231", b"20240131")) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        assert SECRET not in path.name
+        assert not [secret for secret in secrets if secret in path.read_bytes()], path
+
+
+RNG = np.random.default_rng(0)
+TWELVE = RNG.integers(0, 4096, (40, 30), np.uint16)
+SIGNED = RNG.integers(-2000, 2000, (40, 30), np.int16)
+WRITTEN = np.frombuffer((SECRET.encode() * 400)[:2400], "<u2").reshape(40, 30) & 0xF000  # half of the letters, in the unused bits
+CASES = {
+    "percentiles": (TWELVE, {"BitsStored": 12}),
+    "inverted": (TWELVE, {"BitsStored": 12, "PhotometricInterpretation": "MONOCHROME1"}),
+    "overlay bits": (TWELVE | WRITTEN, {"BitsStored": 12}),
+    "left-aligned": (TWELVE << 4 | 9, {"BitsStored": 12, "HighBit": 15}),
+    "window": (TWELVE, {"BitsStored": 12, "WindowCenter": [900, 2000], "WindowWidth": [700, 500], "VOILUTFunction": "SIGMOID"}),
+    "padding": (TWELVE, {"BitsStored": 12, "PixelPaddingValue": 0, "PixelPaddingRangeLimit": 900}),
+    "signed": (SIGNED, {"RescaleSlope": 2, "RescaleIntercept": -7, "WindowCenter": 100, "WindowWidth": 3000}),
+    "eight bits": (TWELVE.astype(np.uint8), {"PresentationLUTShape": "INVERSE"}),
+    "VOI LUT": (TWELVE, {"BitsStored": 12, "VOILUTSequence": [make_lut(LUTExplanation=SECRET)]}),
+    "modality LUT": (TWELVE, {"BitsStored": 12, "ModalityLUTSequence": [make_lut(ModalityLUTType="US", LUTExplanation=SECRET)]}),
+    "big endian": (TWELVE, {"BitsStored": 12, "syntax": ExplicitVRBigEndian}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_dicom_film_keeps_its_pixels_and_no_secret(tmp_path, case):
+    stored, elements = CASES[case]
+    film = write_dicom(tmp_path / "in" / f"{SECRET}.dcm", stored, **elements)
+    copy = copy_one(film, tmp_path / "out")
+    original, read = read_radiograph(film), read_radiograph(copy)
+    np.testing.assert_array_equal(read.pixels, original.pixels)
+    assert original.pixels.std() > 20, "a film with something on it"
+    assert (read.view, read.spacing_mm) == ("lateral", (0.15, 0.25))
+    assert_no_secret(tmp_path / "out")
+
+
+def test_stored_values_are_kept_and_other_bits_are_not(tmp_path):
+    stored, elements = CASES["overlay bits"]
+    copy = pydicom.dcmread(copy_one(write_dicom(tmp_path / "in" / "a.dcm", stored, **elements), tmp_path / "out"))
+    np.testing.assert_array_equal(copy.pixel_array, TWELVE)
+    assert (copy.BitsStored, copy.HighBit) == (12, 11)
+
+
+def test_a_compressed_film_loses_the_codecs_comments(tmp_path):
+    picture = io.BytesIO()
+    Image.fromarray(np.add.outer(np.arange(40), 4 * np.arange(30)).astype(np.uint8)).save(picture, "JPEG", comment=f"{SECRET} comment")
+    assert SECRET.encode() in picture.getvalue()
+    values = {"syntax": JPEGBaseline8Bit, "PixelData": encapsulate([picture.getvalue()]), "LossyImageCompression": "01"}
+    film = write_dicom(tmp_path / "in" / "a.dcm", np.zeros((40, 30), np.uint8), **values)
+    np.testing.assert_array_equal(read_radiograph(copy_one(film, tmp_path / "out")).pixels, read_radiograph(film).pixels)
+    assert_no_secret(tmp_path / "out")
+
+
+def test_the_header_is_new(tmp_path):
+    film = write_dicom(tmp_path / "in" / "a.dcm", TWELVE, BitsStored=12, Modality="CR", Manufacturer="Maker")
+    original, copy = pydicom.dcmread(film), pydicom.dcmread(copy_one(film, tmp_path / "out"))
+    assert (copy.PatientID, str(copy.PatientName), copy.PatientIdentityRemoved) == ("p0001", "p0001", "YES")
+    assert (copy.Modality, copy.Manufacturer) == ("CR", "Maker")
+    uids = [copy.SOPInstanceUID, copy.StudyInstanceUID, copy.SeriesInstanceUID]
+    assert len({*uids, original.SOPInstanceUID}) == 4
+    assert copy.file_meta.MediaStorageSOPInstanceUID == copy.SOPInstanceUID
+    assert not [element for element in copy if element.tag.is_private or (element.VR in ("DA", "TM", "DT") and element.value)]
+
+
+def test_real_films_of_many_makers(tmp_path):
+    """Files that come with pydicom, those that are films: no identifier of the header is anywhere in the copy."""
+    copied = 0
+    for number, source in enumerate(sorted(path for path in REAL.glob("*.dcm") if path.stat().st_size < 1_000_000)):
+        try:
+            pixels = read_radiograph(source).pixels
+        except InputError:  # of several frames, in colour, or without pixels
+            continue
+        film = tmp_path / f"{number}" / "film.dcm"
+        film.parent.mkdir()
+        film.write_bytes(source.read_bytes())
+        copy = copy_one(film, tmp_path / f"{number}" / "out")
+        np.testing.assert_array_equal(read_radiograph(copy).pixels, pixels, source.name)
+        names = ("PatientName", "PatientID", "InstitutionName", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber", "StudyDate")
+        told = [str(pydicom.dcmread(film, force=True).get(name, "")).encode() for name in names]
+        assert_no_secret(copy.parent, tuple(text for text in told if len(text) >= 6))
+        copied += 1
+    assert copied >= 15
+
+
+def test_pictures_lose_their_notes(tmp_path):
+    (tmp_path / "in").mkdir()
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Patient", f"{SECRET}^NAME")
+    Image.fromarray(TWELVE * 15).save(tmp_path / "in" / "ap.png", pnginfo=notes)
+    turned = Image.Exif()
+    turned[0x0112], turned[0x010E] = 6, f"{SECRET} film"
+    Image.fromarray(TWELVE.astype(np.uint8)).save(tmp_path / "in" / "lateral.jpg", exif=turned)
+    films = {"ap": tmp_path / "in" / "ap.png", "lateral": tmp_path / "in" / "lateral.jpg"}
+    write_studies(tmp_path / "in" / "studies.csv", [Study(SECRET, "x", **films)])
+    (row,) = read_studies(deidentify_studies(tmp_path / "in" / "studies.csv", tmp_path / "out").table)
+    for view in VIEWS:
+        np.testing.assert_array_equal(read_radiograph(row.film(view)).pixels, read_radiograph(films[view]).pixels)
+        with Image.open(row.film(view)) as copy:
+            assert copy.format == "PNG"
+            assert copy.info == {}
+    assert read_radiograph(row.lateral).pixels.shape == (30, 40), "turned as the original says"
+    assert_no_secret(tmp_path / "out")
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    films = [write_dicom(tmp_path / "in" / f"{SECRET}-{number}.dcm", TWELVE + np.uint16(number), BitsStored=13) for number in range(5)]
+    rows = [
+        Study(f"{SECRET}-b", "x", True, "train", ap=films[0], lateral=films[1], ap_box=(1.0, 2.0, 20.0, 30.5)),
+        Study(f"{SECRET}-a", "none", None, None, lateral=films[2]),
+        Study(f"{SECRET}-b", "x", False, "train", ap=films[3], exclude="two brands"),
+        Study(f"{SECRET}-c", None, exclude="cut off", ap=films[4]),
+    ]
+    write_studies(tmp_path / "in" / "studies.csv", rows)
+    return tmp_path / "in" / "studies.csv"
+
+
+def test_rows_keep_everything_but_the_patient(table, tmp_path):
+    copy = deidentify_studies(table, tmp_path / "out")
+    rows = read_studies(copy.table)
+    assert [row.patient_id for row in rows] == ["p0001", "p0002", "p0001", "p0003"]
+    for row, old in zip(rows, read_studies(table), strict=True):
+        assert (row.brand, row.has_crosslink, row.split, row.ap_box, row.exclude) == (
+            old.brand,
+            old.has_crosslink,
+            old.split,
+            old.ap_box,
+            old.exclude,
+        )
+        for view in VIEWS:
+            assert (row.film(view) is None) == (old.film(view) is None)
+            if row.film(view):
+                np.testing.assert_array_equal(read_radiograph(row.film(view)).pixels, read_radiograph(old.film(view)).pixels)
+    assert (copy.patients, copy.films, copy.left_out, copy.reasons) == (3, 5, 0, ("cut off", "two brands"))
+    assert_no_secret(tmp_path / "out")
+
+
+def test_the_key_lies_outside(table, tmp_path):
+    copy = deidentify_studies(table, tmp_path / "out")
+    assert copy.key == tmp_path / "out-key.csv"
+    with copy.key.open(newline="") as file:
+        key = {row["patient_id"]: row["original_patient_id"] for row in csv.DictReader(file)}
+    assert key == {"p0001": f"{SECRET}-b", "p0002": f"{SECRET}-a", "p0003": f"{SECRET}-c"}
+
+
+def test_films_that_cannot_be_read_are_all_named_and_nothing_is_left(table, tmp_path):
+    for number in (1, 2, 4):
+        (table.parent / f"{SECRET}-{number}.dcm").write_bytes(b"")
+    with pytest.raises(InputError, match="2 films can't be copied") as caught:
+        deidentify_studies(table, tmp_path / "out")
+    assert f"{SECRET}-1.dcm" in caught.value.message
+    assert f"{SECRET}-2.dcm" in caught.value.message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_excluded_rows_that_cannot_be_read_are_left_out(table, tmp_path):
+    (table.parent / "cut-off.dcm").write_bytes(b"")
+    rows = read_studies(table)
+    write_studies(table, [*rows[:3], replace(rows[3], lateral=table.parent / "cut-off.dcm")])
+    copy = deidentify_studies(table, tmp_path / "out")
+    assert (copy.left_out, copy.films, copy.patients) == (1, 4, 2)
+    assert [row.patient_id for row in read_studies(copy.table)] == ["p0001", "p0002", "p0001"]
+    assert len(list((tmp_path / "out" / "films").iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["out", "out-key.csv"])
+def test_nothing_is_overwritten(table, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name} exists"):
+        deidentify_studies(table, tmp_path / "out")
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_films_with_burned_in_text_are_named(tmp_path):
+    film = write_dicom(tmp_path / "in" / "a.dcm", TWELVE, BitsStored=12, BurnedInAnnotation="YES")
+    write_studies(tmp_path / "in" / "studies.csv", [Study("a", "x", ap=film)])
+    assert deidentify_studies(tmp_path / "in" / "studies.csv", tmp_path / "out").burned_in == ("p0001-ap.dcm",)
