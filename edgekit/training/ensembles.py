@@ -35,11 +35,14 @@ class Evidence:
     probabilities
         float32 (N, K) by member.
     brands
-        int64 (N,), index of each patient's brand.
+        int64 (N,), index of each row's brand.
+    patients
+        str (N,), whose row it is: rows of one patient are never in two folds.
     """
 
     probabilities: dict[str, NDArray[np.float32]]
     brands: NDArray[np.int64]
+    patients: NDArray[np.str_]
 
 
 def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: int) -> list[Ensemble]:
@@ -65,7 +68,7 @@ def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: 
             for case, some in enough.items():
                 used = tuple(member for member in subset if member in some.probabilities)
                 if used:
-                    fitted[case], losses[case] = fit_case(used, [some.probabilities[member] for member in used], some.brands, config, seed)
+                    fitted[case], losses[case] = fit_case(used, some, config, seed)
             if fitted:
                 most_films = list(losses)[-1]  # the cases end with both films
                 ensembles.append(Ensemble("all" if size == len(MEMBERS) else "+".join(subset), subset, fitted, losses[most_films]))
@@ -75,16 +78,15 @@ def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: 
 def count_rarest(evidence: Evidence) -> int:
     """Return the number of patients of the rarest brand."""
     n_brands = next(iter(evidence.probabilities.values())).shape[1]
-    return int(np.bincount(evidence.brands, minlength=n_brands).min())
+    return min(len(np.unique(evidence.patients[evidence.brands == brand])) for brand in range(n_brands))
 
 
-def fit_case(
-    members: tuple[str, ...], probabilities: list[NDArray[np.float32]], brands: NDArray[np.int64], config: EnsemblesConfig, seed: int
-) -> tuple[Case, float]:
-    """Fit one case.
+def fit_case(members: tuple[str, ...], evidence: Evidence, config: EnsemblesConfig, seed: int) -> tuple[Case, float]:
+    """Fit one case with some `members`.
 
-    Multinomial logistic regression; C by stratified cross-validation of the log loss. The prediction set's threshold is the
-    split-conformal quantile of cross-fitted probabilities (least ambiguous set classifier: Sadinle, Lei & Wasserman 2019).
+    Multinomial logistic regression; C by cross-validation of the log loss, stratified by brand and with each patient in one fold. The
+    prediction set's threshold is the split-conformal quantile of cross-fitted probabilities (least ambiguous set classifier: Sadinle,
+    Lei & Wasserman 2019).
 
     Returns
     -------
@@ -95,15 +97,17 @@ def fit_case(
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
+    probabilities, brands = [evidence.probabilities[member] for member in members], evidence.brands
     features = np.concatenate(probabilities, axis=1).astype(np.float64)
-    folds = min(config.folds, int(np.bincount(brands).min()))  # every brand is there: `fit_ensembles` left thin cases out
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    folds = min(config.folds, count_rarest(evidence))
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     classes = np.arange(probabilities[0].shape[1])
     scored = []
     for strength in STRENGTHS:
-        held_out = cross_val_predict(LogisticRegression(C=strength, max_iter=5000), features, brands, cv=splitter, method="predict_proba")
+        model = LogisticRegression(C=strength, max_iter=5000)
+        held_out = cross_val_predict(model, features, brands, groups=evidence.patients, cv=splitter, method="predict_proba")
         scored.append((log_loss(brands, held_out, labels=classes), strength, held_out))
     loss, strength, held_out = min(scored, key=lambda entry: entry[0])
     model = LogisticRegression(C=strength, max_iter=5000).fit(features, brands)

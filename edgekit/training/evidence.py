@@ -32,6 +32,7 @@ def gather_evidence(
     columns = np.stack([films.film_of(view) for view in range(len(VIEWS))], axis=1)
     cropable = (columns >= 0) & np.isfinite(boxes[columns]).all(axis=2)
     index = {brand: number for number, brand in enumerate(brands)}
+    patients = np.array([study.patient_id for study in films.studies])
     truth = np.array([index.get(study.brand or "", -1) for study in films.studies], dtype=np.int64)
 
     def classify(name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -50,7 +51,7 @@ def gather_evidence(
                 seen = list(views) if name == "concat" else [VIEWS.index(name)]
                 probabilities[name] = classify(name, columns[chosen][:, seen])
         if probabilities:
-            evidence[case] = Evidence(probabilities, truth[chosen])
+            evidence[case] = Evidence(probabilities, truth[chosen], patients[chosen])
     if not evidence:
         raise InputError("no validation film of a known brand can be cropped", "annotate boxes, or train the detector longer")
     return evidence

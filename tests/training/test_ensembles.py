@@ -21,7 +21,7 @@ def draw_members(n_brands: int, count: int, strength: dict[str, float]) -> dict[
         logits = random.normal(size=(count, n_brands)) + gain * np.eye(n_brands)[brands]
         rows[name] = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
     return {
-        case: Evidence({name: rows[name] for name in rows if name in evaluable}, brands)
+        case: Evidence({name: rows[name] for name in rows if name in evaluable}, brands, np.arange(count).astype(str))
         for case, evaluable in EVALUABLE.items()
         if set(rows) & set(evaluable)
     }
@@ -77,7 +77,10 @@ def test_conformal_threshold_by_hand() -> None:
 def test_conformal_sets_cover_new_patients() -> None:
     """On fresh patients the set holds the true brand at least as often as promised, within binomial noise."""
     evidence = draw_members(5, 1000, {"ap": 2.0, "lateral": 2.0})
-    fit = {case: Evidence({name: p[:500] for name, p in e.probabilities.items()}, e.brands[:500]) for case, e in evidence.items()}
+    fit = {
+        case: Evidence({name: p[:500] for name, p in e.probabilities.items()}, e.brands[:500], e.patients[:500])
+        for case, e in evidence.items()
+    }
     ensemble = fit_ensembles(fit, CONFIG, seed=0)[2]
     fresh, brands = {name: rows[500:] for name, rows in evidence["both"].probabilities.items()}, evidence["both"].brands
     yes = np.ones(500, dtype=bool)
@@ -89,10 +92,31 @@ def test_a_brand_with_one_validation_patient_is_an_error() -> None:
     rows = draw_members(3, 30, {"ap": 1.0})["ap"].probabilities
     for lonely in (np.where(np.arange(30) == 0, 2, np.arange(30) % 2), np.arange(30) % 2):  # one patient, none at all
         with pytest.raises(InputError, match="no case has 2 validation patients of every brand"):
-            fit_ensembles({"ap": Evidence(rows, lonely)}, CONFIG, seed=0)
+            fit_ensembles({"ap": Evidence(rows, lonely, np.arange(30).astype(str))}, CONFIG, seed=0)
 
 
 def test_a_hospital_with_one_view_only() -> None:
     ensembles = fit_ensembles({"ap": draw_members(3, 30, {"ap": 2.0})["ap"]}, CONFIG, seed=0)
     assert [(ensemble.name, ensemble.cases) for ensemble in ensembles] == [("ap", ("ap",))]
     assert choose_ensemble(ensembles) == "ap"
+
+
+def test_rows_of_one_patient_are_never_in_two_folds() -> None:
+    """Noise that was memorised from a patient's other rows would look like knowledge: better than guessing."""
+    random = np.random.default_rng(0)
+    brands, patients = np.repeat(np.arange(30) % 3, 4), np.repeat(np.arange(30), 4).astype(str)
+    noise = {name: np.repeat(random.dirichlet(np.full(3, 0.3), 30), 4, axis=0).astype(np.float32) for name in EVALUABLE["both"]}
+    honest, fooled = (
+        fit_ensembles({"both": Evidence(noise, brands, whose)}, CONFIG, seed=0)[-1].validation_log_loss
+        for whose in (patients, np.arange(120).astype(str))
+    )
+    assert fooled < 0.9 * np.log(3)
+    assert honest > 0.97 * np.log(3)
+
+
+def test_a_brand_of_one_patient_with_two_rows_is_one_patient() -> None:
+    evidence = draw_members(3, 30, {"ap": 1.0})["ap"]
+    brands, patients = np.arange(30) % 2, evidence.patients.copy()
+    brands[:2], patients[:2] = 2, "one"
+    with pytest.raises(InputError, match="no case has 2 validation patients of every brand"):
+        fit_ensembles({"ap": Evidence(evidence.probabilities, brands, patients)}, CONFIG, seed=0)
