@@ -205,6 +205,8 @@ def check_config(config: TrainingConfig) -> None:
     for name, (value, accepted) in choices.items():
         if value not in accepted:
             raise InputError(f"{name} = {value!r}", f"choose one of {', '.join(accepted)}")
+    if detector.learning_rate > 1:
+        raise InputError(f"detector learning_rate {detector.learning_rate} must be at most 1", "the preset's is 0.002")
     for section, share in (("detector", detector.photo_share), ("members", members.photo_share)):
         if not 0 <= share <= 1:
             raise InputError(f"{section} photo_share {share} must be from 0 to 1")

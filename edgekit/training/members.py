@@ -123,7 +123,7 @@ def train_member(
     features first and learns second (Kumar et al., *Fine-tuning can distort pretrained features*, ICLR 2022).
 
     Everything random comes from one generator whose state is in the checkpoint, so that a training which is taken up again ends with
-    the same weights (on a CPU, to the bit). Processes that ``accelerate launch`` started share each batch.
+    the same weights (on a CPU with as many threads, to the bit). Processes that ``accelerate launch`` started share each batch.
 
     Parameters
     ----------

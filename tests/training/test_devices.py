@@ -38,7 +38,6 @@ def write_gradients(out: Path) -> None:
     """One backward pass over a batch of seven, of brands with unequal frequencies; run by one process or by each of two."""
     from safetensors.torch import save_file
 
-    torch.set_num_threads(1)
     random = np.random.default_rng(0)
     brands = np.array([0, 0, 0, 0, 1, 1, 2, 0, 1, 2])
     context = torch.from_numpy(random.integers(0, 255, (10, 1, 87, 87), dtype=np.uint8))
@@ -122,4 +121,5 @@ def test_ultralytics_can_start_the_trainer_again_elsewhere(cohort: Path, small: 
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # two processes share the cores
     write_gradients(Path(sys.argv[1]))

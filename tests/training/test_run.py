@@ -14,6 +14,7 @@ from edgekit.errors import InputError, UsageError
 from edgekit.models.runfolder import load_detector_settings, load_ensembles, load_pipeline, load_settings, read_json
 from edgekit.studies import read_studies, write_studies
 from edgekit.training.config import TrainingConfig, load_config
+from edgekit.training.detector import lay_out_films, train_detector
 from edgekit.training.devices import choose_device
 from edgekit.training.films import FilmSet, cache_films
 from edgekit.training.localisation import choose_threshold, cropping_boxes
@@ -146,7 +147,6 @@ def test_a_detector_learns_from_films_of_its_own(
         seen["brands"], seen["side"] = set(films["train"].brands), films["train"].canvases.shape[1]
         lay_out_films(folder, films, *rest)
 
-    lay_out_films = module.lay_out_films
     monkeypatch.setattr(module, "lay_out_films", listen)
     made = train_run(cohort, tmp_path / "made", only_ap(small), source=DetectorSource(studies=films))
     assert seen == {"brands": {"any", "none"}, "side": 64}
@@ -171,6 +171,13 @@ def test_films_cached_for_a_detector_are_what_it_sees_of_the_canvases(cohort: Pa
 
 
 def test_a_detector_whose_loss_is_not_a_number_ends_the_training(cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
-    wild = dataclasses.replace(small, detector=dataclasses.replace(small.detector, learning_rate=1e30, photo_share=0.0))
-    with pytest.raises(InputError, match="the detector's loss became NaN in epoch"):
-        train_run(cohort, tmp_path / "wild", wild, only="detector")
+    from safetensors.torch import load_file, save_file
+
+    rows = read_studies(cohort)
+    splits = {split: [row for row in rows if row.split == split] for split in ("train", "validation")}
+    films = {split: cache_films(some, 192, tmp_path / f"{split}.npy") for split, some in splits.items()}
+    lay_out_films(tmp_path / "detector", films, None, small.detector, 0, None)
+    start = load_file(tmp_path / "detector/start.safetensors")
+    save_file({name: tensor * torch.nan for name, tensor in start.items()}, tmp_path / "detector/start.safetensors")
+    with pytest.raises(InputError, match="the detector's loss became NaN in epoch 1"):
+        train_detector(tmp_path / "detector", small.detector, 1, "cpu", 0, lambda _: None)
