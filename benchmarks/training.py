@@ -99,9 +99,7 @@ def measure_detector(config: TrainingConfig, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "detector"
         lay_out_films(folder, {"train": films, "validation": films}, None, settings, 0, None)
-        threads = torch.get_num_threads()
         trainer: Any = FilmTrainer(overrides=override_settings(folder, settings, rounds + 2, config.device, 0) | {"save": False})
-        torch.set_num_threads(threads)
         fixed: dict[str, Any] = {}
         loops: list[float] = []
         bares: list[float] = []

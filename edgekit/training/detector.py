@@ -51,9 +51,7 @@ def train_detector(
 
     state = load_checkpoint(folder / "checkpoints")
     if state is None or state["epoch"] + 1 < epochs:
-        threads = torch.get_num_threads()
         trainer = FilmTrainer(overrides=override_settings(folder, config, epochs, device, seed))
-        torch.set_num_threads(threads)  # choosing the CPU as its device, ultralytics leaves one thread less than there are cores
         if trainer.ddp:
             _train_on_many(trainer, report)
         else:

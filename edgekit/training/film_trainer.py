@@ -93,7 +93,9 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
     """Batches trained, of all epochs."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        threads = torch.get_num_threads()
         super().__init__(*args, **kwargs)
+        torch.set_num_threads(threads)  # choosing the CPU as its device, ultralytics leaves one thread less than there are cores
         for event, callback in (("on_train_epoch_start", _seed_epoch), ("on_train_batch_start", _follow_cosine)):
             if callback not in self.callbacks[event]:  # a process that ultralytics started has it already
                 self.add_callback(event, callback)
