@@ -136,13 +136,13 @@ def _find(run: Path, rows: Sequence[Study], unreadable: dict[Study, str]) -> Ite
     ratio = side // detector.side
     with torch.inference_mode():
         for row, inputs, letterboxes in stream_inputs(rows, side, "proposing boxes", unreadable):
+            canvases = torch.cat([torch.from_numpy(inputs[view]) for view in VIEWS]).float() / 255
+            boxes, scores, _ = detector(avg_pool2d(canvases, ratio))
             for view in _list_open(row):
-                canvas = inputs[view]
-                boxes, scores, _ = detector(avg_pool2d(torch.from_numpy(canvas).float() / 255, ratio))
-                x0, y0, x1, y1 = (boxes[0] * ratio).tolist()
-                score = float(scores[0])
+                x0, y0, x1, y1 = (boxes[VIEWS.index(view)] * ratio).tolist()
+                score = float(scores[VIEWS.index(view)])
                 box = _fit_box(letterboxes[view].to_film((x0, y0, x1, y1)), letterboxes[view]) if score >= threshold else None
-                yield Proposal(row, view, box, score, _draw_film(canvas[0, 0], letterboxes[view], box))
+                yield Proposal(row, view, box, score, _draw_film(inputs[view][0, 0], letterboxes[view], box))
 
 
 def _read_canvas_side(run: Path) -> int:

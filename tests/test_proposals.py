@@ -83,7 +83,7 @@ def test_the_boxes_are_those_of_the_pipeline(table, run, tiny_run, tmp_path):
             assert np.all(np.abs(np.array(found[0].box) - expected) <= 1), "whole pixels"
             assert np.all(np.array(found[0].box)[:2] <= expected[:2] + 1e-3)
             assert np.all(np.array(found[0].box)[2:] >= expected[2:] - 1e-3)
-            assert found[0].score == pytest.approx(float(answer[3][place]), abs=1e-5)
+            assert found[0].score == pytest.approx(float(answer[3][place]), abs=1e-6)
 
 
 def test_a_box_is_proposed_only_where_the_detector_is_sure(table, run, tmp_path):

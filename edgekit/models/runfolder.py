@@ -105,7 +105,9 @@ def load_weights(path: Path, module: nn.Module) -> None:
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        raise InputError(f"{path}: does not fit the network of this run ({str(error)[:200]})") from error
+        raise InputError(
+            f"{path}: does not fit the network of this run ({str(error)[:200]})", "restore the file, or train again"
+        ) from error
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -124,7 +126,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+        raise InputError(f"{path}: not a readable safetensors file ({error})", "restore the file, or train again") from error
 
 
 def save_settings(run: Path, settings: RunSettings) -> None:

@@ -96,11 +96,13 @@ def prepare_lesson(
     if absent := [brand for number, brand in enumerate(brands) if number not in samples.brands]:
         raise InputError(f"member {member!r}: no training sample of {', '.join(absent)}", "annotate boxes, or train the detector longer")
     shown = [films["train"].canvases] if photos is None else [films["train"].canvases, photos]
+    used = np.full_like(boxes["train"], np.nan)  # the other view's films are not cropped
+    used[samples.films] = boxes["train"][samples.films]
     return Lesson(
         member,
         brands,
         samples,
-        torch.cat([cache_context(canvases, boxes["train"], side) for canvases in shown]),
+        torch.cat([cache_context(canvases, used, side) for canvases in shown]),
         crop_films(films["validation"], boxes["validation"], held_out.films, side, member),
         torch.from_numpy(held_out.brands),
     )
@@ -149,7 +151,8 @@ def train_member(
 
     if accelerator.device.type != "cuda" or accelerator.num_processes > 1:
         return train(config.batch)
-    return fit_batch(train, config.cuda_batch, lesson.member)
+    state = load_checkpoint(checkpoints)
+    return fit_batch(train, config.cuda_batch if state is None else state["batch"], lesson.member)
 
 
 def fit_batch(train: Callable[[int], Classifier], largest: int, member: str) -> Classifier:
@@ -196,8 +199,11 @@ def _train_with(
             probe_linear(network, lesson, config, generator)
         best_loss, best = float("inf"), copy.deepcopy(network.state_dict())
     else:
-        if state["batches"] != batches:
-            raise InputError(f"{checkpoints} was made with other batches", f"delete {checkpoints} to train this member again")
+        if state["batch"] != batch:
+            raise InputError(
+                f"member {lesson.member!r} was begun with batches of {state['batch']}, and now {batch} would be used",
+                f"free the GPU's memory that it had, or delete {checkpoints} to train this member again",
+            )
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -231,7 +237,7 @@ def _train_with(
                 checkpoints,
                 epoch,
                 {
-                    "batches": batches,
+                    "batch": batch,
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),

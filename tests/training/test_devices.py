@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from safetensors.torch import load_file
 
 from edgekit.errors import InputError
 from edgekit.models.classifier import start_classifier
-from edgekit.training.checkpoints import load_checkpoint
+from edgekit.training import members
+from edgekit.training.checkpoints import load_checkpoint, save_checkpoint
 from edgekit.training.config import TrainingConfig, load_config
 from edgekit.training.crops import Samples
 from edgekit.training.detector import lay_out_films, override_settings
@@ -96,6 +98,19 @@ def test_the_largest_batch_that_fits_is_found() -> None:
 
     with pytest.raises(InputError, match="a batch of two does not fit"):
         fit_batch(never, 8, "ap")  # type: ignore[arg-type]
+
+
+def test_a_member_taken_up_again_keeps_the_batch_that_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The search would begin too large again, and the epochs done would not fit the new batches."""
+    tried: list[int] = []
+    monkeypatch.setattr(members, "_train_with", lambda batch, *_: tried.append(batch))
+    gpu, lesson = SimpleNamespace(device=SimpleNamespace(type="cuda"), num_processes=1), SimpleNamespace(member="ap")
+    config = load_config("paper").members
+    for folder in (tmp_path / "new", tmp_path / "begun"):
+        if folder.name == "begun":
+            save_checkpoint(folder, 3, {"batch": 18})
+        members.train_member(lesson, config, gpu, 0, None, folder, lambda _: None)  # type: ignore[arg-type]
+    assert tried == [config.cuda_batch, 18]
 
 
 def test_ultralytics_can_start_the_trainer_again_elsewhere(cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
