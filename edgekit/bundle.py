@@ -2,11 +2,7 @@
 
 ::
 
-    build/<target>/  manifest.json  MODEL_CARD.md  recipe.toml  golden/  the model file(s)
-
-`open_bundle` verifies every hash before anything is loaded. The manifest carries the sha256 of every other file and of itself, so
-that one changed byte anywhere is noticed. It is a check against damage and careless edits, not a signature: whoever can write the
-folder can also write a new manifest.
+    build/<target>/  manifest.json  MODEL_CARD.md  recipe.toml  golden/  runner/  the model file(s)
 
 Paths of the run and the studies are recorded relative to the bundle: they tell nothing about the machine, and survive moving all of
 them together.
@@ -14,77 +10,38 @@ them together.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 import os
 import shutil
 import tomllib
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import DamagedBundleError, EdgekitError, GateError, InputError
-from edgekit.files import hash_file
+from edgekit.errors import EdgekitError, GateError, InputError, MissingError
+from edgekit.files import hash_file, hash_tree
+from edgekit.manifest import SCHEMA, open_bundle, seal_bundle, write_manifest
 from edgekit.provenance import describe_software
+from edgekit.sessions import open_session
 from edgekit.types import INTENDED_USE, Bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgekit.backends import Tensors
     from edgekit.models.pipeline import PipelineSpec
+    from edgekit.sessions import Tensors
     from edgekit.types import Study, Target
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
 RECIPE = "recipe.toml"
-SELF_HASH = "manifest_sha256"
+RUNNER = "runner"
 LICENCE = "AGPL-3.0-or-later"
 NOTICES = (
     "The detector's network comes from ultralytics (AGPL-3.0): whoever distributes this bundle, or serves a program that embeds it, "
     "owes its users the source under that licence.",
     "The members' networks come from timm (Apache-2.0); EfficientNet-Lite0 starts from ImageNet weights under Apache-2.0.",
 )
-VERSIONED = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "timm", "ultralytics")
-"""Packages whose version decides what is exported."""
-
-
-def open_bundle(path: Path) -> Bundle:
-    """Open a bundle after verifying its schema, its paths and every hash.
-
-    Parameters
-    ----------
-    path
-        The bundle's folder.
-
-    Raises
-    ------
-    InputError
-        There is no bundle, or another version of edgekit wrote it.
-    DamagedBundleError
-        A file is missing, changed, unlisted, a link, or leaves the folder.
-    """
-    if not path.is_dir():
-        raise InputError(f"{path}: no such bundle", "make one with: edgekit export RUN TARGET --out BUNDLE")
-    if not (path / MANIFEST).exists():
-        raise InputError(f"{path} is not a bundle: it has no {MANIFEST}", "make one with: edgekit export RUN TARGET --out BUNDLE")
-    manifest = _read_manifest(path / MANIFEST)
-    files: dict[str, dict[str, Any]] = manifest["files"]
-    for name in files:
-        if not _stays_inside(name):
-            raise _damaged(path, f"the manifest lists '{name}', which leaves the bundle")
-    present = _list_files(path)
-    if unlisted := sorted(present - set(files)):
-        raise _damaged(path, f"'{unlisted[0]}' is not listed in the manifest")
-    for name, entry in files.items():
-        if name not in present:
-            raise _damaged(path, f"'{name}' is missing")
-        if entry != _measure(path / name):
-            raise _damaged(path, f"'{name}' was changed: its sha256 is not the one in the manifest")
-    return Bundle(path, manifest)
 
 
 def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = None, force: bool = False) -> Bundle:
@@ -103,66 +60,99 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
     studies
         ``studies.csv`` to judge on: its test rows, or all rows if the split column is empty. None takes the run's own.
     force
-        Write the bundle even if the verdict is not PASS, or the run names no studies, stamped *not verified*; a verified bundle is
-        still not replaced by such a one.
+        Write the bundle even if the verdict is not PASS, the model is too large, or the run names no studies, stamped *not verified*;
+        a verified bundle is still not replaced by such a one.
 
     Raises
     ------
     InputError
         The run, the studies or `out` can't be used.
     GateError
-        The verdict is not PASS in every session of the backend.
+        The verdict is not PASS in a session that this machine has, or the model is larger than the recipe's budget.
+    MissingError
+        This machine has none of the recipe's sessions, or can't make the target.
     """
     from edgekit.backends import BACKENDS
-    from edgekit.backends.torch import TorchSession
+    from edgekit.calibration import read_calibration
     from edgekit.golden import read_golden, write_golden
     from edgekit.model_card import write_card
     from edgekit.models.runfolder import load_pipeline, run_hash
     from edgekit.parity import measure_parity, summarize
+    from edgekit.sessions.torch import TorchSession
 
     out = out.absolute()
     replaced = _check_destination(out)
     table, rows = _verification_rows(run, studies, force)
     backend = BACKENDS[target.backend]
     pipeline = load_pipeline(run, None if target.ensemble == "best" else target.ensemble)
+    calibration = read_calibration(run, target.calibration, rows, pipeline.spec.canvas_side)
     with _draft_folder(out) as draft:
-        artifact = backend.convert(pipeline, target, draft)
+        artifact = backend.convert(pipeline, target, draft, calibration.inputs)
         shutil.copyfile(target.recipe, draft / RECIPE)
+        if (target.folder / RUNNER).is_dir():
+            shutil.copytree(target.folder / RUNNER, draft / RUNNER, ignore=shutil.ignore_patterns("__pycache__"))
         manifest = _describe(pipeline.spec, target)
         manifest["recipe"] = tomllib.loads((draft / RECIPE).read_text(encoding="utf-8"))
         manifest["model"] = artifact.model
+        manifest["model_sha256"] = hash_tree(draft / artifact.model)
         manifest["graph"] = backend.describe(draft / artifact.model)
-        manifest["provenance"] = _trace(run, run_hash(run), table, out)
+        manifest["provenance"] = {**_trace(run, run_hash(run), table, out, backend.VERSIONED), "calibration": calibration.provenance(out)}
         bundle = Bundle(draft, manifest)
-        write_golden(draft, bundle.canvas_side, TorchSession(pipeline))
+        sessions, missing = available_sessions(bundle, target.sessions)
+        manifest["unproven"] = [*artifact.unproven, *(f"session {name} was not run here: {reason}" for name, reason in missing.items())]
+        numerical = target.judge.basis == "numerical"
+        with TorchSession(pipeline) if numerical else open_session(sessions[0], bundle) as expected:
+            write_golden(draft, bundle.canvas_side, expected, exact=numerical)
         case = read_golden(bundle)[0]
         manifest["tensors"] = {"inputs": _describe_tensors(case.inputs), "outputs": _describe_tensors(case.outputs)}
         del pipeline
-        parity = measure_parity(bundle, run, rows) if rows else []
-        failed = [row for row in parity if row.verdict != "PASS"]
-        if failed and not force:
-            raise GateError(f"not exported: {summarize(failed[0])}", "see what differs, or write it as not verified with --force")
-        strayed = [name for name in backend.SESSIONS if misses_golden(bundle, name)]
-        if strayed and not force:
-            raise GateError(f"not exported: {', '.join(strayed)} misses the golden vectors", "write it as not verified with --force")
-        manifest["verified"] = bool(parity) and not failed and not strayed
+        parity = measure_parity(bundle, run, rows, sessions) if rows else []
+        problems = [summarize(row) for row in parity if row.verdict != "PASS"]
+        problems += [f"{name} misses the golden vectors" for name in sessions if misses_golden(bundle, name)]
+        problems += _exceed_budget(draft / artifact.model, target.size_mb)
+        if problems and not force:
+            raise GateError(f"not exported: {'; '.join(problems)}", "see what differs, or write it as not verified with --force")
+        manifest["verified"] = bool(parity) and not problems
         if replaced is not None and replaced.manifest["verified"] and not manifest["verified"]:
             raise GateError(f"{out} holds a verified bundle; one that is not verified does not replace it", "choose another --out")
         manifest["parity"] = [asdict(row) for row in parity]
         (draft / CARD).write_text(write_card(manifest), encoding="utf-8")
-        manifest["files"] = {name: _measure(draft / name) for name in sorted(_list_files(draft))}
-        _write_manifest(draft, manifest)
-        open_bundle(draft)
+        seal_bundle(draft, manifest)
         _put_in_place(draft, out)
     return open_bundle(out)
 
 
+def available_sessions(bundle: Bundle, wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Tell which of the sessions `wanted` this machine can open for `bundle`, and why not the others.
+
+    Returns
+    -------
+    available, missing
+        Names; and the reason by name.
+
+    Raises
+    ------
+    MissingError
+        There is none.
+    """
+    available, missing = [], {}
+    for name in wanted:
+        try:
+            with open_session(name, bundle):
+                available.append(name)
+        except MissingError as error:
+            missing[name] = error.message
+    if not available:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise MissingError(f"this machine has no session that could judge the bundle: {reasons}", "edgekit doctor says what to install")
+    return available, missing
+
+
 def misses_golden(bundle: Bundle, session: str) -> bool:
-    """Tell whether a session's outputs for the golden canvases are too far from the reference's."""
-    from edgekit.backends import BACKENDS
+    """Tell whether a session's outputs for the golden canvases are too far from the expected ones."""
     from edgekit.golden import check_golden
 
-    with BACKENDS[bundle.manifest["backend"]].open_session(session, bundle) as opened:
+    with open_session(session, bundle) as opened:
         return bool(check_golden(bundle, opened).exceeded)
 
 
@@ -172,7 +162,7 @@ def add_latency(bundle: Bundle, latency: dict[str, Any]) -> Bundle:
     The manifest is replaced as a whole and gets a new hash of itself.
     """
     kept = [document for document in bundle.manifest["latency"] if document["device"] != latency["device"]]
-    _write_manifest(bundle.folder, {**bundle.manifest, "latency": [*kept, latency]})
+    write_manifest(bundle.folder, {**bundle.manifest, "latency": [*kept, latency]})
     return open_bundle(bundle.folder)
 
 
@@ -228,76 +218,10 @@ def verification_rows(table: Path) -> list[Study]:
     return rows
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest and check that it is exactly what was written."""
-    content = path.read_bytes()
-    if path.is_symlink():
-        raise _damaged(path.parent, f"{MANIFEST} is a link")
-    try:
-        manifest = json.loads(content)
-        stated = manifest[SELF_HASH]
-        files, schema = manifest["files"], manifest["schema"]
-        # The bytes are compared too: JSON leaves room for changes that parse to the same values.
-        genuine = stated == _hash_manifest(manifest) and content == _dump(manifest)
-    except (ValueError, TypeError, KeyError) as error:
-        raise _damaged(path.parent, f"{MANIFEST} can't be read ({type(error).__name__}: {error})") from error
-    if not genuine:
-        raise _damaged(path.parent, f"{MANIFEST} was changed")
-    if schema != SCHEMA:
-        raise InputError(f"{path}: schema {schema}, this edgekit reads {SCHEMA}", "pip install --upgrade edgekit")
-    entry_keys = {"sha256", "size"}
-    if not isinstance(files, dict) or not all(isinstance(entry, dict) and set(entry) == entry_keys for entry in files.values()):
-        raise _damaged(path.parent, f"'files' of {MANIFEST} does not list a sha256 and a size for each file")
-    return dict(manifest)
-
-
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    temporary = folder.parent / f".{folder.name}.{MANIFEST}.part"  # beside the folder: an unlisted file inside would be damage
-    temporary.write_bytes(_dump({**manifest, SELF_HASH: _hash_manifest(manifest)}))
-    temporary.replace(folder / MANIFEST)
-
-
-def _dump(manifest: dict[str, Any]) -> bytes:
-    return (json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _hash_manifest(manifest: dict[str, Any]) -> str:
-    """Sha256 of the manifest without its own hash."""
-    return hashlib.sha256(_dump({key: value for key, value in manifest.items() if key != SELF_HASH})).hexdigest()
-
-
-def _measure(path: Path) -> dict[str, Any]:
-    return {"sha256": hash_file(path), "size": path.stat().st_size}
-
-
-def _list_files(folder: Path) -> set[str]:
-    """Return the files of a bundle except its manifest, as POSIX paths."""
-    names = set()
-    for parent, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            path = Path(parent) / name
-            relative = path.relative_to(folder).as_posix()
-            if path.is_symlink():
-                raise _damaged(folder, f"'{relative}' is a link")
-            if name in files and relative != MANIFEST:
-                names.add(relative)
-    return names
-
-
-def _stays_inside(name: str) -> bool:
-    """Whether a listed path is plain and relative on every system."""
-    return (
-        bool(name)
-        and PurePosixPath(name).as_posix() == name
-        and ".." not in PurePosixPath(name).parts
-        and not PurePosixPath(name).is_absolute()
-        and not PureWindowsPath(name).anchor
-        and "\\" not in name
-    )
-
-
-def _damaged(folder: Path, what: str) -> DamagedBundleError:
-    return DamagedBundleError(f"{folder} is damaged: {what}", "copy the bundle again from where it was made, or export it again")
+def _exceed_budget(model: Path, size_mb: float | None) -> list[str]:
+    """Return what is to be said about a model that is too large; nothing when it is not."""
+    size = sum(path.stat().st_size for path in ([model] if model.is_file() else model.rglob("*")) if path.is_file()) / 1e6
+    return [] if size_mb is None or size <= size_mb else [f"the model has {size:.2f} MB, the recipe's budget is {size_mb:g} MB"]
 
 
 def _check_destination(out: Path) -> Bundle | None:
@@ -318,19 +242,13 @@ def _check_destination(out: Path) -> Bundle | None:
 
 def _verification_rows(run: Path, studies: Path | None, force: bool) -> tuple[Path | None, Sequence[Study]]:
     """Return the table to judge on and its rows; with `force` there may be none."""
-    from edgekit.models.runfolder import read_json
+    from edgekit.models.runfolder import find_studies
 
+    studies = studies or find_studies(run)
     if studies is None:
-        recorded = read_json(run / "provenance.json").get("studies") or {}
-        if not recorded.get("path"):
-            if force:
-                return None, ()
-            raise InputError(f"{run}/provenance.json names no studies to verify on", "give a studies.csv with --studies")
-        studies = run / recorded["path"]
-        if not studies.is_file():
-            raise InputError(f"{studies}: the run's own studies are not there", "say where they are with --studies")
-        if hash_file(studies) != recorded["sha256"]:
-            raise InputError(f"{studies} has changed since the run was trained on it", "name the table to verify on with --studies")
+        if force:
+            return None, ()
+        raise InputError(f"{run}/provenance.json names no studies to verify on", "give a studies.csv with --studies")
     return studies, verification_rows(studies)
 
 
@@ -362,6 +280,8 @@ def _put_in_place(draft: Path, out: Path) -> None:
 
 def _describe(spec: PipelineSpec, target: Target) -> dict[str, Any]:
     """Return the manifest's part that the run and the recipe decide."""
+    from edgekit.backends import BACKENDS
+
     return {
         "schema": SCHEMA,
         "name": f"{spec.ensemble} for {target.name}",
@@ -377,6 +297,8 @@ def _describe(spec: PipelineSpec, target: Target) -> dict[str, Any]:
         "backend": target.backend,
         "stages": dict(target.stages),
         "judge": asdict(target.judge),
+        "sessions": [*target.sessions, *(name for name in BACKENDS[target.backend].SESSIONS if name not in target.sessions)],
+        "unproven": [],
         "parity": [],
         "latency": [],
         "licence": LICENCE,
@@ -385,11 +307,11 @@ def _describe(spec: PipelineSpec, target: Target) -> dict[str, Any]:
     }
 
 
-def _trace(run: Path, run_sha256: str, table: Path | None, out: Path) -> dict[str, Any]:
+def _trace(run: Path, run_sha256: str, table: Path | None, out: Path, packages: Sequence[str]) -> dict[str, Any]:
     """Return where a bundle comes from."""
     return {
         **describe_software(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+        "versions": {name: importlib.metadata.version(name) for name in packages},
         "run": {"path": Path(os.path.relpath(run, out)).as_posix(), "sha256": run_sha256},
         "studies": table and {"path": Path(os.path.relpath(table, out)).as_posix(), "sha256": hash_file(table)},
     }

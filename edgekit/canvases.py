@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.backends import Tensors
     from edgekit.radiograph import Letterbox
+    from edgekit.sessions import Tensors
     from edgekit.types import Study, View
 
 THREADS = min(4, os.cpu_count() or 1)

@@ -74,10 +74,11 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     GateError
         An exported pipeline is not at parity with the trained one.
     """
-    from edgekit.bundle import add_latency, export_bundle, open_bundle
+    from edgekit.bundle import add_latency, export_bundle
     from edgekit.evaluation.report import write_report
     from edgekit.evaluation.study import evaluate_run
     from edgekit.latency import measure_latency
+    from edgekit.manifest import open_bundle
     from edgekit.models.runfolder import run_hash
     from edgekit.phantom.cohort import make_cohort
     from edgekit.phantom.plan import CohortParameters

@@ -122,7 +122,7 @@ def examine() -> dict[str, Any]:
     for name in list_targets():
         target = load_target(name)
         missing = list_missing(*CONVERT_EXTRAS[target.backend]) + list_missing_libraries()
-        runnable = [session for session in BACKENDS[target.backend].SESSIONS if not sessions[session]]
+        runnable = [session for session in BACKENDS[target.backend].SESSIONS if not sessions.get(session, ["?"])]
         targets.append({"name": name, "backend": target.backend, "convert": not missing, "missing": missing, "run": runnable})
     training = list_missing("train") + list_missing_libraries()
     return {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.backends import Session, Tensors
+    from edgekit.sessions import Session, Tensors
     from edgekit.types import Bundle, View
 
 FOLDER = "golden"
@@ -48,6 +48,20 @@ TOLERANCE = {
     "decision": 0.0,
 }
 """Largest difference accepted between fp32 runtimes, by output; boxes in canvas pixels, where a construct was found."""
+
+LOOSE_TOLERANCE = {
+    "probabilities": 0.05,
+    "members": 0.1,
+    "boxes": 4.0,
+    "box_scores": 0.05,
+    "view_scores": 0.05,
+    "heatmaps": 0.25,
+    "prediction_set": 1.0,
+    "unfamiliarity": 0.1,
+    "decision": 4.0,
+}
+"""The same below fp32, where every runtime rounds in its own way: a probability beside a threshold may fall on either side of it, so
+the last word on decisions is a verdict on many patients, not this check."""
 
 INTEGERS = ("prediction_set", "decision")
 
@@ -81,7 +95,7 @@ class GoldenCheck:
         return [name for name, error in self.errors.items() if not error <= self.tolerance[name]]
 
 
-def write_golden(folder: Path, side: int, session: Session) -> None:
+def write_golden(folder: Path, side: int, session: Session, exact: bool) -> None:
     """Simulate the canvases, ask `session` for the outputs and write both.
 
     Parameters
@@ -91,7 +105,9 @@ def write_golden(folder: Path, side: int, session: Session) -> None:
     side
         Side of the canvas in pixels.
     session
-        Whose outputs are expected: the reference.
+        Whose outputs are expected: the reference, or for a file below fp32 a runtime that opened it.
+    exact
+        Whether other runtimes must agree within `TOLERANCE`, or only within `LOOSE_TOLERANCE`.
     """
     from PIL import Image
 
@@ -104,7 +120,7 @@ def write_golden(folder: Path, side: int, session: Session) -> None:
             Image.fromarray(canvases[view]).save(folder / FOLDER / file)
         outputs = session.infer(graph_inputs({view: canvases[view] for view in views}, side))
         cases.append({"name": name, "films": films, "outputs": {key: _shorten(value) for key, value in outputs.items()}})
-    document = {"schema": 1, "cases": cases, "tolerance": TOLERANCE}
+    document = {"schema": 1, "cases": cases, "tolerance": TOLERANCE if exact else LOOSE_TOLERANCE}
     (folder / FOLDER / FILE).write_text(json.dumps(document, allow_nan=False, indent=1) + "\n", encoding="utf-8")
 
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from edgekit.backends import BACKENDS
-from edgekit.bundle import describe_verification, open_bundle
+from edgekit.bundle import describe_verification
 from edgekit.canvases import graph_inputs
 from edgekit.errors import InputError, UsageError
+from edgekit.manifest import open_bundle
 from edgekit.radiograph import make_canvas, read_radiograph
+from edgekit.sessions import open_session
 from edgekit.types import DECISIONS, VIEWS, Prediction
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from edgekit.backends import Session, Tensors
     from edgekit.radiograph import Letterbox
+    from edgekit.sessions import Session, Tensors
     from edgekit.types import Box, Radiograph, Study, View
 
 SCHEMA = 1
@@ -53,7 +54,7 @@ class Predictor:
     bundle
         The bundle's folder.
     session
-        One of its backend's sessions.
+        One of its sessions; None takes its default.
 
     Raises
     ------
@@ -70,11 +71,11 @@ class Predictor:
     ...     print(predictor.predict(ap=Path("ap.dcm"), lateral=Path("lateral.dcm")).brand)
     """
 
-    def __init__(self, bundle: Path, session: str = "onnxruntime") -> None:
+    def __init__(self, bundle: Path, session: str | None = None) -> None:
         self.bundle = open_bundle(bundle)
-        backend = BACKENDS[self.bundle.manifest["backend"]]
-        if session not in backend.SESSIONS:
-            raise UsageError(f"this bundle has no session {session!r}", f"choose one of {', '.join(backend.SESSIONS)}")
+        session = session or self.bundle.sessions[0]
+        if session not in self.bundle.sessions:
+            raise UsageError(f"this bundle has no session {session!r}", f"choose one of {', '.join(self.bundle.sessions)}")
         self._pool = ThreadPoolExecutor(1)
         self._session: Future[tuple[Session, float]] = self._pool.submit(self._load, session)
         manifest = self.bundle.manifest
@@ -174,7 +175,7 @@ class Predictor:
 
     def _load(self, name: str) -> tuple[Session, float]:
         started = time.perf_counter()
-        session = BACKENDS[self.bundle.manifest["backend"]].open_session(name, self.bundle)
+        session = open_session(name, self.bundle)
         return session, 1000 * (time.perf_counter() - started)
 
     def _infer(self, inputs: Tensors) -> Tensors:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.bundle import find_run, open_bundle
+from edgekit.bundle import find_run
 from edgekit.errors import EdgekitError, MissingError, UsageError
+from edgekit.manifest import open_bundle
 from edgekit.provenance import describe_software
 from edgekit.types import VIEWS, Latency
 
@@ -107,7 +108,7 @@ def measure_latency(
     Parameters
     ----------
     sessions
-        Names; ``torch`` is the reference. None takes the backend's sessions and ``torch``.
+        Names; ``torch`` is the reference. None takes the bundle's sessions and ``torch``.
     threads
         Threads within an operator; None takes each runtime's own choice.
     rounds, per_round
@@ -126,10 +127,9 @@ def measure_latency(
     MissingError
         No session could be measured.
     """
-    from edgekit.backends import BACKENDS
     from edgekit.progress import track
 
-    offered = (*BACKENDS[bundle.manifest["backend"]].SESSIONS, "torch")
+    offered = (*bundle.sessions, "torch")
     wanted = list(sessions or offered)
     for name in wanted:
         if name not in offered:
@@ -207,13 +207,13 @@ def _serve(pipe: Connection, name: str, folder: Path, run: Path | None, threads:
 
 def _open(name: str, bundle: Bundle, run: Path | None, threads: int | None) -> Any:
     if name == "torch":
-        from edgekit.backends.torch import open_run
+        from edgekit.sessions.torch import open_run
 
         assert run is not None
         return open_run(run, bundle.manifest["ensemble"], threads)
-    from edgekit.backends import BACKENDS
+    from edgekit.sessions import open_session
 
-    return BACKENDS[bundle.manifest["backend"]].open_session(name, bundle, threads)
+    return open_session(name, bundle, threads)
 
 
 def _decoded_patient(bundle: Bundle) -> dict[str, Any]:

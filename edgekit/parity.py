@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.backends import Session, Tensors
+    from edgekit.sessions import Session, Tensors
     from edgekit.types import Bundle, Study
 
 PROBABILITY_TOLERANCE = 1e-4
@@ -107,7 +107,7 @@ class Counts:
         return Counts(n, *(round(count * n / self.n) for count in (self.flips, self.n_known, self.only_reference, self.only_candidate)))
 
 
-def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions: Iterable[str] | None = None) -> list[Parity]:
+def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions: Iterable[str]) -> list[Parity]:
     """Judge a bundle in each session against the run that it was made from, in one pass over the films.
 
     Parameters
@@ -117,7 +117,7 @@ def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions
     studies
         The patients to judge on.
     sessions
-        Names; None takes all that the bundle's backend offers.
+        Names.
 
     Returns
     -------
@@ -128,10 +128,9 @@ def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions
     InputError
         A film can't be read, or a statistical verdict is asked of patients without a known brand.
     """
-    from edgekit.backends import BACKENDS
-    from edgekit.backends.torch import open_run
+    from edgekit.sessions import open_session
+    from edgekit.sessions.torch import open_run
 
-    backend = BACKENDS[bundle.manifest["backend"]]
     gate = Gate(
         judge=Judge(**bundle.manifest["judge"]),
         precision=bundle.manifest["precision"],
@@ -140,7 +139,7 @@ def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions
     )
     with ExitStack() as stack:
         opened = [stack.enter_context(open_run(run, bundle.manifest["ensemble"]))]
-        opened += [stack.enter_context(backend.open_session(name, bundle)) for name in sessions or backend.SESSIONS]
+        opened += [stack.enter_context(open_session(name, bundle)) for name in sessions]
         reference, *candidates = record(opened, studies, bundle.canvas_side)
     return [compare(reference, candidate, studies, gate) for candidate in candidates]
 

@@ -4,22 +4,29 @@ A recipe is TOML with a closed schema::
 
     backend = "onnx"            # a key of edgekit.backends.BACKENDS
     ensemble = "ap+lateral"     # or "best": the one chosen on validation
-    opset = 20
+    sessions = ["onnxruntime"]  # what judges it: each that this machine has must pass, those it lacks are listed as unproven
+    opset = 20                  # the backend's own settings
 
-    [variants.fp32]             # the first variant is the default; its name is its precision
-    stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }
-    judge = { basis = "numerical" }     # or { basis = "statistical", margin = 0.01, agreement = 0.985 }
+    [variants.w8a8]             # the first variant is the default; its name is its precision
+    stages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }
+    judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }     # or { basis = "numerical" }: every stage fp32
+    calibration = { method = "minmax", patients = 128, tolerance = 0.02 }   # where a stage has 8-bit activations, and only there
+    options = { activations = "uint8" }                                     # may be left out: the backend's defaults
+    budget = { size_mb = 10.5 }                                             # may be left out
 """
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import BACKENDS
 from edgekit.errors import InputError, UsageError
-from edgekit.types import Judge, Target
+from edgekit.types import Calibration, Judge, Target
+
+if TYPE_CHECKING:
+    from edgekit.backends import Backend
 
 PRECISIONS = ("fp32", "fp16", "w8a16", "w8a8")
 """Bits of the weights (w) and the activations (a); fp means both are floating point."""
@@ -66,16 +73,21 @@ def load_target(spec: str, recipe: Path | None = None) -> Target:
         accepted = ", ".join(f"{name}:{variant}" for variant in variants)
         raise UsageError(f"target {name!r} has no variant {precision!r}", f"choose one of {accepted}")
     precision = precision or next(iter(variants))
+    variant, backend = variants[precision], BACKENDS[document["backend"]]
     return Target(
         name=name,
         precision=precision,
         folder=folder,
         recipe=path,
         backend=document["backend"],
-        stages=variants[precision]["stages"],
         ensemble=document["ensemble"],
-        opset=document["opset"],
-        judge=Judge(**variants[precision]["judge"]),
+        sessions=tuple(document["sessions"]),
+        settings={key: document[key] for key in backend.SETTINGS},
+        stages=variant["stages"],
+        judge=Judge(**variant["judge"]),
+        calibration=Calibration(**variant["calibration"]) if "calibration" in variant else None,
+        size_mb=variant.get("budget", {}).get("size_mb"),
+        options={key: values[0] for key, values in backend.OPTIONS.items()} | variant.get("options", {}),
     )
 
 
@@ -95,19 +107,17 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
     check = _Check(path)
-    check.keys("", document, {"backend": str, "ensemble": str, "opset": int, "variants": dict})
-    check.choice("backend", document["backend"], tuple(BACKENDS))
-    if not document["variants"]:
-        raise InputError(f"{path}: 'variants' is empty", f"give it a table such as [variants.{PRECISIONS[0]}]")
+    check.choice("backend", document.get("backend"), tuple(BACKENDS))
+    backend = BACKENDS[document["backend"]]
+    check.keys("", document, {"backend": str, "ensemble": str, "sessions": list, **backend.SETTINGS, "variants": dict})
+    for session in document["sessions"]:
+        check.choice("a session", session, backend.SESSIONS)
+    for key in ("sessions", "variants"):
+        if not document[key]:
+            raise InputError(f"{path}: '{key}' is empty", "see the recipes in export/ for examples")
     for name, variant in document["variants"].items():
-        where = f"variants.{name}"
         check.choice("the name of a variant", name, PRECISIONS)
-        check.table(where, variant)
-        check.keys(where, variant, {"stages": dict, "judge": dict})
-        check.keys(f"{where}.stages", variant["stages"], dict.fromkeys(STAGES, str))
-        for stage, precision in variant["stages"].items():
-            check.choice(f"{where}.stages.{stage}", precision, PRECISIONS)
-        check.judge(f"{where}.judge", variant["judge"], set(variant["stages"].values()))
+        check.variant(f"variants.{name}", variant, backend)
     return document
 
 
@@ -121,14 +131,33 @@ class _Check:
         if not isinstance(value, dict):
             raise InputError(f"{self.path}: '{where}' is {value!r}, expected a table")
 
-    def keys(self, where: str, table: dict[str, Any], expected: dict[str, type]) -> None:
-        place, accepted = f" in '{where}'" if where else "", f"accepted keys: {', '.join(expected)}"
+    def variant(self, where: str, variant: object, backend: Backend) -> None:
+        self.table(where, variant)
+        assert isinstance(variant, dict)
+        optional: dict[str, type] = {"calibration": dict, "options": dict, "budget": dict}
+        self.keys(where, variant, {"stages": dict, "judge": dict}, optional)
+        self.keys(f"{where}.stages", variant["stages"], dict.fromkeys(STAGES, str))
+        for stage, precision in variant["stages"].items():
+            self.choice(f"{where}.stages.{stage}", precision, backend.PRECISIONS[stage])
+        self.judge(f"{where}.judge", variant["judge"], set(variant["stages"].values()))
+        self.calibration(where, variant)
+        for key, value in variant.get("options", {}).items():
+            self.choice(f"a key of {where}.options", key, tuple(backend.OPTIONS))
+            self.choice(f"{where}.options.{key}", value, backend.OPTIONS[key])
+        if "budget" in variant:
+            self.keys(f"{where}.budget", variant["budget"], {"size_mb": float})
+
+    def keys(self, where: str, table: dict[str, Any], expected: dict[str, type], optional: dict[str, type] | None = None) -> None:
+        known = {**expected, **(optional or {})}
+        place, accepted = f" in '{where}'" if where else "", f"accepted keys: {', '.join(known)}"
         for key in table:
-            if key not in expected:
+            if key not in known:
                 raise InputError(f"{self.path}: unknown key {key!r}{place}", accepted)
-        for key, kind in expected.items():
+        for key, kind in known.items():
             if key not in table:
-                raise InputError(f"{self.path}: key {key!r} is missing{place}", accepted)
+                if key in expected:
+                    raise InputError(f"{self.path}: key {key!r} is missing{place}", accepted)
+                continue
             if not isinstance(table[key], kind) or isinstance(table[key], bool):
                 raise InputError(f"{self.path}: {key!r}{place} is {table[key]!r}, expected {_KINDS[kind]}")
 
@@ -149,5 +178,18 @@ class _Check:
             if not 0 < table[key] < 1:
                 raise InputError(f"{self.path}: {where}.{key} is {table[key]}, expected a fraction between 0 and 1")
 
+    def calibration(self, where: str, variant: dict[str, Any]) -> None:
+        quantized = "w8a8" in variant["stages"].values()
+        if quantized != ("calibration" in variant):
+            state = "is missing: a stage has 8-bit activations" if quantized else "is set, but no stage has 8-bit activations"
+            raise InputError(f"{self.path}: '{where}.calibration' {state}", "see the recipes in export/ for examples")
+        if not quantized:
+            return
+        table, where = variant["calibration"], f"{where}.calibration"
+        self.keys(where, table, {"method": str, "patients": int, "tolerance": float})
+        self.choice(f"{where}.method", table["method"], ("minmax", "percentile"))
+        if table["patients"] < 1 or not 0 < table["tolerance"] <= 1:
+            raise InputError(f"{self.path}: {where} is {table}", "give at least one patient and a tolerance above 0 and at most 1")
 
-_KINDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number with a point", dict: "a table"}
+
+_KINDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number with a point", dict: "a table", list: "a list"}

@@ -154,6 +154,25 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """How the ranges of 8-bit activations are found, on the run's validation patients.
+
+    Attributes
+    ----------
+    method
+        ``minmax``: everything seen; ``percentile``: `percentile` % of it.
+    patients
+        How many patients at most.
+    tolerance
+        Float is given back to the worst blocks until the mean largest change of a probability, over these patients, is at most this.
+    """
+
+    method: Literal["minmax", "percentile"]
+    patients: int
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One variant of ``export/<name>/recipe.toml``.
 
@@ -165,8 +184,18 @@ class Target:
         The target's folder in ``export/``.
     recipe
         The recipe it was read from: the folder's own, or the user's.
+    sessions
+        The sessions that judge it when it is exported, where this machine has them.
+    settings
+        The recipe's keys that belong to the backend.
     stages
         Precision of ``detector``, ``geometry``, ``members`` and ``ensemble``.
+    calibration
+        None where no activation is 8-bit.
+    size_mb
+        Largest model accepted, in MB (10^6 bytes); None accepts any.
+    options
+        The variant's options, the backend's defaults included.
     """
 
     name: str
@@ -174,10 +203,14 @@ class Target:
     folder: Path
     recipe: Path
     backend: str
-    stages: dict[str, str]
     ensemble: str
-    opset: int
+    sessions: tuple[str, ...]
+    settings: dict[str, Any]
+    stages: dict[str, str]
     judge: Judge
+    calibration: Calibration | None
+    size_mb: float | None
+    options: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +223,13 @@ class Artifact:
         Name of the file (or package folder) that a session opens.
     files
         Names of all the files made, relative to that folder.
+    unproven
+        What making them did not prove, one sentence each.
     """
 
     model: str
     files: tuple[str, ...]
+    unproven: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,6 +248,11 @@ class Bundle:
     def canvas_side(self) -> int:
         """Side of the square input canvas in pixels."""
         return int(self.manifest["canvas"]["side"])
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """Names of the sessions that can open it; the first is the default."""
+        return tuple(self.manifest["sessions"])
 
     @property
     def model(self) -> Path:

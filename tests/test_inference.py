@@ -15,13 +15,13 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
-from edgekit.backends.onnx import OnnxRuntimeSession
-from edgekit.bundle import open_bundle
 from edgekit.cli import run as edgekit
 from edgekit.errors import InputError, UsageError
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.golden import read_golden
 from edgekit.inference import Predictor, predict_table
+from edgekit.manifest import open_bundle
+from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.studies import write_studies
 from edgekit.types import DECISIONS, INTENDED_USE, Study
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgekit import latency
-from edgekit.bundle import open_bundle
 from edgekit.cli import run as edgekit
 from edgekit.errors import EdgekitError, MissingError, UsageError
 from edgekit.latency import Worker, measure_latency, peak_rss_mb
+from edgekit.manifest import open_bundle
 
 
 class ScriptedWorker:

@@ -8,7 +8,9 @@ from edgekit.errors import InputError, UsageError
 from edgekit.targets import list_targets, load_target
 
 STAGES = 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
-GOOD = 'backend = "onnx"\nensemble = "best"\nopset = 18\n[variants.fp32]\n' + STAGES + 'judge = { basis = "numerical" }\n'
+HEAD = 'backend = "onnx"\nensemble = "best"\nsessions = ["onnxruntime"]\nopset = 18\n'
+GOOD = HEAD + "[variants.fp32]\n" + STAGES + 'judge = { basis = "numerical" }\n'
+CALIBRATION = 'calibration = { method = "minmax", patients = 8, tolerance = 0.02 }\n'
 EIGHT_BIT = '[variants.w8a8]\nstages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }\n'
 
 
@@ -19,10 +21,10 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_first_variant_is_the_default(tmp_path: Path) -> None:
-    recipe = write(tmp_path, GOOD + EIGHT_BIT + 'judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }\n')
+    recipe = write(tmp_path, GOOD + EIGHT_BIT + 'judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }\n' + CALIBRATION)
     assert load_target("web", recipe).precision == "fp32"
     other = load_target("web:w8a8", recipe)
-    assert (other.precision, other.opset, other.ensemble) == ("w8a8", 18, "best")
+    assert (other.precision, other.settings, other.ensemble) == ("w8a8", {"opset": 18}, "best")
     assert (other.judge.basis, other.judge.margin, other.judge.agreement) == ("statistical", 0.01, 0.985)
     assert other.stages == {"detector": "w8a8", "geometry": "fp32", "members": "w8a8", "ensemble": "fp32"}
     assert other.folder.name == "web"
@@ -42,6 +44,12 @@ def test_unknown_target_and_variant_name_the_choices() -> None:
     [
         ("opset = 18", "opset = 18\nspeed = 3", "unknown key 'speed'"),
         ("opset = 18\n", "", "key 'opset' is missing"),
+        ('["onnxruntime"]', "[]", "'sessions' is empty"),
+        ('["onnxruntime"]', '["abacus"]', "a session is 'abacus'"),
+        ('basis = "numerical" }', 'basis = "numerical" }\ncalibration = {}', "calibration' is set, but no stage has 8-bit activations"),
+        ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size = 3.0 }', "unknown key 'size'"),
+        ('basis = "numerical" }', 'basis = "numerical" }\noptions = { speed = "high" }', "options is 'speed'"),
+        ('basis = "numerical" }', 'basis = "numerical" }\noptions = { activations = "int3" }', "options.activations is 'int3'"),
         ("opset = 18", 'opset = "18"', "'opset' is '18', expected a whole number"),
         ("opset = 18", "opset = true", "expected a whole number"),
         ('"onnx"', '"tflite"', "backend is 'tflite'"),
@@ -68,4 +76,4 @@ def test_a_missing_recipe_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such recipe"):
         load_target("web", tmp_path / "none.toml")
     with pytest.raises(InputError, match="'variants' is empty"):
-        load_target("web", write(tmp_path, 'backend = "onnx"\nensemble = "best"\nopset = 18\n[variants]\n'))
+        load_target("web", write(tmp_path, HEAD + "[variants]\n"))

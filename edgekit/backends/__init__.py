@@ -1,57 +1,57 @@
-"""Toolchains, one module each: *convert* a pipeline into an artefact, *open* an artefact as a session.
+"""Toolchains, one module each: *convert* a pipeline into an artefact.
 
-A backend is a module that satisfies `Backend`; adding one is a file and a line in `BACKENDS`.
+A backend is a module that satisfies `Backend`; adding one is a file and a line in `BACKENDS`. What runs its artefacts is in
+`edgekit.sessions`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.backends import onnx
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgekit.types import Artifact, Bundle, Target
-
-Tensors = dict[str, "NDArray[np.generic]"]
-
-
-class Session(Protocol):
-    """A loaded artefact that answers. A context manager: leaving it frees the runtime."""
-
-    name: str
-    runtime: str
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
-
-    def infer(self, inputs: Tensors) -> Tensors:
-        """Map the graph's inputs (`edgekit.types.INPUTS`) to its outputs (`edgekit.types.OUTPUTS`)."""
-        ...
+    from edgekit.sessions import Tensors
+    from edgekit.types import Artifact, Target
 
 
 class Backend(Protocol):
     """What a module in this package offers."""
 
-    SESSIONS: tuple[str, ...]
-    """Sessions that can open this backend's artefacts; the first is the default."""
+    SETTINGS: dict[str, type]
+    """Recipe keys of its own, and their types."""
 
-    def convert(self, pipeline: Any, target: Target, folder: Path) -> Artifact:
-        """Write `pipeline` (a ``models.pipeline.Pipeline`` in eval mode) into `folder` as `target` asks."""
+    OPTIONS: dict[str, tuple[str, ...]]
+    """Options that a variant may set, and the values accepted; the first is the default."""
+
+    PRECISIONS: dict[str, tuple[str, ...]]
+    """The precisions it makes, by stage."""
+
+    SESSIONS: tuple[str, ...]
+    """Names in ``edgekit.sessions.SESSIONS`` that open its artefacts; the first is the default."""
+
+    VERSIONED: tuple[str, ...]
+    """Packages whose version decides what is made."""
+
+    def convert(self, pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:
+        """Write `pipeline` into `folder` as `target` asks.
+
+        Parameters
+        ----------
+        pipeline
+            A ``models.pipeline.Pipeline`` in eval mode.
+        folder
+            An existing folder.
+        calibration
+            Graph inputs of the patients to calibrate on; empty only where `target` asks for no calibration.
+        """
         ...
 
     def describe(self, model: Path) -> dict[str, Any]:
         """Return what a manifest tells about the file: its format's version and its operators."""
-        ...
-
-    def open_session(self, name: str, bundle: Bundle, threads: int | None = None) -> Session:
-        """Open `bundle` in the session `name`; `threads` None takes the runtime's own choice."""
         ...
 
 

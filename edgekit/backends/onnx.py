@@ -2,68 +2,55 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import edgekit
-from edgekit.backends.inputs import check_inputs
-from edgekit.errors import InputError, MissingError, UsageError
+from edgekit.errors import InputError
 from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS, Artifact
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
-    from edgekit.backends import Session, Tensors
-    from edgekit.types import Bundle, Target
+    from edgekit.sessions import Tensors
+    from edgekit.types import Target
 
+SETTINGS: dict[str, type] = {"opset": int}
+OPTIONS: dict[str, tuple[str, ...]] = {"activations": ("uint8", "int8")}
+"""Type of 8-bit activations: x86 multiplies unsigned by signed bytes, ARM signed by signed."""
+
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "detector": ("fp32", "fp16", "w8a8"),
+    "geometry": ("fp32",),
+    "members": ("fp32", "fp16", "w8a8"),
+    "ensemble": ("fp32",),
+}
 SESSIONS: tuple[str, ...] = ("onnxruntime",)
+VERSIONED: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "timm", "ultralytics")
 MODEL = "model.onnx"
 OPSETS = (18, 19, 20)
 """torch's exporter starts at 18; TensorRT 10.3 and onnxruntime-web read up to 20."""
 
 
-def convert(pipeline: Any, target: Target, folder: Path) -> Artifact:
-    """Write `pipeline` as one ONNX file of standard operators with static shapes.
+def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:  # noqa: ARG001
+    """Write `pipeline` as one ONNX file of standard operators with static shapes; see `edgekit.backends.Backend`.
 
-    The same pipeline and target give the same bytes: what the exporter notes about its own run is removed.
-
-    Parameters
-    ----------
-    pipeline
-        A ``models.pipeline.Pipeline`` in eval mode.
-    target
-        Its stages are all fp32.
-    folder
-        Where ``model.onnx`` is written.
+    The same pipeline, target and calibration give the same bytes: what the exporter notes about its own run is removed.
 
     Raises
     ------
     InputError
-        The recipe asks for an opset or a precision that this backend does not make, or an operator can't be lowered.
+        The recipe asks for an opset that this backend does not make, or an operator can't be lowered.
     """
-    import onnx
-
-    if target.opset not in OPSETS:
-        raise InputError(f"recipe of {target.name}: opset is {target.opset}", f"accepted: {', '.join(map(str, OPSETS))}")
-    if below := sorted({precision for precision in target.stages.values() if precision != "fp32"}):
-        raise InputError(f"the onnx backend makes fp32 only; the recipe of {target.name} asks for {', '.join(below)}", "use a variant fp32")
-    model = _export(fold_batch_norms(pipeline), target.opset)
-    strip_annotations(model)
-    onnx.helper.set_model_props(
-        model,
-        {
-            "edgekit": edgekit.__version__,
-            "brands": json.dumps(pipeline.spec.brands),
-            "intended_use": INTENDED_USE,
-        },
-    )
-    _check(model, target.opset)
-    (folder / MODEL).write_bytes(model.SerializeToString(deterministic=True))
-    return Artifact(model=MODEL, files=(MODEL,))
+    model = export_graph(pipeline, target.settings["opset"])
+    files: tuple[str, ...] = ()
+    write_graph(model, pipeline, folder / MODEL)
+    return Artifact(model=MODEL, files=(MODEL, *files))
 
 
 def describe(model: Path) -> dict[str, Any]:
@@ -75,66 +62,55 @@ def describe(model: Path) -> dict[str, Any]:
     return {"opset": proto.opset_import[0].version, "operators": dict(sorted(operators.items()))}
 
 
-def open_session(name: str, bundle: Bundle, threads: int | None = None) -> Session:
-    """Open `bundle` in the session `name`.
+def export_graph(pipeline: Any, opset: int) -> Any:
+    """Return the pipeline as an ``onnx.ModelProto`` in float32, batch normalization folded.
+
+    A node is named by the module that it comes from (``members.ap.network.conv_stem/conv2d_85``), which is what `stage_of` reads.
 
     Raises
     ------
-    UsageError
-        The session is unknown.
-    MissingError
-        The runtime on this machine can't open the file.
+    InputError
+        This backend does not make that opset, or an operator can't be lowered.
     """
-    if name not in SESSIONS:
-        raise UsageError(f"an ONNX bundle has no session {name!r}", f"choose one of {', '.join(SESSIONS)}")
-    return OnnxRuntimeSession(bundle.model, bundle.canvas_side, threads)
+    if opset not in OPSETS:
+        raise InputError(f"the recipe asks for opset {opset}", f"accepted: {', '.join(map(str, OPSETS))}")
+    model = _run_exporter(fold_batch_norms(pipeline), opset)
+    used: Counter[str] = Counter()
+    for node in model.graph.node:
+        scopes = {entry.key: entry.value for entry in node.metadata_props}.get("pkg.torch.onnx.name_scopes")
+        *_, module, call = ("", "", *ast.literal_eval(scopes)) if scopes else ("", "", node.name)
+        module = module.replace(".slice(None, -1, None)", "")  # the detector walks a slice of its layers
+        name = f"{module}/{call}" if module else call
+        used[name] += 1
+        node.name = f"{name}.{used[name]}" if used[name] > 1 else name  # one call of torch may take several operators
+    strip_annotations(model)
+    _check(model, opset)
+    return model
 
 
-class OnnxRuntimeSession:
-    """onnxruntime on the CPU, and nothing else: no other provider is tried.
+def stage_of(node: str) -> str:
+    """Return the stage of the recipe that a node of `export_graph` belongs to, by its name.
 
-    Parameters
-    ----------
-    model
-        The ONNX file.
-    side
-        Side of its canvases in pixels.
-    threads
-        Threads within an operator; None takes one a core.
+    The detector's and the members' own layers are theirs; what decodes a box, crops, normalizes or explains is geometry.
     """
+    if node.startswith("detector.network."):
+        return "detector"
+    return next((stage for stage in ("members", "ensemble") if node.startswith(f"{stage}")), "geometry")
 
-    name = "onnxruntime"
 
-    def __init__(self, model: Path, side: int, threads: int | None = None) -> None:
-        import onnxruntime
+def write_graph(model: Any, pipeline: Any, path: Path) -> None:
+    """Write a graph as it ships, with what a person who opens it should know."""
+    import onnx
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        self.runtime = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
-        self._side = side
-        try:
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no base
-            raise MissingError(
-                f"onnxruntime {onnxruntime.__version__} can't open {model}: {error}", "pip install --upgrade onnxruntime"
-            ) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        del self._session
-
-    def infer(self, inputs: Tensors) -> Tensors:
-        """Run the graph.
-
-        Raises
-        ------
-        InputError
-            A tensor is missing or has another dtype or shape than the graph's.
-        """
-        check_inputs(inputs, self._side)
-        return dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), inputs), strict=True))
+    onnx.helper.set_model_props(
+        model,
+        {
+            "edgekit": edgekit.__version__,
+            "brands": json.dumps(pipeline.spec.brands),
+            "intended_use": INTENDED_USE,
+        },
+    )
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def fold_batch_norms(pipeline: Any) -> Any:
@@ -170,7 +146,7 @@ def strip_annotations(message: Any) -> None:
                 strip_annotations(child)
 
 
-def _export(pipeline: Any, opset: int) -> Any:
+def _run_exporter(pipeline: Any, opset: int) -> Any:
     """Run torch's exporter; returns an ``onnx.ModelProto``."""
     import onnxscript  # noqa: F401  (torch reports its absence less clearly)
     import torch

@@ -57,15 +57,20 @@ def verify(
     """
     from dataclasses import asdict
 
-    from edgekit.backends import BACKENDS
-    from edgekit.bundle import describe_verification, find_run, open_bundle, verification_rows
+    from edgekit.bundle import available_sessions, describe_verification, find_run, verification_rows
     from edgekit.golden import check_golden
+    from edgekit.manifest import open_bundle
+    from edgekit.sessions import open_session
 
     opened = open_bundle(bundle)
-    backend = BACKENDS[opened.manifest["backend"]]
+    missing: dict[str, str] = {}
+    if not session:
+        session, missing = available_sessions(opened, opened.manifest["recipe"]["sessions"])
+    for name, reason in missing.items():
+        console.say(f"not checked in {name}: {reason}")
     golden = []
-    for name in session or backend.SESSIONS:
-        with backend.open_session(name, opened) as running:
+    for name in session:
+        with open_session(name, opened) as running:
             golden.append(check_golden(opened, running))
     parity = []
     if studies is not None:
@@ -104,9 +109,10 @@ def bench(
 
     Example: edgekit bench build/web --out latency.json
     """
-    from edgekit.bundle import add_latency, open_bundle
+    from edgekit.bundle import add_latency
     from edgekit.files import write_json
     from edgekit.latency import measure_latency
+    from edgekit.manifest import open_bundle
 
     opened = open_bundle(bundle)
     record = measure_latency(opened, session)

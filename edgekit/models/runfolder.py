@@ -255,3 +255,22 @@ def run_hash(run: Path) -> str:
             raise InputError(f"{run} is not a finished run folder: {path.name} is missing")
         digest.update(path.name.encode() + b"\0" + hash_file(path).encode())
     return digest.hexdigest()
+
+
+def find_studies(run: Path) -> Path | None:
+    """Return the ``studies.csv`` that a run was trained on; None when its provenance names none.
+
+    Raises
+    ------
+    InputError
+        It is not there any more, or has changed.
+    """
+    recorded = read_json(run / "provenance.json").get("studies") or {}
+    if not recorded.get("path"):
+        return None
+    studies = run / str(recorded["path"])
+    if not studies.is_file():
+        raise InputError(f"{studies}: the run's own studies are not there", "say where they are with --studies")
+    if hash_file(studies) != recorded["sha256"]:
+        raise InputError(f"{studies} has changed since the run was trained on it", "name the table to verify on with --studies")
+    return studies

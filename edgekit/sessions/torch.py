@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from edgekit.backends.inputs import check_inputs
+from edgekit.sessions.inputs import check_inputs
 from edgekit.types import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from edgekit.backends import Session, Tensors
     from edgekit.models.pipeline import Pipeline
+    from edgekit.sessions import Session, Tensors
 
 
 def open_run(run: Path, ensemble: str | None = None, threads: int | None = None) -> Session:

@@ -10,7 +10,7 @@ from edgekit.errors import InputError
 from edgekit.types import INPUTS
 
 if TYPE_CHECKING:
-    from edgekit.backends import Tensors
+    from edgekit.sessions import Tensors
 
 
 def check_inputs(inputs: Tensors, side: int) -> None:

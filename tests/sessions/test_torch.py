@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.backends.torch import open_run
 from edgekit.errors import InputError
 from edgekit.models.runfolder import load_pipeline
+from edgekit.sessions.torch import open_run
 from edgekit.types import OUTPUTS
 
 

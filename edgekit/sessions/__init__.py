@@ -1,0 +1,70 @@
+"""Runtimes that answer, one module each: *open* a bundle as a session.
+
+A session module satisfies `SessionModule`; adding one is a file and a line in `SESSIONS`. The reference, `edgekit.sessions.torch`, is not
+among them: it opens a run, not a bundle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+from edgekit.errors import UsageError
+from edgekit.sessions import onnxruntime
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekit.types import Bundle
+
+Tensors = dict[str, "NDArray[np.generic]"]
+
+
+class Session(Protocol):
+    """A loaded artefact that answers. A context manager: leaving it frees the runtime."""
+
+    name: str
+    runtime: str
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+    def infer(self, inputs: Tensors) -> Tensors:
+        """Map the graph's inputs (`edgekit.types.INPUTS`) to its outputs (`edgekit.types.OUTPUTS`)."""
+        ...
+
+
+class SessionModule(Protocol):
+    """What a module in this package offers."""
+
+    def open_session(self, bundle: Bundle, threads: int | None = None) -> Session:
+        """Open `bundle`; `threads` None takes the runtime's own choice.
+
+        Raises
+        ------
+        MissingError
+            This machine can't run it; the message says what is missing.
+        """
+        ...
+
+
+SESSIONS: dict[str, SessionModule] = {"onnxruntime": onnxruntime}
+
+
+def open_session(name: str, bundle: Bundle, threads: int | None = None) -> Session:
+    """Open `bundle` in the session `name`.
+
+    Raises
+    ------
+    UsageError
+        The bundle has no such session.
+    MissingError
+        This machine can't run it.
+    """
+    offered = bundle.sessions
+    if name not in offered:
+        raise UsageError(f"this bundle has no session {name!r}", f"choose one of {', '.join(offered)}")
+    return SESSIONS[name].open_session(bundle, threads)

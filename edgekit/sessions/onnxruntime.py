@@ -1,0 +1,68 @@
+"""onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from edgekit.errors import MissingError
+from edgekit.sessions.inputs import check_inputs
+from edgekit.types import OUTPUTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from edgekit.sessions import Session, Tensors
+    from edgekit.types import Bundle
+
+
+def open_session(bundle: Bundle, threads: int | None = None) -> Session:
+    """Open the bundle's ONNX file; see `edgekit.sessions.SessionModule`."""
+    return OnnxRuntimeSession(bundle.model, bundle.canvas_side, threads)
+
+
+class OnnxRuntimeSession:
+    """onnxruntime on the CPU, and nothing else: no other provider is tried.
+
+    Parameters
+    ----------
+    model
+        The ONNX file.
+    side
+        Side of its canvases in pixels.
+    threads
+        Threads within an operator; None takes one a core.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, model: Path, side: int, threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        self.runtime = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
+        self._side = side
+        try:
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no base
+            raise MissingError(
+                f"onnxruntime {onnxruntime.__version__} can't open {model}: {error}", "pip install --upgrade onnxruntime"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        del self._session
+
+    def infer(self, inputs: Tensors) -> Tensors:
+        """Run the graph.
+
+        Raises
+        ------
+        InputError
+            A tensor is missing or has another dtype or shape than the graph's.
+        """
+        check_inputs(inputs, self._side)
+        return dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), inputs), strict=True))
