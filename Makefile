@@ -1,12 +1,15 @@
 # Everything runs in .venv, which the first command makes with PYTHON (3.11 or newer).
 PYTHON ?= python3
 
+# What the browser runs the pipeline with, from the npm registry.
+RUNTIME = sample_app/vendor/onnxruntime-web/LICENSE
+
 .PHONY: demo test lint clean
 
 demo: .venv/installed  ## the main job end to end on simulated films, ending in runs/demo/report.html
 	.venv/bin/edgekit demo
 
-test: lint  ## lint, types and tests
+test: lint $(RUNTIME)  ## lint, types and tests
 	.venv/bin/pytest -m 'not slow and not gpu and not macos'
 
 lint: .venv/installed  ## lint and types
@@ -15,8 +18,11 @@ lint: .venv/installed  ## lint and types
 	.venv/bin/mypy
 
 clean:  ## the environment and caches; what you made in runs/ and build/ stays
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv dist sample_app/node_modules sample_app/vendor .mypy_cache .pytest_cache .ruff_cache
 	find edgekit export benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(RUNTIME): sample_app/package-lock.json sample_app/vendor.mjs
+	npm ci --prefix sample_app --no-audit --no-fund
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

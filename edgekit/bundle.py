@@ -97,7 +97,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         manifest["model_sha256"] = hash_tree(draft / artifact.model)
         manifest["graph"] = backend.describe(draft / artifact.model)
         manifest["provenance"] = {**_trace(run, run_hash(run), table, out, backend.VERSIONED), "calibration": calibration.provenance(out)}
-        bundle = Bundle(draft, manifest)
+        bundle = seal_bundle(draft, manifest)  # a session reads what a device would: files with hashes
         sessions, missing = available_sessions(bundle, target.sessions)
         manifest["unproven"] = [*artifact.unproven, *(f"session {name} was not run here: {reason}" for name, reason in missing.items())]
         numerical = target.judge.basis == "numerical"
@@ -105,6 +105,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
             write_golden(draft, bundle.canvas_side, expected, exact=numerical)
         case = read_golden(bundle)[0]
         manifest["tensors"] = {"inputs": _describe_tensors(case.inputs), "outputs": _describe_tensors(case.outputs)}
+        bundle = seal_bundle(draft, manifest)
         del pipeline
         parity = measure_parity(bundle, run, rows, sessions) if rows else []
         problems = [summarize(row) for row in parity if row.verdict != "PASS"]

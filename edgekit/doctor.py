@@ -13,24 +13,41 @@ import subprocess
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 
 from edgekit.errors import MissingError
+from edgekit.sessions.browser import find_browser, find_runtime
 
-CONVERT_EXTRAS: dict[str, tuple[str, ...]] = {"onnx": ("train", "export")}
-"""The install extras that each backend of ``edgekit.backends.BACKENDS`` needs to convert."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-SESSION_EXTRAS: dict[str, tuple[str, ...]] = {"torch": ("train",), "onnxruntime": ()}
+CONVERT_EXTRAS = ("train", "export")
+"""The install extras that converting needs."""
+
+SESSION_EXTRAS: dict[str, tuple[str, ...]] = {
+    "torch": ("train",),
+    "onnxruntime": (),
+    "onnxruntime-rounded": ("export",),
+    "onnxruntime-cuda": (),
+    "openvino": ("export",),
+    "browser": ("app",),
+    "coreml-reference": ("train", "export"),
+    "coreml": ("export",),
+    "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("export",),
+}
 """The install extras that each session needs beyond the base."""
+
+GPU_SESSIONS = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")
 
 LIBRARIES_REMEDY = "apt-get install libgl1 libglib2.0-0 libxcb1"
 """Brings `_LIBRARIES` on Debian and Ubuntu."""
 
 _LIBRARIES = ("libGL.so.1", "libgthread-2.0.so.0", "libxcb.so.1")
 
-_DISTRIBUTIONS = {"cv2": "ultralytics", "PIL": "pillow", "sklearn": "scikit-learn"}
+_DISTRIBUTIONS = {"tensorrt_rtx_bindings": "tensorrt-rtx-cu13-bindings", "cv2": "ultralytics", "PIL": "pillow", "sklearn": "scikit-learn"}
 """Distribution to ask for where an import name does not tell (OpenCV comes with ultralytics)."""
 
 
@@ -117,11 +134,11 @@ def examine() -> dict[str, Any]:
     from edgekit.backends import BACKENDS
     from edgekit.targets import list_targets, load_target
 
-    sessions = {name: list_missing(*extras) for name, extras in SESSION_EXTRAS.items()}
+    sessions = {name: list_missing(*extras) + _list_missing_machinery(name) for name, extras in SESSION_EXTRAS.items()}
     targets = []
     for name in list_targets():
         target = load_target(name)
-        missing = list_missing(*CONVERT_EXTRAS[target.backend]) + list_missing_libraries()
+        missing = list_missing(*CONVERT_EXTRAS) + list_missing_libraries()
         runnable = [session for session in BACKENDS[target.backend].SESSIONS if not sessions.get(session, ["?"])]
         targets.append({"name": name, "backend": target.backend, "convert": not missing, "missing": missing, "run": runnable})
     training = list_missing("train") + list_missing_libraries()
@@ -138,8 +155,25 @@ def examine() -> dict[str, Any]:
     }
 
 
+def _list_missing_machinery(session: str) -> list[str]:
+    """List what a session needs of this machine beside packages, and does not find."""
+    if session == "browser":
+        return _say_missing(find_browser) + _say_missing(find_runtime)
+    if session == "coreml":
+        return [] if platform.system() == "Darwin" else ["macOS"]
+    return ["an NVIDIA GPU"] if session in GPU_SESSIONS and not _list_gpus() else []
+
+
+def _say_missing(find: Callable[[], object]) -> list[str]:
+    try:
+        find()
+    except MissingError as error:
+        return [error.message]
+    return []
+
+
 def _advise() -> list[str]:
-    extras = [extra for extra in ("train", "export") if any(p.extra == extra and not p.is_usable for p in list_packages())]
+    extras = [extra for extra in ("train", "export", "app") if any(p.extra == extra and not p.is_usable for p in list_packages())]
     advice = []
     if list_missing():
         advice.append("pip install --upgrade edgekit")

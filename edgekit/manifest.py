@@ -89,7 +89,8 @@ def seal_bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest as a whole; it gets a new hash of itself."""
     temporary = folder.parent / f".{folder.name}.{MANIFEST}.part"  # beside the folder: an unlisted file inside would be damage
-    temporary.write_bytes(_dump({**manifest, SELF_HASH: _hash_manifest(manifest)}))
+    content = {key: value for key, value in manifest.items() if key != SELF_HASH}
+    temporary.write_bytes(_dump({**content, SELF_HASH: _hash_manifest(manifest)}))  # last: a runner cuts it off to check the rest
     temporary.replace(folder / MANIFEST)
 
 

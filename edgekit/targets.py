@@ -40,6 +40,11 @@ def list_targets() -> list[str]:
     return sorted(path.parent.name for path in _targets_folder().glob(f"*/{RECIPE}"))
 
 
+def list_variants(name: str) -> list[str]:
+    """Return the precisions that a target's own recipe offers, the default first."""
+    return list(_read_recipe(_targets_folder() / name / RECIPE)["variants"])
+
+
 def load_target(spec: str, recipe: Path | None = None) -> Target:
     """Read one variant of a target.
 
@@ -187,7 +192,7 @@ class _Check:
             return
         table, where = variant["calibration"], f"{where}.calibration"
         self.keys(where, table, {"method": str, "patients": int, "tolerance": float})
-        self.choice(f"{where}.method", table["method"], ("minmax", "percentile"))
+        self.choice(f"{where}.method", table["method"], ("minmax", "average"))
         if table["patients"] < 1 or not 0 < table["tolerance"] <= 1:
             raise InputError(f"{self.path}: {where} is {table}", "give at least one patient and a tolerance above 0 and at most 1")
 

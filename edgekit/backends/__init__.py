@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgekit.backends import onnx
+from edgekit.backends import coreml, onnx, tensorrt, tensorrt_rtx
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,4 +55,4 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS: dict[str, Backend] = {"onnx": onnx}
+BACKENDS: dict[str, Backend] = {"onnx": onnx, "coreml": coreml, "tensorrt": tensorrt, "tensorrt-rtx": tensorrt_rtx}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import edgekit
 from edgekit.errors import InputError
+from edgekit.files import write_json
 from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS, Artifact
 
 if TYPE_CHECKING:
@@ -30,14 +31,15 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "fp16", "w8a8"),
     "ensemble": ("fp32",),
 }
-SESSIONS: tuple[str, ...] = ("onnxruntime",)
+SESSIONS: tuple[str, ...] = ("onnxruntime", "openvino", "browser")
 VERSIONED: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "timm", "ultralytics")
 MODEL = "model.onnx"
+REPAIR = "quantization.json"
 OPSETS = (18, 19, 20)
 """torch's exporter starts at 18; TensorRT 10.3 and onnxruntime-web read up to 20."""
 
 
-def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:  # noqa: ARG001
+def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:
     """Write `pipeline` as one ONNX file of standard operators with static shapes; see `edgekit.backends.Backend`.
 
     The same pipeline, target and calibration give the same bytes: what the exporter notes about its own run is removed.
@@ -48,7 +50,7 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[T
         The recipe asks for an opset that this backend does not make, or an operator can't be lowered.
     """
     model = export_graph(pipeline, target.settings["opset"])
-    files: tuple[str, ...] = ()
+    model, files = lower_precision(model, target, folder, calibration, target.options["activations"], symmetric=False)
     write_graph(model, pipeline, folder / MODEL)
     return Artifact(model=MODEL, files=(MODEL, *files))
 
@@ -86,6 +88,35 @@ def export_graph(pipeline: Any, opset: int) -> Any:
     strip_annotations(model)
     _check(model, opset)
     return model
+
+
+def lower_precision(
+    model: Any, target: Target, folder: Path, calibration: Sequence[Tensors], activations: str, symmetric: bool
+) -> tuple[Any, tuple[str, ...]]:
+    """Return a graph of `export_graph` in the precisions that `target` asks for, and the names of files written beside it.
+
+    ``quantization.json`` says which blocks stayed float and why (`edgekit.quantization.repair.Repair`).
+
+    Raises
+    ------
+    InputError
+        Stages of 8 and of 16 bits are asked for together, or the answers do not survive in 8 bits.
+    """
+    from edgekit.quantization.half import halve
+    from edgekit.quantization.repair import quantize_graph
+
+    lowered = set(target.stages.values()) - {"fp32"}
+    if len(lowered) > 1:
+        raise InputError(f"the recipe asks for {' and '.join(sorted(lowered))} in one graph", "give every stage fp32 or the same precision")
+    if lowered == {"fp16"}:
+        return halve(model, {node.name for node in model.graph.node if target.stages[stage_of(node.name)] == "fp32"}), ()
+    if lowered == {"w8a8"}:
+        assert target.calibration is not None
+        is_wanted = lambda node: target.stages[stage_of(node)] == "w8a8"  # noqa: E731
+        model, repair = quantize_graph(model, is_wanted, calibration, target.calibration, activations, symmetric)
+        write_json(folder / REPAIR, repair.to_json())
+        return model, (REPAIR,)
+    return model, ()
 
 
 def stage_of(node: str) -> str:

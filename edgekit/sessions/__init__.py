@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 from edgekit.errors import UsageError
-from edgekit.sessions import onnxruntime
+from edgekit.sessions import (
+    browser,
+    coreml,
+    coreml_reference,
+    onnxruntime,
+    onnxruntime_cuda,
+    onnxruntime_rounded,
+    openvino,
+    tensorrt,
+    tensorrt_rtx,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -51,7 +61,17 @@ class SessionModule(Protocol):
         ...
 
 
-SESSIONS: dict[str, SessionModule] = {"onnxruntime": onnxruntime}
+SESSIONS: dict[str, SessionModule] = {
+    "onnxruntime": onnxruntime,
+    "onnxruntime-rounded": onnxruntime_rounded,
+    "onnxruntime-cuda": onnxruntime_cuda,
+    "openvino": openvino,
+    "browser": browser,
+    "coreml-reference": coreml_reference,
+    "coreml": coreml,
+    "tensorrt": tensorrt,
+    "tensorrt-rtx": tensorrt_rtx,
+}
 
 
 def open_session(name: str, bundle: Bundle, threads: int | None = None) -> Session:

@@ -263,8 +263,9 @@ def test_doctor_reads_the_gpus_of_the_driver(tmp_path: Path, monkeypatch):
     assert doctor._list_gpus() == []
 
 
-def test_every_backend_and_session_has_its_extras():
+def test_every_session_has_its_extras_and_a_backend():
     from edgekit.backends import BACKENDS
+    from edgekit.sessions import SESSIONS
 
-    assert set(doctor.CONVERT_EXTRAS) == set(BACKENDS)
-    assert set(doctor.SESSION_EXTRAS) == {"torch"} | {session for backend in BACKENDS.values() for session in backend.SESSIONS}
+    assert set(doctor.SESSION_EXTRAS) == {"torch", *SESSIONS}
+    assert {session for backend in BACKENDS.values() for session in backend.SESSIONS} == set(SESSIONS)

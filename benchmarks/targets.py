@@ -1,0 +1,98 @@
+"""Whether a run is at parity on every target: each variant of each recipe is exported and judged on the same further patients.
+
+.venv/bin/python benchmarks/targets.py RUN STUDIES --out benchmarks/results/targets-paper-lite0
+
+One JSON record a variant, and a table of them all. A variant that is done is kept: a broken run goes on where it stopped. Bundles that fail
+are written too, stamped not verified, so that they can be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.bundle import export_bundle
+from edgekit.errors import EdgekitError
+from edgekit.files import write_json, write_text
+from edgekit.latency import describe_device
+from edgekit.targets import list_targets, list_variants, load_target
+
+if TYPE_CHECKING:
+    from edgekit.types import Bundle, Target
+
+
+def describe_bundle(bundle: Bundle, target: Target, seconds: float) -> dict[str, Any]:
+    """Return what is kept of a bundle: not its files, but what they are and what was found."""
+    manifest = bundle.manifest
+    files = {
+        name: entry for name, entry in manifest["files"].items() if name == manifest["model"] or name.startswith(f"{manifest['model']}/")
+    }
+    repair = bundle.folder / "quantization.json"
+    keys = ("target", "precision", "verified", "stages", "ensemble", "judge", "recipe", "graph", "unproven", "provenance")
+    sessions = [{key: value for key, value in row.items() if key != "flipped"} for row in manifest["parity"]]
+    return {
+        **{key: manifest[key] for key in keys},
+        "model": {"sha256": manifest["model_sha256"], "size_mb": sum(sizes) / 1e6},
+        "budget_mb": target.size_mb,
+        "quantization": json.loads(repair.read_text()) if repair.is_file() else None,
+        "parity": {"sessions": sessions},
+        "device": describe_device(),
+        "seconds": round(seconds, 1),
+    }
+
+
+def tabulate(records: list[dict[str, Any]]) -> str:
+    """Return the records as a Markdown table."""
+    head = "target", "session", "patients", "accuracy", "changed", "agreement, lower", "drop, upper", "model MB", "stayed float", "verdict"
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for record in records:
+        repair = record["quantization"]
+        for row in record["parity"]["sessions"]:
+            cells = [
+                f"{record['target']}:{record['precision']}",
+                row["session"],
+                str(row["n"]),
+                f"{row['accuracy_reference']:.4f} → {row['accuracy_candidate']:.4f}",
+                str(row["flips"]),
+                f"{100 * row['agreement_ci95'][0]:.2f} %",
+                f"{100 * row['difference']['ci95'][1]:.2f} points",
+                f"{record['model']['size_mb']:.2f}",
+                f"{100 * repair['float_share']:.1f} %" if repair else "-",
+                row["verdict"],
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Export, judge, and write the records."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("studies", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--build", type=Path, default=Path("build/targets"), help="folder of the bundles")
+    parser.add_argument("--only", nargs="*", help="variants, as in web:w8a8; default: all")
+    arguments = parser.parse_args()
+    wanted = arguments.only or [f"{name}:{variant}" for name in list_targets() for variant in list_variants(name)]
+    records = []
+    for spec in wanted:
+        path = arguments.out / f"{spec.replace(':', '-')}.json"
+        if not path.exists():
+            print(spec, flush=True)
+            target, start = load_target(spec), time.monotonic()
+            try:
+                bundle = export_bundle(arguments.run, target, arguments.build / spec.replace(":", "-"), arguments.studies, force=True)
+            except EdgekitError as error:
+                print(f"{spec}: {error.message}", flush=True)
+                continue
+            write_json(path, describe_bundle(bundle, target, time.monotonic() - start))
+        records.append(json.loads(path.read_text()))
+    write_text(arguments.out / "README.md", tabulate(records))
+    print(tabulate(records))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""Core ML: one ML Program for iPhone, iPad and Mac, made on any machine."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import edgekit
+from edgekit.backends.onnx import fold_batch_norms
+from edgekit.errors import InputError
+from edgekit.sessions.coreml_reference.package import import_coremltools, read_specification
+from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS, VIEWS, Artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from edgekit.sessions import Tensors
+    from edgekit.types import Target
+
+SETTINGS: dict[str, type] = {"minimum_os": str}
+OPTIONS: dict[str, tuple[str, ...]] = {"weights": ("linear", "palettized")}
+"""How 8-bit weights are stored: on a grid with one scale a channel, or as indices into a table of 256 values."""
+
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "detector": ("fp32", "fp16", "w8a16"),
+    "geometry": ("fp32",),
+    "members": ("fp32", "fp16", "w8a16"),
+    "ensemble": ("fp32",),
+}
+SESSIONS: tuple[str, ...] = ("coreml-reference", "coreml")
+VERSIONED: tuple[str, ...] = ("torch", "coremltools", "numpy", "timm", "ultralytics")
+MODEL = "model.mlpackage"
+SYSTEMS = ("iOS16", "iOS17", "iOS18")
+"""iOS 16 is the first that reads compressed weights; each has its macOS (13, 14, 15)."""
+
+UNPROVEN = (
+    "The Core ML file was interpreted with torch: what a device's CPU, GPU and Neural Engine make of it, their own float16 "
+    "arithmetic, and their speed are shown by the session coreml on a Mac, or by the runner on a device."
+)
+STAGES = ("detector", "geometry", "members", "ensemble")
+"""The recipe's stages; an operator carries its stage's place in this row through coremltools' passes."""
+
+WHOLE_NUMBERS = ("prediction_set", "decision")
+"""The outputs that are int32; the others are float32."""
+
+DESCRIPTIONS = {
+    "ap": "Canvas of the AP film, 8-bit gray, padded with 0; all 0 where the film is missing.",
+    "lateral": "Canvas of the lateral film, 8-bit gray, padded with 0; all 0 where the film is missing.",
+    "present": "1 where the film was given (AP, lateral), else 0.",
+    "probabilities": "Calibrated probability of each brand, in the order of the metadata's brands; zeros when no construct was found.",
+    "members": "Each member's own probabilities; a row that can't be evaluated is zeros.",
+    "boxes": "x0, y0, x1, y1 of the construct on each canvas, in canvas pixels.",
+    "box_scores": "Confidence of each box.",
+    "view_scores": "For each film: how AP-like, how lateral-like.",
+    "heatmaps": "Class activation of the top brand on each crop, from 0 to 1.",
+    "prediction_set": "1 for the brands that can't be excluded.",
+    "unfamiliarity": "How far the films are from anything trained on, from 0 to 1.",
+    "decision": "0 identified, 1 ambiguous, 2 unfamiliar, 3 no construct found, 4 films swapped.",
+}
+
+
+def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:  # noqa: ARG001
+    """Write `pipeline` as ``model.mlpackage``, an ML Program; see `edgekit.backends.Backend`.
+
+    The films are 8-bit gray images, as a camera or a file gives them, and reach the graph as 0 to 255. The same pipeline and target give
+    the same bytes: random identifiers and the date are replaced.
+
+    Raises
+    ------
+    InputError
+        The recipe asks for a system that this backend does not write for, or an operator can't be lowered.
+    MissingError
+        coremltools is not installed.
+    """
+    system = target.settings["minimum_os"]
+    if system not in SYSTEMS:
+        raise InputError(f"the recipe asks for minimum_os {system!r}", f"accepted: {', '.join(SYSTEMS)}")
+    import_coremltools()
+    with _quiet():
+        model = _lower(fold_batch_norms(pipeline), system, target.stages)
+        if compressed := [stage for stage, precision in target.stages.items() if precision == "w8a16"]:
+            model = _compress_weights(model, compressed, target.options["weights"])
+    _describe_model(model, pipeline)
+    _save(model, folder / MODEL)
+    _check(folder / MODEL)
+    files = sorted(path.relative_to(folder).as_posix() for path in (folder / MODEL).rglob("*") if path.is_file())
+    return Artifact(model=MODEL, files=tuple(files), unproven=(UNPROVEN,))
+
+
+def describe(model: Path) -> dict[str, Any]:
+    """Return what a manifest tells about the file: ``specification`` version, ``opset``, and ``operators``, type to number."""
+    specification, _ = read_specification(model)
+    function = specification.mlProgram.functions["main"]
+    operations = function.block_specializations[function.opset].operations
+    operators = Counter(operation.type for operation in operations if operation.type != "const")
+    return {"specification": specification.specificationVersion, "opset": function.opset, "operators": dict(sorted(operators.items()))}
+
+
+def stage_of(module: str) -> str:
+    """Return the stage of the recipe that a module belongs to, by its path in the pipeline.
+
+    The detector's and the members' own layers are theirs; what decodes a box, crops, normalizes or explains is geometry.
+
+    Examples
+    --------
+    >>> stage_of("detector.network.model.3.conv"), stage_of("detector"), stage_of("members.ap.network.conv_stem")
+    ('detector', 'geometry', 'members')
+    """
+    if module.startswith("detector.network."):
+        return "detector"
+    return next((stage for stage in ("members", "ensemble") if module.startswith(stage)), "geometry")
+
+
+def _lower(pipeline: Any, system: str, stages: dict[str, str]) -> Any:
+    """Convert to an ``MLModel`` whose operators compute in their stage's precision, weights not compressed."""
+    import coremltools
+    import numpy as np
+    import torch
+
+    side = pipeline.spec.canvas_side
+    example = (torch.zeros(1, 1, side, side), torch.zeros(1, 1, side, side), torch.ones(2))
+    layout = coremltools.colorlayout.GRAYSCALE
+    films = [coremltools.ImageType(view, (1, 1, side, side), color_layout=layout) for view in VIEWS]
+    below = {stage for stage, precision in stages.items() if precision != "fp32"}
+    try:
+        program = torch.export.export(pipeline, example).run_decompositions({torch.ops.aten.matmul.default: _multiply_matrices})
+        _note_stages(program)
+        return coremltools.convert(
+            program,
+            inputs=[*films, coremltools.TensorType("present", (2,), np.float32)],
+            # Said for each: coremltools makes float16 of what is left open.
+            outputs=[coremltools.TensorType(name, dtype=np.int32 if name in WHOLE_NUMBERS else np.float32) for name in OUTPUTS],
+            minimum_deployment_target=coremltools.target[system],
+            compute_precision=coremltools.transform.FP16ComputePrecision(lambda operation: _read_stage(operation) in below),
+            skip_model_load=True,
+        )
+    except Exception as error:  # the exporter's and the converter's own exceptions share no base
+        raise InputError(
+            f"the pipeline can't be written as an ML Program: {error}", "train another architecture, or report this"
+        ) from error
+
+
+def _multiply_matrices(first: Any, second: Any) -> Any:
+    """Write the product of a matrix and a vector as one of matrices: MIL's has no vectors."""
+    if second.ndim == 1:
+        return (first @ second.unsqueeze(1)).squeeze(-1)
+    if first.ndim == 1:
+        return (first.unsqueeze(0) @ second).squeeze(-2)
+    return NotImplemented
+
+
+def _note_stages(program: Any) -> None:
+    """Give every operator of a ``torch.export`` program its stage, as the number that coremltools carries through all its passes."""
+    for node in program.graph.nodes:
+        if node.op == "call_function":
+            module = next(reversed(node.meta["nn_module_stack"].values()))[0]
+            node.meta["debug_handle"] = STAGES.index(stage_of(module))
+
+
+def _read_stage(operation: Any) -> str | None:
+    """Return the stage of a MIL operator; a constant has none."""
+    from coremltools.converters.mil.mil.scope import ScopeSource
+
+    handles = operation.scopes.get(ScopeSource.EXIR_DEBUG_HANDLE) or [None]
+    if handles[-1] is None:
+        if operation.op_type == "const":
+            return None
+        raise InputError(f"coremltools lost the stage of operator {operation.op_type} {operation.name!r}", "report this")
+    return STAGES[handles[-1]]
+
+
+def _compress_weights(model: Any, stages: list[str], how: str) -> Any:
+    """Store the weights of the convolutions and linear layers of `stages` in 8 bits; small ones stay as they are."""
+    from coremltools.optimize import coreml
+
+    operations = model._mil_program.functions["main"].operations
+    layers = [each.name for each in operations if each.op_type in ("conv", "linear") and _read_stage(each) in stages]
+    if how == "linear":
+        config = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", granularity="per_channel")
+        return coreml.linear_quantize_weights(model, coreml.OptimizationConfig(op_name_configs=dict.fromkeys(layers, config)))
+    table = coreml.OpPalettizerConfig(mode="kmeans", nbits=8)
+    return coreml.palettize_weights(model, coreml.OptimizationConfig(op_name_configs=dict.fromkeys(layers, table)))
+
+
+def _describe_model(model: Any, pipeline: Any) -> None:
+    """Write what Xcode and a program that opens the file should know."""
+    model.author = "edgekit"
+    model.license = "AGPL-3.0-or-later"
+    model.version = edgekit.__version__
+    model.short_description = f"Pedicle-screw brand from an AP and a lateral radiograph. {INTENDED_USE}"
+    for name in INPUTS:
+        model.input_description[name] = DESCRIPTIONS[name]
+    for name in OUTPUTS:
+        model.output_description[name] = DESCRIPTIONS[name]
+    brands = list(pipeline.spec.brands)
+    model.user_defined_metadata.update(
+        {
+            "brands": json.dumps(brands),
+            "classes": ",".join(brands),
+            "ensemble": pipeline.spec.ensemble,
+            "edgekit": edgekit.__version__,
+        }
+    )
+
+
+def _save(model: Any, package: Path) -> None:
+    """Write the package without what differs from one conversion to the next: its item identifiers, the date, coremltools' debug table."""
+    model.save(str(package))
+    manifest_path = package / "Manifest.json"
+    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    items = sorted(manifest["itemInfoEntries"].values(), key=lambda item: item["path"])
+    numbered = {f"00000000-0000-4000-8000-{index:012d}": item for index, item in enumerate(items, 1)}
+    root = next(identifier for identifier, item in numbered.items() if item["path"].endswith(".mlmodel"))
+    document = {"fileFormatVersion": manifest["fileFormatVersion"], "itemInfoEntries": numbered, "rootModelIdentifier": root}
+    manifest_path.write_text(json.dumps(document, indent=4) + "\n", encoding="utf-8")
+    specification = model.get_spec()
+    specification.description.metadata.userDefined.pop("com.github.apple.coremltools.conversion_date", None)
+    path = package / "Data" / numbered[root]["path"]
+    path.write_bytes(specification.SerializeToString(deterministic=True))
+    path.chmod(0o644)
+    (package / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
+
+
+def _check(package: Path) -> None:
+    """Raise when the file's features are not the contract's."""
+    from coremltools.proto import FeatureTypes_pb2
+
+    specification, _ = read_specification(package)
+    description, types = specification.description, FeatureTypes_pb2.ArrayFeatureType
+    gray, single, whole = FeatureTypes_pb2.ImageFeatureType.GRAYSCALE, types.FLOAT32, types.INT32
+    expected = {**dict.fromkeys(VIEWS, gray), "present": single, **{name: whole if name in WHOLE_NUMBERS else single for name in OUTPUTS}}
+    found = {}
+    for feature in (*description.input, *description.output):
+        image = feature.type.WhichOneof("Type") == "imageType"
+        found[feature.name] = feature.type.imageType.colorSpace if image else feature.type.multiArrayType.dataType
+    if found != expected:
+        raise InputError(f"the program has the features {found}, expected {expected}", "report this")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the converters' progress bars and their warnings about untested versions to themselves."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,125 @@
+"""Where a graph computes in 8 bits: Quantize/DequantizeLinear pairs around its nodes, and biases that make up for rounded weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.quantization.observing import Observation
+
+OPERATORS = ("Conv", "Relu", "Clip", "Add", "Concat", "MaxPool", "Resize")
+"""What is computed in 8 bits. With the activation functions in the list, each is folded into the output range of its convolution, and no
+pair is left between the two. SiLU's Sigmoid and Mul and the squeeze-and-excitation stay float."""
+
+SYMMETRIC_OPERATORS = ("Conv", "Add")
+"""The same where a zero point must be zero: an output range can't stand for an activation function then, so only what goes into these is
+quantized, and the runtime fuses each convolution with what follows it (TensorRT documentation, *Q/DQ placement recommendations*)."""
+
+LEVELS = 127
+"""Weights are symmetric, -127 to 127, with one scale an output channel."""
+
+
+def insert_quantization(model: Any, nodes: set[str], observation: Observation, activations: str, symmetric: bool) -> Any:
+    """Return a copy of `model` that computes `nodes` in 8 bits, in the explicit Q/DQ form.
+
+    Weights are int8 with a scale per output channel (Krishnamoorthi 2018, section 3.1.1). Biases stay float: onnxruntime quantizes them
+    when it fuses, TensorRT wants them so, and the file does without their scales.
+
+    Parameters
+    ----------
+    model
+        An ``onnx.ModelProto`` in float32.
+    nodes
+        Names of nodes whose types are in `OPERATORS`.
+    observation
+        What the calibration films did to `model`.
+    activations
+        ``uint8`` or ``int8``.
+    symmetric
+        Whether the activations' zero point is zero, as TensorRT demands.
+    """
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import QuantType
+
+    corrected = correct_biases(model, nodes, observation)
+    ranges = {name: (np.float32(low), np.float32(high)) for name, (low, high) in observation.ranges.items()}
+    options: dict[str, Any] = {"ActivationSymmetric": symmetric, "WeightSymmetric": True, "QuantizeBias": False}
+    if symmetric:
+        options["OpTypesToExcludeOutputQuantization"] = list(SYMMETRIC_OPERATORS)
+    quantizer = QDQQuantizer(
+        corrected,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8 if activations == "uint8" else QuantType.QInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
+        nodes_to_quantize=sorted(nodes),
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(SYMMETRIC_OPERATORS if symmetric else OPERATORS),
+        extra_options=options,
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    quantized = quantizer.model.model
+    _slim(quantized)
+    return quantized
+
+
+def correct_biases(model: Any, nodes: set[str], observation: Observation) -> Any:
+    """Return a copy in which the bias of each convolution in `nodes` takes up the mean shift that rounding its weights causes.
+
+    The shift of an output channel is the sum over the input channels of the weights' rounding error times the channel's mean: Nagel et
+    al. 2019, *Data-free quantization through weight equalization and bias correction*, equation 16, with the means measured.
+    """
+    from onnx import numpy_helper
+
+    corrected = copy.deepcopy(model)
+    constants = {tensor.name: tensor for tensor in corrected.graph.initializer}
+    for node in corrected.graph.node:
+        if node.op_type != "Conv" or node.name not in nodes or len(node.input) < 3:
+            continue
+        weights = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
+        error = (round_weights(weights) - weights).sum(axis=(2, 3))  # (O, C / groups)
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        means = observation.channel_means[node.input[0]].reshape(groups, 1, -1)
+        shift = (error.reshape(groups, -1, error.shape[1]) * means).sum(axis=2).ravel()
+        bias = constants[node.input[2]]
+        bias.CopyFrom(numpy_helper.from_array((numpy_helper.to_array(bias) - shift).astype(np.float32), bias.name))
+    return corrected
+
+
+def round_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return convolution weights (O, C, h, w) as 8 bits represent them."""
+    scales = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / LEVELS
+    scales[scales == 0] = 1.0
+    rounded: NDArray[np.float64] = np.round(weights / scales) * scales
+    return rounded
+
+
+def _slim(model: Any) -> None:
+    """Drop what says nothing: zero points of zero, which are the default for int8, and the names of the pairs' own nodes."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    zeros = {
+        name
+        for name, tensor in constants.items()
+        if name.endswith("_zero_point") and tensor.data_type == 3 and not numpy_helper.to_array(tensor).any()
+    }
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.name = ""
+            # A QuantizeLinear without a zero point gives uint8, so only what is stored already can do without.
+            if node.op_type == "DequantizeLinear" and node.input[0] in constants and node.input[2] in zeros:
+                del node.input[2]
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    del model.graph.value_info[:]

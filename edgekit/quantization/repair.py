@@ -1,0 +1,190 @@
+"""How much of a graph can be 8-bit: everything, less the blocks that damage the answers most."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import InputError
+from edgekit.progress import track
+from edgekit.quantization.observing import observe
+from edgekit.quantization.placement import OPERATORS, insert_quantization
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgekit.sessions import Tensors
+    from edgekit.types import Calibration
+
+BLOCK = re.compile(r".+?\.network(?:\.model\.\d+)?(?:\.(?:blocks\.\d+|stem|conv_stem|bn1|conv_head|bn2|cv[23]\.\d+))?")
+ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}
+"""timm's name of the layer that holds an activation, and of the convolution that it belongs to."""
+
+RANKED_ON = 48
+"""Patients on which blocks are ranked: enough to order them, and it is done once a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What quantizing one block alone does to the answers.
+
+    Attributes
+    ----------
+    block
+        Path of the module.
+    probability_change
+        Mean over the patients of the largest change of a brand's probability.
+    parameters
+        Number of its weights.
+    """
+
+    block: str
+    probability_change: float
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What was decided, and why; kept in the bundle.
+
+    Attributes
+    ----------
+    tolerance
+        The recipe's.
+    patients
+        How many it was measured on.
+    before, after
+        Mean largest change of a probability with everything in 8 bits, and as shipped.
+    kept_float
+        Blocks given back to float.
+    float_share
+        Their share of the weights that could be 8-bit.
+    ranking
+        Every block, the worst first; empty when nothing had to be given back.
+    """
+
+    tolerance: float
+    patients: int
+    before: float
+    after: float
+    kept_float: tuple[str, ...]
+    float_share: float
+    ranking: tuple[Damage, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``quantization.json``."""
+        return asdict(self)
+
+
+def quantize_graph(
+    model: Any, is_wanted: Callable[[str], bool], calibration: Sequence[Tensors], settings: Calibration, activations: str, symmetric: bool
+) -> tuple[Any, Repair]:
+    """Compute as much of `model` in 8 bits as the answers on the calibration patients allow.
+
+    Everything wanted is quantized; if the answers change by more than the tolerance, each block is quantized alone, the blocks are
+    ranked by what that does to the answers, and as few of the worst as suffice are given back to float.
+
+    Parameters
+    ----------
+    model
+        An ``onnx.ModelProto`` in float32, its nodes named by module (see ``edgekit.backends.onnx.export_graph``).
+    is_wanted
+        Tells by a node's name whether its stage is to be 8-bit.
+    calibration
+        The graph's inputs of each patient.
+    settings
+        The recipe's.
+    activations, symmetric
+        See `edgekit.quantization.placement.insert_quantization`.
+
+    Returns
+    -------
+    The quantized graph, and what stayed float.
+
+    Raises
+    ------
+    InputError
+        The answers change by more than the tolerance even where a single block is 8-bit.
+    """
+    blocks: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        if node.op_type in OPERATORS and is_wanted(node.name):
+            blocks.setdefault(block_of(node.name), set()).add(node.name)
+    everything = set().union(*blocks.values())
+    observation = observe(model, everything, calibration, settings.method)
+    expected = answer(model, calibration, "Reading the reference")
+
+    def attempt(nodes: set[str], patients: int = len(calibration), description: str = "Measuring the damage") -> tuple[Any, float]:
+        quantized = insert_quantization(model, nodes, observation, activations, symmetric)
+        found = answer(quantized, calibration[:patients], description)
+        return quantized, float(np.abs(found - expected[:patients]).max(axis=1).mean())
+
+    weights = _count_weights(model)
+    total = sum(weights.get(name, 0) for name in everything)
+    shipped, before = attempt(everything)
+    after, kept, ranking = before, [], []
+    if before > settings.tolerance:
+        for block, nodes in track(list(blocks.items()), "Ranking the blocks"):
+            damage = attempt(nodes, RANKED_ON, "")[1]
+            ranking.append(Damage(block, damage, sum(weights.get(name, 0) for name in nodes)))
+        ranking.sort(key=lambda damage: -damage.probability_change)
+        order = [damage.block for damage in ranking]
+        low, high = 0, len(order)  # giving back `low` is too few, `high` is enough: with all of them nothing is quantized
+        while high - low > 1:
+            middle = (low + high) // 2
+            attempted, change = attempt(everything.difference(*(blocks[block] for block in order[:middle])))
+            if change > settings.tolerance:
+                low = middle
+            else:
+                high, shipped, after = middle, attempted, change
+        if high == len(order):
+            raise InputError(
+                f"the answers change by more than {settings.tolerance} on average with any block in 8 bits; {order[-1]} is the mildest",
+                "raise the tolerance in the recipe, or choose a variant with 16-bit activations",
+            )
+        kept = order[:high]
+    return shipped, Repair(
+        tolerance=settings.tolerance,
+        patients=len(calibration),
+        before=before,
+        after=after,
+        kept_float=tuple(kept),
+        float_share=sum(weights.get(name, 0) for block in kept for name in blocks[block]) / total,
+        ranking=tuple(ranking),
+    )
+
+
+def block_of(node: str) -> str:
+    """Return the block of a node, by its name: a stage of a backbone, a layer of the detector's neck, a branch of its head.
+
+    Examples
+    --------
+    >>> block_of("members.ap.network.blocks.3.1.conv_dw/conv2d_97")
+    'members.ap.network.blocks.3'
+    >>> block_of("members.ap.network.bn1/hardtanh_22")
+    'members.ap.network.conv_stem'
+    """
+    match = BLOCK.match(node)
+    assert match is not None, f"{node} belongs to no network"
+    *path, last = match.group().split(".")
+    return ".".join([*path, ACTIVATION_OF.get(last, last)])
+
+
+def answer(model: Any, calibration: Sequence[Tensors], description: str) -> NDArray[np.float64]:
+    """Return the graph's probabilities for each patient in onnxruntime, float64 (N, K)."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    rows = track(calibration, description) if description else calibration
+    return np.array([session.run(["probabilities"], inputs)[0] for inputs in rows], np.float64)
+
+
+def _count_weights(model: Any) -> dict[str, int]:
+    """Return the number of weights of each convolution, by node."""
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    return {node.name: sizes[node.input[1]] for node in model.graph.node if node.op_type == "Conv"}

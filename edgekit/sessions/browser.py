@@ -1,0 +1,234 @@
+"""A real browser: headless Chromium runs the bundle's own web runner on onnxruntime-web.
+
+Everything comes from a server on the loopback interface, with the headers that threads in WebAssembly need, and from nowhere else. The
+films have an address that can't be guessed, so that nobody else on the machine can fetch them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+
+import edgekit
+from edgekit.errors import DamagedBundleError, MissingError
+from edgekit.sessions.inputs import check_inputs
+from edgekit.types import VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    from edgekit.sessions import Session, Tensors
+    from edgekit.types import Bundle
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""Commands that start a Chromium, in the order in which they are looked for."""
+
+RUNTIME = "ort.wasm.bundle.min.mjs"
+RUNTIME_FILES = (RUNTIME, "ort-wasm-simd-threaded.wasm")
+"""What onnxruntime-web needs of its package for WebAssembly."""
+
+RUNNER = "runner/edgekit.js"
+
+DTYPES = {"prediction_set": np.int32, "decision": np.int32}
+"""Of the outputs that are not float32: on the way from the page all become lists of numbers."""
+
+MEDIA_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".wasm": "application/wasm",
+}
+
+PAGE = b"<!doctype html><title>edgekit</title>"
+
+OPEN = f"""async ({{ threads }}) => {{
+    const started = performance.now();
+    const ort = await import("/ort/{RUNTIME}");
+    const {{ openPipeline }} = await import("/bundle/{RUNNER}");
+    const moduleMs = performance.now() - started;
+    globalThis.pipeline = await openPipeline("/bundle/", {{ ort, threads }});
+    const {{ fetchMs, createMs }} = pipeline.timings;
+    return {{ version: ort.env.versions.web, timings: {{ module: moduleMs, fetch: fetchMs, create: createMs }} }};
+}}"""
+
+INFER = """async ({ films, given }) => {
+    const bytes = new Uint8Array(await (await fetch(films)).arrayBuffer());
+    const film = (index) => given[index] ? bytes.subarray(index * pipeline.side ** 2, (index + 1) * pipeline.side ** 2) : null;
+    const { outputs, shapes, elapsedMs } = await pipeline.infer({ ap: film(0), lateral: film(1) });
+    const plain = Object.entries(outputs).map(([name, data]) => [name, { data: Array.from(data), shape: shapes[name] }]);
+    return { outputs: Object.fromEntries(plain), elapsedMs };
+}"""
+
+
+def open_session(bundle: Bundle, threads: int | None = None) -> Session:
+    """Open the bundle in Chromium, `threads` None in one thread; see `edgekit.sessions.SessionModule`."""
+    return BrowserSession(bundle, threads or 1)
+
+
+class BrowserSession:
+    """onnxruntime-web (WebAssembly) in a page of headless Chromium. Belongs to the thread that opens it; one at a time in a process.
+
+    Parameters
+    ----------
+    bundle
+        It ships the web runner.
+    threads
+        Threads of the runtime. More than the browser can give is an error, never fewer threads.
+
+    Attributes
+    ----------
+    timings
+        What opening took, in ms: ``launch`` (Chromium), ``module`` (the JavaScript), ``fetch`` (download and check of the model) and
+        ``create`` (start of the runtime, load of the graph).
+    elapsed_ms
+        The graph's time in the last `infer`, as the page measured it: without the way between Python and the page.
+
+    Raises
+    ------
+    MissingError
+        Playwright, Chromium or onnxruntime-web is missing, the bundle has no web runner, or the browser can't open it.
+    DamagedBundleError
+        The page refuses a file of the bundle.
+    """
+
+    name = "browser"
+    elapsed_ms: float
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        if RUNNER not in bundle.manifest["files"]:
+            raise MissingError(f"{bundle.folder} has no {RUNNER}: it was not made for the browser", "export it for the target web")
+        try:
+            from playwright.sync_api import Error, sync_playwright
+        except ModuleNotFoundError as error:
+            raise MissingError("the session browser needs Playwright, which is not installed", "pip install 'edgekit[app]'") from error
+        chromium, runtime = find_browser(), find_runtime()
+        self._films = f"/films/{secrets.token_urlsafe()}"
+        self._pages: dict[str, Path | bytes] = {"/index.html": PAGE, **{f"/ort/{name}": runtime / name for name in RUNTIME_FILES}}
+        self._pages |= {f"/bundle/{name}": bundle.folder / name for name in ("manifest.json", *bundle.manifest["files"])}
+        self._side = bundle.canvas_side
+        with ExitStack() as stack:
+            address = stack.enter_context(_serve(self._pages))
+            try:
+                playwright = stack.enter_context(sync_playwright())
+                started = time.perf_counter()
+                browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], headless=True)
+                launched = time.perf_counter()
+                stack.callback(browser.close)
+                self._page = browser.new_page()
+                self._page.goto(f"{address}/index.html")
+                opened = self._page.evaluate(OPEN, {"threads": threads})
+            except Error as error:
+                _, refused, reason = error.message.partition("BundleError: ")
+                if refused:
+                    remedy = "copy the bundle again, or export it again"
+                    raise DamagedBundleError(f"{bundle.folder} is damaged: {reason.splitlines()[0]}", remedy) from error
+                raise MissingError(f"{chromium} can't open {bundle.folder}: {error.message}") from error
+            self.timings = {"launch": 1000 * (launched - started), **opened["timings"]}
+            self.runtime = f"onnxruntime-web {opened['version']} wasm, Chromium {browser.version.split('.')[0]}, threads {threads}"
+            self._resources = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._resources.close()
+
+    def infer(self, inputs: Tensors) -> Tensors:
+        """Run the graph.
+
+        Raises
+        ------
+        InputError
+            A tensor is missing or has another dtype or shape than the graph's.
+        """
+        check_inputs(inputs, self._side)
+        self._pages[self._films] = b"".join(inputs[view].tobytes() for view in VIEWS)
+        answer = self._page.evaluate(INFER, {"films": self._films, "given": (inputs["present"].astype(np.float32) > 0.5).tolist()})
+        self.elapsed_ms = answer["elapsedMs"]
+        return {
+            name: np.array(tensor["data"], DTYPES.get(name, np.float32)).reshape(tensor["shape"])
+            for name, tensor in answer["outputs"].items()
+        }
+
+
+def find_browser() -> str:
+    """Return the path of a Chromium.
+
+    Raises
+    ------
+    MissingError
+        There is none on the PATH.
+    """
+    for name in BROWSERS:
+        if (path := shutil.which(name)) is not None:
+            return path
+    raise MissingError(f"the session browser needs Chromium; none of {', '.join(BROWSERS)} is on the PATH", "sudo apt-get install chromium")
+
+
+def find_runtime() -> Path:
+    """Return the folder of onnxruntime-web: in an installed package, else where ``npm ci`` puts it in the checkout.
+
+    Raises
+    ------
+    MissingError
+        It is not there.
+    """
+    package = Path(edgekit.__file__).parent
+    app = package / "_app" if (package / "_app").is_dir() else package.parent / "sample_app"
+    folder = app / "vendor" / "onnxruntime-web"
+    if missing := [name for name in RUNTIME_FILES if not (folder / name).is_file()]:
+        raise MissingError(f"onnxruntime-web is not in {folder}: {missing[0]} is missing", f"npm ci --prefix {app}")
+    return folder
+
+
+@contextmanager
+def _serve(pages: Mapping[str, Path | bytes]) -> Iterator[str]:
+    """Serve files and contents, by their path, on a free port of the loopback interface; yields the server's address."""
+    with _Server(pages) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # closing waits for answers under way
+
+    def __init__(self, pages: Mapping[str, Path | bytes]) -> None:
+        self.pages = pages
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        page = cast("_Server", self.server).pages.get(self.path)
+        if page is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        content = page if isinstance(page, bytes) else page.read_bytes()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", MEDIA_TYPES.get(PurePosixPath(self.path).suffix, "application/octet-stream"))
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "no-store")  # the films of every patient have the same address
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")  # both: SharedArrayBuffer, which threads need
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: Any) -> None:
+        """Stay silent: the terminal belongs to the command."""

@@ -1,0 +1,77 @@
+"""Core ML's own runtime, on a Mac."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from edgekit.errors import MissingError
+from edgekit.sessions.coreml_reference.package import import_coremltools
+from edgekit.sessions.inputs import check_inputs
+from edgekit.types import OUTPUTS, VIEWS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from edgekit.sessions import Session, Tensors
+    from edgekit.types import Bundle
+
+
+def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (Core ML chooses its own)
+    """Open the bundle's package; see `edgekit.sessions.SessionModule`."""
+    return CoreMLSession(bundle.model, bundle.canvas_side)
+
+
+class CoreMLSession:
+    """The package in Core ML, on the units that it chooses: CPU, GPU, Neural Engine.
+
+    Parameters
+    ----------
+    model
+        The ``.mlpackage``.
+    side
+        Side of its canvases in pixels.
+
+    Raises
+    ------
+    MissingError
+        This is not a Mac, or Core ML can't open the package.
+    """
+
+    name = "coreml"
+
+    def __init__(self, model: Path, side: int) -> None:
+        if sys.platform != "darwin":
+            raise MissingError("Core ML runs on a Mac only", "use the session coreml-reference here, or run this on macOS")
+        coremltools = import_coremltools()
+        try:
+            self._model = coremltools.models.MLModel(str(model))
+        except Exception as error:  # Core ML's own errors share no base
+            raise MissingError(f"Core ML on macOS {platform.mac_ver()[0]} can't open {model}: {error}", "update macOS") from error
+        self._side = side
+        self.runtime = f"Core ML, macOS {platform.mac_ver()[0]} {platform.machine()}, coremltools {coremltools.__version__}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        del self._model
+
+    def infer(self, inputs: Tensors) -> Tensors:
+        """Run the program.
+
+        Raises
+        ------
+        InputError
+            A tensor is missing or has another dtype or shape than the graph's.
+        """
+        from PIL import Image
+
+        check_inputs(inputs, self._side)
+        given = {view: Image.fromarray(inputs[view][0, 0], "L") for view in VIEWS}
+        answer = self._model.predict({**given, "present": inputs["present"]})
+        return {name: np.asarray(answer[name]) for name in OUTPUTS}

@@ -1,0 +1,35 @@
+"""onnxruntime on the CPU with the rounding of a float16 device: what a GPU's answers are judged by where there is no GPU.
+
+The plain session computes a float16 graph in float32 between its weights (see `edgekit.quantization.half.round_to_half`): it would pass a
+graph that overflows or drowns in rounding on the device.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import MissingError
+from edgekit.sessions.onnxruntime import OnnxRuntimeSession
+
+if TYPE_CHECKING:
+    from edgekit.sessions import Session
+    from edgekit.types import Bundle
+
+
+def open_session(bundle: Bundle, threads: int | None = None) -> Session:
+    """Open the bundle's ONNX file with every float16 result rounded; see `edgekit.sessions.SessionModule`."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingError(f"onnx does not load: {error}", "pip install 'edgekit[export]'") from error
+    from edgekit.quantization.half import round_to_half
+
+    with tempfile.TemporaryDirectory() as folder:
+        rounded = Path(folder) / "rounded.onnx"
+        onnx.save(round_to_half(onnx.load(bundle.model)), rounded)
+        session = OnnxRuntimeSession(rounded, bundle.canvas_side, threads)
+    session.name = "onnxruntime-rounded"
+    session.runtime += ", float16 results rounded"
+    return session

@@ -1,0 +1,225 @@
+"""The device-side code that ships in bundles."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tree_sitter
+import tree_sitter_javascript
+import tree_sitter_kotlin
+import tree_sitter_swift
+from PIL import Image
+
+from edgekit.golden import read_golden
+from edgekit.manifest import open_bundle, seal_bundle, write_manifest
+from edgekit.sessions.onnxruntime import OnnxRuntimeSession
+from edgekit.targets import load_target
+from edgekit.types import DECISIONS, INPUTS, OUTPUTS, Latency
+
+EXPORT = Path(__file__).parents[2] / "export"
+GRAMMARS = {".js": tree_sitter_javascript, ".kt": tree_sitter_kotlin, ".swift": tree_sitter_swift}
+RUNNERS = [path for path in sorted(EXPORT.glob("*/runner/*")) if path.suffix in GRAMMARS]
+SENT = [name for name in OUTPUTS if name != "heatmaps"]
+
+ALONE = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(("edgekit", "torch", "onnx"), None))  # importing one of them is now an error
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
+def run(bundle: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run the bundle's runner in a folder of its own, without edgekit."""
+    command = [sys.executable, "-I", "-c", ALONE, str(bundle / "runner" / "run.py"), *map(str, words)]
+    return subprocess.run(command, cwd=bundle.parent, capture_output=True, text=True, check=False, timeout=120)
+
+
+def reseal(folder: Path) -> None:
+    """Hash the files of a bundle anew, as someone who means it would."""
+    seal_bundle(folder, read_manifest(folder))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    del manifest["manifest_sha256"]
+    return dict(manifest)
+
+
+# -- desktop-cpu ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_checks_itself_without_edgekit(bundle: Path) -> None:
+    answer = run(bundle, "--threads", 1)
+    assert answer.returncode == 0, answer.stderr
+    title, _, *rows, speed = answer.stdout.splitlines()
+    assert title.startswith("ap+lateral for desktop-cpu, fp32, onnxruntime 1.")
+    assert [row.split()[0] for row in rows] == list(OUTPUTS)
+    assert all(float(row.split()[1]) <= float(row.split()[2]) for row in rows)
+    assert speed.startswith("one patient, two films: median ")
+    open_bundle(bundle)  # it leaves nothing behind
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "golden/both-ap.png", "golden/golden.json", "manifest.json", "recipe.toml", "runner/run.py"]
+)
+def test_a_changed_byte_is_refused(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    place = content.index(b"Run this bundle") if name == "runner/run.py" else len(content) // 2
+    content[place] ^= 1
+    (bundle / name).write_bytes(content)
+    answer = run(bundle)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(f"error: {name} was changed" if name == "manifest.json" else f"error: {name} is missing or was changed")
+    assert not answer.stdout
+
+
+def test_a_path_that_leaves_the_bundle_is_refused(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    (bundle.parent / "outside").write_bytes(b"x")
+    write_manifest(bundle, {**manifest, "files": {**manifest["files"], "../outside": {"sha256": "0", "size": 1}}})
+    answer = run(bundle)
+    assert (answer.returncode, answer.stderr) == (1, "error: ../outside leaves the bundle\n")
+
+
+@pytest.mark.parametrize(("name", "tolerated"), [("probabilities", 1e-4), ("decision", 0.0)])
+def test_another_answer_than_the_golden_one_fails_by_the_bundles_own_tolerance(bundle: Path, name: str, tolerated: float) -> None:
+    path = bundle / "golden" / "golden.json"
+    golden = json.loads(path.read_text())
+    assert golden["tolerance"][name] == tolerated
+    golden["cases"][2]["outputs"][name][0] += 2
+    path.write_text(json.dumps(golden))
+    reseal(bundle)
+    answer = run(bundle)
+    assert (answer.returncode, answer.stderr) == (1, f"error: too far from the golden vectors: {name}\n")
+    golden["tolerance"][name] = 2.1
+    path.write_text(json.dumps(golden))
+    reseal(bundle)
+    assert run(bundle).returncode == 0
+
+
+def test_it_answers_for_canvases(bundle: Path) -> None:
+    both, ap, *_ = json.loads((bundle / "golden" / "golden.json").read_text())["cases"]
+    brands = open_bundle(bundle).brands
+    for case in (both, ap):
+        answer = run(bundle, *(word for view, name in case["films"].items() for word in (f"--{view}", bundle / "golden" / name)))
+        assert answer.returncode == 0, answer.stderr
+        lines = answer.stdout.splitlines()
+        assert lines[0].split(":")[0] == DECISIONS[case["outputs"]["decision"][0]]
+        shown = {line.split()[-1]: line.split() for line in lines[1 : len(brands) + 1]}
+        for brand, probability, chosen in zip(brands, case["outputs"]["probabilities"], case["outputs"]["prediction_set"], strict=True):
+            assert float(shown[brand][0]) == pytest.approx(probability, abs=1.5e-4)
+            assert ("*" in shown[brand]) == bool(chosen)
+        assert [line.split(":")[0] for line in lines if ": box " in line] == list(case["films"])
+    film = bundle.parent / "film.png"
+    Image.new("L", (640, 480)).save(film)
+    answer = run(bundle, "--ap", film)
+    assert (answer.returncode, answer.stderr) == (1, "error: ap is uint8 (480, 640), expected a canvas: 8-bit gray, 128 x 128 pixels\n")
+
+
+def write_pack(bundle: Path, path: Path, model: str) -> list[dict[str, np.ndarray]]:
+    """Pack the golden canvases as docs say, with numpy alone; returns the graph's inputs."""
+    patients = [case.inputs for case in read_golden(open_bundle(bundle))]
+    entries = {
+        f"{view}_{row:06d}": inputs[view][0, 0]
+        for row, inputs in enumerate(patients)
+        for view, given in zip(("ap", "lateral"), inputs["present"], strict=True)
+        if given
+    }
+    present = np.stack([inputs["present"] for inputs in patients])
+    np.savez_compressed(path, schema=1, bundle=model, pack="films of today", present=present, **entries)
+    return patients
+
+
+def test_a_pack_is_answered_as_the_session_answers(bundle: Path, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    patients = write_pack(bundle, tmp_path / "pack.npz", opened.manifest["model_sha256"])
+    answer = run(bundle, "--pack", tmp_path / "pack.npz", "--out", tmp_path / "sent", "--threads", 1)
+    assert answer.returncode == 0, answer.stderr
+    sent = np.load(tmp_path / "sent" / "outputs.npz")
+    assert set(sent) == {"schema", "bundle", "pack", "session", "runtime", *SENT}
+    assert (int(sent["schema"]), str(sent["pack"]), str(sent["session"])) == (1, "films of today", "onnxruntime")
+    assert str(sent["bundle"]) == opened.manifest["model_sha256"]
+    with OnnxRuntimeSession(opened.model, opened.canvas_side, 1) as session:
+        assert str(sent["runtime"]) == session.runtime
+        expected = [session.infer(inputs) for inputs in patients]
+    for name in SENT:
+        stacked = np.stack([outputs[name] for outputs in expected])
+        assert sent[name].dtype == stacked.dtype
+        np.testing.assert_array_equal(sent[name], stacked, err_msg=name)
+
+    latency = json.loads((tmp_path / "sent" / "latency.json").read_text())
+    (row,) = (Latency(**row) for row in latency["rows"])
+    assert (row.name, row.session, row.precision) == ("two-view", "onnxruntime", "fp32")
+    assert row.n >= 50
+    assert 0 < row.p50_ms <= row.p95_ms <= row.p99_ms
+    assert row.size_mb == pytest.approx(opened.model.stat().st_size / 1e6)
+    assert row.peak_rss_mb > row.size_mb
+    assert latency["device"].keys() == {"cpu", "cores", "os", "python"}
+    assert (latency["provenance"]["bundle"], latency["provenance"]["threads"]) == (opened.manifest["model_sha256"], 1)
+
+
+def test_another_bundles_pack_is_refused(bundle: Path, tmp_path: Path) -> None:
+    write_pack(bundle, tmp_path / "pack.npz", "0" * 64)
+    answer = run(bundle, "--pack", tmp_path / "pack.npz", "--out", tmp_path / "sent")
+    assert answer.returncode == 1
+    assert "was packed for another bundle" in answer.stderr
+    assert not (tmp_path / "sent").exists()
+    assert run(bundle, "--pack", tmp_path / "pack.npz").returncode == 2
+
+
+# -- all ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(EXPORT.glob("*/runner/*.py")), ids=lambda path: path.parts[-3])
+def test_no_runner_imports_edgekit(path: Path) -> None:
+    source = path.read_text()
+    assert source.startswith("# /// script\n"), "a PEP 723 header tells what to install"
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+        assert not [name for name in names if name.split(".")[0] == "edgekit"]
+
+
+def find_errors(source: bytes, grammar: Any) -> list[str]:
+    """List what a grammar does not understand, with line numbers."""
+    waiting = [tree_sitter.Parser(tree_sitter.Language(grammar.language())).parse(source).root_node]
+    errors = []
+    while waiting:
+        node = waiting.pop()
+        if node.type == "ERROR" or node.is_missing:
+            errors.append(f"line {node.start_point[0] + 1}: {source[node.start_byte : node.end_byte][:60]!r}")
+        waiting += node.children
+    return errors
+
+
+@pytest.mark.parametrize("path", RUNNERS, ids=lambda path: path.name)
+def test_a_runner_parses_and_knows_every_tensor(path: Path) -> None:
+    """Kotlin and Swift are not compiled here; this is what their README says is checked."""
+    source, grammar = path.read_bytes(), GRAMMARS[path.suffix]
+    assert find_errors(source, grammar) == []
+    last = source.rindex(b"(")
+    assert find_errors(source[:last] + source[last + 1 :], grammar), "the grammar sees a lost bracket"
+    text = source.decode()
+    for name in (*INPUTS, *OUTPUTS):
+        assert f'"{name}"' in text or f"{{ {name}: " in text, name
+    places = [text.index(f'"{word}"') for word in DECISIONS]
+    assert places == sorted(places)
+
+
+def test_every_target_for_which_one_is_promised_has_a_runner() -> None:
+    assert {path.parts[-3] for path in RUNNERS} == {"android", "ios", "web"}
+    assert (load_target("desktop-cpu").folder / "runner" / "run.py").is_file()

@@ -1,0 +1,237 @@
+"""Ranges, biases and Q/DQ pairs on a network small enough to check by hand, and repair on one with a block that can't be 8-bit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from edgekit.backends.onnx import export_graph, stage_of
+from edgekit.errors import InputError
+from edgekit.quantization.observing import observe
+from edgekit.quantization.placement import OPERATORS, correct_biases, insert_quantization, round_weights
+from edgekit.quantization.repair import answer, block_of, quantize_graph
+from edgekit.types import Calibration
+
+SIDE = 16
+
+
+@dataclass(frozen=True)
+class Spec:
+    brands: tuple[str, ...] = ("a", "b", "c")
+    canvas_side: int = SIDE
+
+
+class Network(torch.nn.Module):
+    """A stem and two blocks, one of them with a residual; `spread` scales the channels of the last one apart."""
+
+    def __init__(self, spread: float) -> None:
+        super().__init__()
+        self.conv_stem = torch.nn.Conv2d(1, 8, 3, padding=1)
+        self.bn1 = torch.nn.ReLU6()
+        self.blocks = torch.nn.ModuleList([self.block(), self.block()])
+        self.head = torch.nn.Linear(8, 3)
+        # One huge activation channel that the head ignores takes all 8-bit steps away from the others.
+        with torch.no_grad():
+            self.blocks[1][2].weight[0] *= spread
+            self.head.weight[:, 0] /= spread
+
+    @staticmethod
+    def block() -> torch.nn.Sequential:
+        return torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3, padding=1, groups=8), torch.nn.ReLU6(), torch.nn.Conv2d(8, 8, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.bn1(self.conv_stem(x))
+        x = x + self.blocks[0](x)
+        return self.head(self.blocks[1](x).mean(dim=(2, 3)))
+
+
+class Pipeline(torch.nn.Module):
+    def __init__(self, spread: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.spec = Spec()
+        member = torch.nn.Module()
+        member.network = Network(spread)
+        self.members = torch.nn.ModuleDict({"ap": member})
+        self.eval()
+
+    def forward(self, ap: torch.Tensor, lateral: torch.Tensor, present: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        films = torch.cat([ap.float(), lateral.float()]) / 255
+        logits = self.members["ap"].network(films) * present.unsqueeze(1)
+        probabilities = (4 * logits.sum(dim=0)).softmax(dim=0)
+        chosen = (probabilities > 0.5).to(torch.int32)
+        heatmaps = logits[:, :, None] * torch.ones(3)
+        scores = logits.sum(dim=1)
+        return probabilities, logits, logits, scores, logits[:, 1:], heatmaps, chosen, scores[:1], chosen[:1]
+
+
+def films(count: int) -> list[dict[str, np.ndarray]]:
+    random = np.random.default_rng(1)
+    shape = (1, 1, SIDE, SIDE)
+    draw = lambda: (random.integers(0, 256, shape) * random.uniform(0.2, 1)).astype(np.uint8)  # noqa: E731
+    return [{"ap": draw(), "lateral": draw(), "present": np.ones(2, np.float32)} for _ in range(count)]
+
+
+def is_member(node: str) -> bool:
+    return stage_of(node) == "members"
+
+
+def quantizable(model: onnx.ModelProto) -> set[str]:
+    return {node.name for node in model.graph.node if node.op_type in OPERATORS and is_member(node.name)}
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return Pipeline()
+
+
+@pytest.fixture(scope="module")
+def graph(pipeline: Pipeline) -> onnx.ModelProto:
+    return export_graph(pipeline, 20)
+
+
+def stem_outputs(pipeline: Pipeline, calibration: list[dict[str, np.ndarray]]) -> torch.Tensor:
+    """What leaves the stem's activation, by torch."""
+    network = pipeline.members["ap"].network
+    canvases = torch.tensor(np.concatenate([inputs[view] for inputs in calibration for view in ("ap", "lateral")]))
+    return network.bn1(network.conv_stem(canvases.float() / 255)).detach()
+
+
+def test_nodes_are_named_by_module_and_sorted_into_blocks(graph: onnx.ModelProto) -> None:
+    blocks = Counter(block_of(name) for name in quantizable(graph))
+    assert set(blocks) == {"members.ap.network.conv_stem", "members.ap.network.blocks.0", "members.ap.network.blocks.1", "members.ap.network"}
+    assert blocks["members.ap.network.conv_stem"] == 2  # with its activation
+    assert block_of("detector.network.model.0.blocks.2.1.conv_pw/conv2d_12") == "detector.network.model.0.blocks.2"
+    assert block_of("detector.network.model.0.stem.1/hardtanh") == "detector.network.model.0.stem"
+    assert block_of("detector.network.model.24.cv2.1.0.act/relu_34") == "detector.network.model.24.cv2.1"
+    assert block_of("detector.network.model.13.cv1.conv/conv2d_40") == "detector.network.model.13"
+    assert [stage_of(name) for name in ("detector.network.model.24.cv2.0.2/conv2d_69", "detector/view", "ensemble/matmul", "cat")] == [
+        "detector",
+        "geometry",
+        "ensemble",
+        "geometry",
+    ]
+
+
+def test_ranges_and_means_are_those_of_torch(pipeline: Pipeline, graph: onnx.ModelProto) -> None:
+    calibration = films(6)
+    stem = stem_outputs(pipeline, calibration)
+    clip = next(node for node in graph.graph.node if node.op_type == "Clip")
+    seen = observe(graph, quantizable(graph), calibration, "minmax")
+    assert seen.ranges[clip.output[0]] == pytest.approx((0.0, float(stem.max())), rel=1e-5)
+    np.testing.assert_allclose(seen.channel_means[clip.output[0]], stem.mean(dim=(0, 2, 3)), rtol=1e-5)
+    average = observe(graph, quantizable(graph), calibration, "average")
+    per_patient = stem.reshape(6, -1).amax(dim=1).mean()
+    assert average.ranges[clip.output[0]] == pytest.approx((0.0, float(per_patient)), rel=1e-5)
+
+
+def test_weights_are_rounded_as_torch_rounds_them() -> None:
+    weights = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights[2] = 0
+    scales = weights.abs().amax(dim=(1, 2, 3)) / 127
+    scales[2] = 1
+    expected = torch.fake_quantize_per_channel_affine(weights.float(), scales.float(), torch.zeros(6, dtype=torch.int32), 0, -127, 127)
+    np.testing.assert_allclose(round_weights(weights.numpy()), expected, atol=1e-6)
+
+
+def test_corrected_biases_restore_the_mean_of_every_channel(pipeline: Pipeline, graph: onnx.ModelProto) -> None:
+    """Weights coarse enough to show: the mean output of a 1x1 convolution with rounded weights is that of the float one."""
+    torch.manual_seed(1)
+    coarse = Pipeline()
+    conv = coarse.members["ap"].network.blocks[0][2]
+    with torch.no_grad():
+        conv.weight[:, 0] *= 300  # one large weight a channel leaves few steps for the others
+    model = export_graph(coarse, 20)
+    calibration = films(8)
+    nodes = quantizable(model)
+    seen = observe(model, nodes, calibration, "minmax")
+    corrected = correct_biases(model, nodes, seen)
+    node = next(node for node in model.graph.node if node.op_type == "Conv" and "blocks.0.2" in node.name)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in corrected.graph.initializer}
+    network = coarse.members["ap"].network
+    with torch.no_grad():
+        inputs = network.blocks[0][1](network.blocks[0][0](stem_outputs(coarse, calibration)))
+        rounded = torch.tensor(round_weights(conv.weight.double().numpy()))
+        expected = conv.double()(inputs.double()).mean(dim=(0, 2, 3))
+        plain = torch.nn.functional.conv2d(inputs.double(), rounded, conv.bias.double()).mean(dim=(0, 2, 3))
+        found = torch.nn.functional.conv2d(inputs.double(), rounded, torch.tensor(tensors[node.input[2]]).double()).mean(dim=(0, 2, 3))
+    assert (plain - expected).abs().max() > 1e-3
+    assert (found - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("activations", "symmetric"), [("uint8", False), ("int8", False), ("int8", True)])
+def test_the_answers_hold_and_the_types_are_those_asked_for(graph: onnx.ModelProto, activations: str, symmetric: bool) -> None:
+    calibration = films(6)
+    nodes = quantizable(graph)
+    quantized = insert_quantization(graph, nodes, observe(graph, nodes, calibration, "minmax"), activations, symmetric)
+    onnx.checker.check_model(quantized, full_check=True)
+    change = np.abs(answer(quantized, calibration, "") - answer(graph, calibration, "")).max()
+    assert 0 < change < 0.05
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
+    zero_points = [tensors[node.input[2]] for node in quantized.graph.node if node.op_type == "QuantizeLinear"]
+    assert {point.dtype for point in zero_points} == {np.dtype(activations)}
+    assert any(point.any() for point in zero_points) != symmetric
+    makers = {output: node.op_type for node in quantized.graph.node for output in node.output}
+    quantized_inputs = [makers[name] for node in quantized.graph.node if node.op_type == "Conv" for name in node.input[:2]]
+    assert quantized_inputs == ["DequantizeLinear"] * 10
+    rounded = {makers.get(node.input[0]) for node in quantized.graph.node if node.op_type == "QuantizeLinear"}
+    clips = sum(node.op_type == "Clip" for node in quantized.graph.node)
+    if symmetric:  # nothing between a convolution and its activation, which the runtime fuses
+        assert clips == 3
+        followers = {node.input[0]: node.op_type for node in quantized.graph.node}
+        activated = [node for node in quantized.graph.node if node.op_type == "Conv" and followers.get(node.output[0]) == "Clip"]
+        assert len(activated) == 3
+        assert "Clip" in rounded
+    else:  # the output range of the convolution is the activation
+        assert clips == 0
+
+
+def test_every_operator_is_fused_on_this_machine(graph: onnx.ModelProto, tmp_path: Path) -> None:
+    """One pair where the 8-bit part begins and one where it ends; between them no float."""
+    nodes = quantizable(graph)
+    quantized = insert_quantization(graph, nodes, observe(graph, nodes, films(6), "minmax"), "uint8", False)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(quantized.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    operators = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    assert (operators["QLinearConv"], operators["QLinearAdd"], operators["Conv"]) == (5, 1, 0)
+    assert (operators["QuantizeLinear"], operators["DequantizeLinear"]) == (1, 1)
+
+
+def test_everything_is_quantized_where_the_answers_allow_it(graph: onnx.ModelProto) -> None:
+    calibration = films(6)
+    quantized, repair = quantize_graph(graph, is_member, calibration, Calibration("minmax", 6, 0.1), "uint8", False)
+    assert (repair.kept_float, repair.ranking, repair.float_share) == ((), (), 0.0)
+    assert repair.before == repair.after
+    change = np.abs(answer(quantized, calibration, "") - answer(graph, calibration, "")).max(axis=1).mean()
+    assert repair.after == pytest.approx(change)
+    again, _ = quantize_graph(graph, is_member, calibration, Calibration("minmax", 6, 0.1), "uint8", False)
+    assert again.SerializeToString(deterministic=True) == quantized.SerializeToString(deterministic=True)
+
+
+def test_the_block_that_can_not_be_8_bit_is_found_and_given_back() -> None:
+    model = export_graph(Pipeline(spread=3000.0), 20)
+    calibration = films(6)
+    quantized, repair = quantize_graph(model, is_member, calibration, Calibration("minmax", 6, 0.02), "uint8", False)
+    assert repair.before > 0.02 >= repair.after
+    assert repair.kept_float[0] == repair.ranking[0].block == "members.ap.network.blocks.1"
+    assert [damage.probability_change for damage in repair.ranking] == sorted(
+        (damage.probability_change for damage in repair.ranking), reverse=True
+    )
+    assert repair.float_share == pytest.approx((8 * 9 + 64) / (8 * 9 + 2 * (8 * 9 + 64)))
+    change = np.abs(answer(quantized, calibration, "") - answer(model, calibration, "")).max(axis=1).mean()
+    assert change == pytest.approx(repair.after)
+
+
+def test_a_tolerance_that_no_block_meets_is_an_error(graph: onnx.ModelProto) -> None:
+    with pytest.raises(InputError, match="any block in 8 bits"):
+        quantize_graph(graph, is_member, films(3), Calibration("minmax", 3, 1e-9), "uint8", False)
