@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 def describe_bundle(bundle: Bundle, target: Target, seconds: float) -> dict[str, Any]:
     """Return what is kept of a bundle: not its files, but what they are and what was found."""
     manifest = bundle.manifest
-    files = {
-        name: entry for name, entry in manifest["files"].items() if name == manifest["model"] or name.startswith(f"{manifest['model']}/")
-    }
+    model = manifest["model"]
+    sizes = [entry["size"] for name, entry in manifest["files"].items() if name == model or name.startswith(f"{model}/")]
     repair = bundle.folder / "quantization.json"
     keys = ("target", "precision", "verified", "stages", "ensemble", "judge", "recipe", "graph", "unproven", "provenance")
     sessions = [{key: value for key, value in row.items() if key != "flipped"} for row in manifest["parity"]]

@@ -71,6 +71,25 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, a
     return quantized
 
 
+def store_weights(model: Any, nodes: set[str], observation: Observation) -> Any:
+    """Return a copy whose convolutions in `nodes` keep 8-bit weights in the file and compute in float, biases corrected."""
+    from onnx import helper, numpy_helper
+
+    stored = correct_biases(model, nodes, observation)
+    constants = {tensor.name: tensor for tensor in stored.graph.initializer}
+    chosen = [node for node in stored.graph.node if node.op_type == "Conv" and node.name in nodes]
+    for node in chosen:
+        name = node.input[1]
+        weights = numpy_helper.to_array(constants[name]).astype(np.float64)
+        scales = weight_scales(weights)
+        codes = np.round(weights / scales).astype(np.int8)
+        stored.graph.initializer.remove(constants[name])
+        stored.graph.initializer.append(numpy_helper.from_array(codes, f"{name}_quantized"))
+        stored.graph.initializer.append(numpy_helper.from_array(scales.ravel().astype(np.float32), f"{name}_scale"))
+        stored.graph.node.insert(0, helper.make_node("DequantizeLinear", [f"{name}_quantized", f"{name}_scale"], [name], axis=0))
+    return stored
+
+
 def correct_biases(model: Any, nodes: set[str], observation: Observation) -> Any:
     """Return a copy in which the bias of each convolution in `nodes` takes up the mean shift that rounding its weights causes.
 
@@ -96,10 +115,15 @@ def correct_biases(model: Any, nodes: set[str], observation: Observation) -> Any
 
 def round_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return convolution weights (O, C, h, w) as 8 bits represent them."""
-    scales = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / LEVELS
+    scales = weight_scales(weights)
+    return np.round(weights / scales) * scales
+
+
+def weight_scales(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the step of each output channel of convolution weights (O, C, h, w), as (O, 1, 1, 1)."""
+    scales: NDArray[np.float64] = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / LEVELS
     scales[scales == 0] = 1.0
-    rounded: NDArray[np.float64] = np.round(weights / scales) * scales
-    return rounded
+    return scales
 
 
 def _slim(model: Any) -> None:
@@ -116,7 +140,7 @@ def _slim(model: Any) -> None:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             node.name = ""
             # A QuantizeLinear without a zero point gives uint8, so only what is stored already can do without.
-            if node.op_type == "DequantizeLinear" and node.input[0] in constants and node.input[2] in zeros:
+            if node.op_type == "DequantizeLinear" and node.input[0] in constants and len(node.input) > 2 and node.input[2] in zeros:
                 del node.input[2]
     used = {name for node in model.graph.node for name in node.input}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]

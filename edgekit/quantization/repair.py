@@ -11,7 +11,7 @@ import numpy as np
 from edgekit.errors import InputError
 from edgekit.progress import track
 from edgekit.quantization.observing import observe
-from edgekit.quantization.placement import OPERATORS, insert_quantization
+from edgekit.quantization.placement import OPERATORS, insert_quantization, store_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +25,13 @@ BLOCK = re.compile(r".+?\.network(?:\.model\.\d+)?(?:\.(?:blocks\.\d+|stem|conv_
 ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}
 """timm's name of the layer that holds an activation, and of the convolution that it belongs to."""
 
-RANKED_ON = 48
+RANKED_ON = 32
 """Patients on which blocks are ranked: enough to order them, and it is done once a block."""
+
+
+FLOAT_WEIGHTS = 1 << 15
+"""A block with more weights than this keeps them in 8 bits when it is given back, and computes in float: the file stays small. Not where
+everything is symmetric: TensorRT has no convolution of float by 8-bit weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Repair:
     kept_float
         Blocks given back to float.
     float_share
-        Their share of the weights that could be 8-bit.
+        Their share of the weights that could be computed with in 8 bits.
     ranking
         Every block, the worst first; empty when nothing had to be given back.
     """
@@ -119,25 +124,29 @@ def quantize_graph(
     observation = observe(model, everything, calibration, settings.method)
     expected = answer(model, calibration, "Reading the reference")
 
-    def attempt(nodes: set[str], patients: int = len(calibration), description: str = "Measuring the damage") -> tuple[Any, float]:
-        quantized = insert_quantization(model, nodes, observation, activations, symmetric)
+    def attempt(nodes: set[str], stored: set[str], patients: int, description: str) -> tuple[Any, float]:
+        lightened = store_weights(model, stored, observation) if stored else model
+        quantized = insert_quantization(lightened, nodes, observation, activations, symmetric)
         found = answer(quantized, calibration[:patients], description)
         return quantized, float(np.abs(found - expected[:patients]).max(axis=1).mean())
 
     weights = _count_weights(model)
-    total = sum(weights.get(name, 0) for name in everything)
-    shipped, before = attempt(everything)
+    sizes = {block: sum(weights.get(name, 0) for name in nodes) for block, nodes in blocks.items()}
+    description = "Measuring the damage"
+    shipped, before = attempt(everything, set(), len(calibration), description)
     after, kept, ranking = before, [], []
     if before > settings.tolerance:
         for block, nodes in track(list(blocks.items()), "Ranking the blocks"):
-            damage = attempt(nodes, RANKED_ON, "")[1]
-            ranking.append(Damage(block, damage, sum(weights.get(name, 0) for name in nodes)))
+            damage = attempt(nodes, set(), RANKED_ON, "")[1]
+            ranking.append(Damage(block, damage, sizes[block]))
         ranking.sort(key=lambda damage: -damage.probability_change)
         order = [damage.block for damage in ranking]
         low, high = 0, len(order)  # giving back `low` is too few, `high` is enough: with all of them nothing is quantized
         while high - low > 1:
             middle = (low + high) // 2
-            attempted, change = attempt(everything.difference(*(blocks[block] for block in order[:middle])))
+            given_back = set().union(*(blocks[block] for block in order[:middle]))
+            heavy = set().union(*(blocks[block] for block in order[:middle] if sizes[block] > FLOAT_WEIGHTS and not symmetric))
+            attempted, change = attempt(everything - given_back, heavy, len(calibration), description)
             if change > settings.tolerance:
                 low = middle
             else:
@@ -154,7 +163,7 @@ def quantize_graph(
         before=before,
         after=after,
         kept_float=tuple(kept),
-        float_share=sum(weights.get(name, 0) for block in kept for name in blocks[block]) / total,
+        float_share=sum(sizes[block] for block in kept) / sum(sizes.values()),
         ranking=tuple(ranking),
     )
 

@@ -107,7 +107,12 @@ def stem_outputs(pipeline: Pipeline, calibration: list[dict[str, np.ndarray]]) -
 
 def test_nodes_are_named_by_module_and_sorted_into_blocks(graph: onnx.ModelProto) -> None:
     blocks = Counter(block_of(name) for name in quantizable(graph))
-    assert set(blocks) == {"members.ap.network.conv_stem", "members.ap.network.blocks.0", "members.ap.network.blocks.1", "members.ap.network"}
+    assert set(blocks) == {
+        "members.ap.network.conv_stem",
+        "members.ap.network.blocks.0",
+        "members.ap.network.blocks.1",
+        "members.ap.network",
+    }
     assert blocks["members.ap.network.conv_stem"] == 2  # with its activation
     assert block_of("detector.network.model.0.blocks.2.1.conv_pw/conv2d_12") == "detector.network.model.0.blocks.2"
     assert block_of("detector.network.model.0.stem.1/hardtanh") == "detector.network.model.0.stem"
@@ -142,7 +147,7 @@ def test_weights_are_rounded_as_torch_rounds_them() -> None:
     np.testing.assert_allclose(round_weights(weights.numpy()), expected, atol=1e-6)
 
 
-def test_corrected_biases_restore_the_mean_of_every_channel(pipeline: Pipeline, graph: onnx.ModelProto) -> None:
+def test_corrected_biases_restore_the_mean_of_every_channel() -> None:
     """Weights coarse enough to show: the mean output of a 1x1 convolution with rounded weights is that of the float one."""
     torch.manual_seed(1)
     coarse = Pipeline()
@@ -228,6 +233,24 @@ def test_the_block_that_can_not_be_8_bit_is_found_and_given_back() -> None:
         (damage.probability_change for damage in repair.ranking), reverse=True
     )
     assert repair.float_share == pytest.approx((8 * 9 + 64) / (8 * 9 + 2 * (8 * 9 + 64)))
+    change = np.abs(answer(quantized, calibration, "") - answer(model, calibration, "")).max(axis=1).mean()
+    assert change == pytest.approx(repair.after)
+
+
+def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.quantization.repair.FLOAT_WEIGHTS", 10)
+    model = export_graph(Pipeline(spread=3000.0), 20)
+    calibration = films(6)
+    quantized, repair = quantize_graph(model, is_member, calibration, Calibration("minmax", 6, 0.02), "uint8", False)
+    onnx.checker.check_model(quantized, full_check=True)
+    assert repair.kept_float == ("members.ap.network.blocks.1",)
+    types = {tensor.name: tensor.data_type for tensor in quantized.graph.initializer}
+    makers = {output: node for node in quantized.graph.node for output in node.output}
+    convolutions = [node for node in quantized.graph.node if node.op_type == "Conv" and "blocks.1" in node.name]
+    assert len(convolutions) == 2
+    for node in convolutions:
+        assert types[makers[node.input[1]].input[0]] == onnx.TensorProto.INT8
+        assert node.input[0] not in makers or makers[node.input[0]].op_type != "DequantizeLinear" or "blocks.1.0" in node.name
     change = np.abs(answer(quantized, calibration, "") - answer(model, calibration, "")).max(axis=1).mean()
     assert change == pytest.approx(repair.after)
 
