@@ -6,6 +6,14 @@ from typing import Any
 
 from edgekit.types import INTENDED_USE
 
+UNVERIFIED = "it was written with --force, and its answers may not be those of the validated pipeline."
+INTERPRETED = ("coreml-reference",)
+"""Sessions that evaluate a file's operators in place of the device's runtime."""
+
+INTERPRETED_NOTE = (
+    "*Interpreted*: edgekit evaluated the file's operators itself. That proves the file and its arithmetic, not the device's own."
+)
+
 
 def write_card(manifest: dict[str, Any]) -> str:
     """Return the text of ``MODEL_CARD.md``.
@@ -16,42 +24,30 @@ def write_card(manifest: dict[str, Any]) -> str:
         The bundle's manifest, its parity included.
     """
     side, provenance = manifest["canvas"]["side"], manifest["provenance"]
-    state = "verified" if manifest["verified"] else "NOT VERIFIED"
-    rows = [
-        f"| {row['session']} | {row['runtime']} | {row['basis']} | {row['n']} | {row['flips']} | {row['max_probability_error']:.1e} "
-        f"| **{row['verdict']}** | {row['negative_control'] or 'not possible'} |"
-        for row in manifest["parity"]
-    ]
+    below = [stage for stage, precision in manifest["stages"].items() if precision != "fp32"]
     return "\n".join(
         [
-            f"# {manifest['name']}, {manifest['precision']}: {state}",
+            f"# {manifest['name']}, {manifest['precision']}: {'verified' if manifest['verified'] else 'NOT VERIFIED'}",
             "",
             f"**{INTENDED_USE}**",
             "",
+            *([] if manifest["verified"] else [f"**NOT VERIFIED: {UNVERIFIED}**", ""]),
             "Identifies the brand of pedicle screws from an AP film, a lateral film, or both: detects the construct, crops it, classifies "
             "the crop, combines the members, and abstains where it should.",
             "",
             f"- Brands: {', '.join(manifest['brands'])}. Any other brand is outside what it knows.",
             f"- Input: 8-bit canvases of {side} x {side} pixels ({manifest['canvas']['specification']} says how a film becomes one).",
             f"- Ensemble {manifest['ensemble']} of the members {', '.join(manifest['members'])}.",
-            f"- Precision: {', '.join(f'{stage} {precision}' for stage, precision in manifest['stages'].items())}.",
+            f"- Precision: {', '.join(f'{stage} {precision}' for stage, precision in manifest['stages'].items())}. "
+            + (f"Below fp32: {', '.join(below)}." if below else "No stage is below fp32."),
+            *_describe_size(manifest),
             f"- Made by edgekit {provenance['edgekit']} on {provenance['date']} from run {provenance['run']['sha256'][:12]}.",
             "",
             "## Does it still answer as the validated reference does?",
             "",
-            *(
-                [
-                    "| session | runtime | basis | patients | changed answers | largest probability difference | verdict | control |",
-                    "|---|---|---|---|---|---|---|---|",
-                    *rows,
-                ]
-                if rows
-                else ["It was never compared with its reference."]
-            ),
+            *_describe_parity(manifest["parity"]),
             "",
-            "This compares the exported file with the trained pipeline on the same patients. How often that pipeline is right is in the "
-            "evaluation of the run, not here. The control is the same judgement with another patient's films: it must be FAIL.",
-            "",
+            *(["## What was not proven", "", *(f"- {sentence}" for sentence in manifest["unproven"]), ""] if manifest["unproven"] else []),
             "## Limits",
             "",
             "- `prediction_set` has its nominal coverage only for films like those of the validation patients.",
@@ -64,3 +60,39 @@ def write_card(manifest: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _describe_size(manifest: dict[str, Any]) -> list[str]:
+    """Return the size of the model and the recipe's budget, as far as they are known."""
+    model = manifest["model"]
+    sizes = [entry["size"] for name, entry in manifest["files"].items() if name == model or name.startswith(f"{model}/")]
+    budget = manifest["recipe"]["variants"][manifest["precision"]].get("budget")
+    known = [f"{sum(sizes) / 1e6:.2f} MB"] if sizes else []
+    known += [f"at most {budget['size_mb']:g} MB accepted"] if budget else []
+    return [f"- Model: {', '.join(known)} (MB = 10^6 bytes)."] if known else []
+
+
+def _describe_parity(records: list[dict[str, Any]]) -> list[str]:
+    """Return the verdicts, without naming a patient: the card goes wherever the bundle goes."""
+    if not records:
+        return ["It was never compared with its reference."]
+    rows = []
+    for row in records:
+        session = f"{row['session']} (interpreted)" if row["session"] in INTERPRETED else row["session"]
+        drop = f"{100 * row['difference']['ci95'][1]:.2f} points" if row["difference"]["ci95"] else "unknown"
+        rows.append(
+            f"| {session} | {row['runtime']} | {row['basis']} | {row['n']} | {row['flips']} | {row['decision_flips']} "
+            f"| {row['max_probability_error']:.1e} | {100 * row['agreement_ci95'][0]:.2f} % "
+            f"| {drop} | **{row['verdict']}** | {row['negative_control'] or 'not possible'} |"
+        )
+    return [
+        "| session | runtime | basis | patients | changed answers | changed decisions | largest probability difference "
+        "| agreement at least | accuracy drop at most | verdict | control |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+        *([INTERPRETED_NOTE, ""] if any(row["session"] in INTERPRETED for row in records) else []),
+        "This compares the exported file with the trained pipeline on the same patients; the bounds are those of two-sided 95 % intervals. "
+        "How often that pipeline is right is in the evaluation of the run, not here. The control is the same judgement with another "
+        "patient's films: it must be FAIL.",
+    ]

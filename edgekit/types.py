@@ -160,14 +160,14 @@ class Calibration:
     Attributes
     ----------
     method
-        ``minmax``: everything seen; ``percentile``: `percentile` % of it.
+        ``minmax``: the extremes of everything seen; ``average``: the mean over the patients of each one's extremes.
     patients
         How many patients at most.
     tolerance
         Float is given back to the worst blocks until the mean largest change of a probability, over these patients, is at most this.
     """
 
-    method: Literal["minmax", "percentile"]
+    method: Literal["minmax", "average"]
     patients: int
     tolerance: float
 
@@ -262,7 +262,37 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Verdict on one session against the reference; the fields of ``parity.json``."""
+    """Verdict on one session against the reference; the fields of ``parity.json``.
+
+    Attributes
+    ----------
+    n
+        Patients.
+    flips, decision_flips
+        Patients whose most probable brand, or whose decision, changed.
+    agreement
+        Share of the patients whose most probable brand did not change.
+    difference
+        Accuracy of the reference minus that of the candidate: ``value``, ``ci95`` and the ``margin`` accepted; fractions.
+    box_iou_p01, box_iou_p05, box_iou_p50
+        Percentiles over the films with a construct in either; None when there are none.
+    power
+        What these patients can prove.
+    reference
+        Runtime of the reference.
+    pack
+        Which canvases were judged (see ``edgekit.parity.recording.PackHash``).
+    mean_probability_error
+        Mean absolute change of a probability, over rows and brands.
+    calibration_error_reference, calibration_error_candidate
+        Expected calibration error over the rows of known brand; None when there are none, or a probability is not a number.
+    max_box_error_px
+        Largest change of a box's edge in canvas pixels; None when no film shows a construct, or a coordinate is not a number.
+    flipped
+        The rows behind `flips` and `decision_flips` (see ``edgekit.parity.comparison.list_changes``).
+    flipped_unlisted
+        How many such rows of a FAIL are not in `flipped`.
+    """
 
     session: str
     runtime: str
@@ -282,6 +312,16 @@ class Parity:
     power: str
     verdict: Verdict
     negative_control: Verdict | None
+    reference: str = ""
+    pack: str = ""
+    mean_probability_error: float | None = None
+    calibration_error_reference: float | None = None
+    calibration_error_candidate: float | None = None
+    max_box_error_px: float | None = None
+    box_iou_p01: float | None = None
+    box_iou_p50: float | None = None
+    flipped: list[dict[str, Any]] = field(default_factory=list)
+    flipped_unlisted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgekit.cli import console
-from edgekit.errors import GateError
+from edgekit.errors import GateError, MissingError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from edgekit.golden import GoldenCheck
+    from edgekit.types import Bundle
 
 Sessions = Annotated[list[str] | None, typer.Option("--session", help="A session; may be given several times. Default: all there are.")]
 
@@ -49,54 +52,77 @@ def verify(
     studies: Annotated[Path | None, typer.Argument(help="studies.csv for the parity verdict: its test rows, or all.")] = None,
     session: Sessions = None,
     run: Annotated[Path | None, typer.Option("--run", help="The run the bundle was made from, if it was moved.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document: golden checks and parity records.")] = False,
+    pack: Annotated[Path | None, typer.Option("--pack", help="Write the canvases of STUDIES here, for a device to answer.")] = None,
+    outputs: Annotated[Path | None, typer.Option("--outputs", help="The outputs.npz of a device: judge it in place of sessions.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document: golden checks, parity records, provenance.")] = False,
 ) -> None:
     """Check a bundle's hashes and golden vectors and, with films, whether it answers as its run does.
 
     Example: edgekit verify build/web cohort/studies.csv
+
+    For another device: edgekit verify BUNDLE STUDIES --pack canvases.npz, run the bundle's runner on it there, and judge what comes back:
+    edgekit verify BUNDLE STUDIES --outputs outputs.npz
     """
     from dataclasses import asdict
 
-    from edgekit.bundle import available_sessions, describe_verification, find_run, verification_rows
-    from edgekit.golden import check_golden
+    from edgekit.bundle import describe_verification, find_run, verification_rows
     from edgekit.manifest import open_bundle
-    from edgekit.sessions import open_session
 
+    if pack and outputs:
+        raise UsageError("--pack and --outputs exclude each other", "write the pack first, and judge what the device answered afterwards")
+    if (pack or outputs) and studies is None:
+        raise UsageError(f"{'--pack' if pack else '--outputs'} needs the films", "name a table: edgekit verify BUNDLE STUDIES ...")
     opened = open_bundle(bundle)
-    missing: dict[str, str] = {}
-    if not session:
-        session, missing = available_sessions(opened, opened.manifest["recipe"]["sessions"])
-    for name, reason in missing.items():
-        console.say(f"not checked in {name}: {reason}")
-    golden = []
-    for name in session:
-        with open_session(name, opened) as running:
-            golden.append(check_golden(opened, running))
-    parity = []
-    if studies is not None:
+    rows = verification_rows(studies) if studies else []
+    session, golden = _check_golden(opened, session, required=not (pack or outputs))
+    identity, parity = None, []
+    if pack:
+        from edgekit.packs import write_pack
+
+        identity = write_pack(opened, rows, pack)
+    elif outputs:
+        from edgekit.packs import read_outputs
+        from edgekit.parity import judge_recording
+
+        parity = [judge_recording(opened, find_run(opened, run), rows, read_outputs(outputs, opened, len(rows)))]
+    elif studies:
         from edgekit.parity import measure_parity
 
-        parity = [asdict(row) for row in measure_parity(opened, find_run(opened, run), verification_rows(studies), session)]
+        parity = measure_parity(opened, find_run(opened, run), rows, session)
+    records = [asdict(row) for row in parity]
     if json:
-        checks = [{**asdict(check), "exceeded": check.exceeded} for check in golden]
-        record = {"sessions": parity} if studies else None
-        console.print_json({"bundle": str(bundle), "verified": opened.manifest["verified"], "golden": checks, "parity": record})
+        document = {
+            "bundle": str(bundle),
+            "verified": opened.manifest["verified"],
+            "golden": [{**asdict(check), "exceeded": check.exceeded} for check in golden],
+            "parity": {"sessions": records} if records else None,
+            "pack": {"file": str(pack), "pack": identity, "rows": len(rows)} if pack else None,
+            "provenance": _trace(opened, studies),
+        }
+        console.print_json(document)
     console.say(f"{bundle}: {len(opened.manifest['files'])} files match their hashes; when exported: {describe_verification(opened)}")
-    rows = [
-        (check.session, name, f"{error:.2e}", f"{check.tolerance[name]:g}", "too far" if name in check.exceeded else "ok")
-        for check in golden
-        for name, error in check.errors.items()
-    ]
-    console.print_table("Golden vectors", ("session", "output", "largest error", "tolerance", ""), rows)
-    _print_parity(parity)
+    for sentence in opened.manifest["unproven"]:
+        console.say(f"not proven when exported: {sentence}")
+    if golden:
+        _print_golden(golden)
+    _print_parity(records)
+    if pack:
+        console.say(f"{pack}: the canvases of {len(rows)} rows, pack {str(identity)[:12]}")
+        if (bundle / "runner" / "run.py").is_file():
+            console.say(f"on the device, in the bundle: python runner/run.py --pack {pack.name} --out results")
+        else:
+            console.say(
+                "this bundle has no Python runner; edgekit.packs says what whoever answers reads, edgekit.parity.recording what it writes"
+            )
+        console.say(f"then here: edgekit verify {bundle} {studies} --outputs results/outputs.npz")
     for check in golden:
         if check.exceeded:
             raise GateError(
                 f"golden vectors too far off in {check.session}: {', '.join(check.exceeded)}", "try another version of the runtime"
             )
     for row in parity:
-        if row["verdict"] != "PASS":
-            raise GateError(f"the verdict in {row['session']} is {row['verdict']}: {row['power']}")
+        if row.verdict != "PASS":
+            raise GateError(f"the verdict in {row.session} is {row.verdict}: {row.power}")
 
 
 def bench(
@@ -143,6 +169,60 @@ def bench(
     console.say(f"recorded in {bundle / 'manifest.json'}")
 
 
+def _check_golden(bundle: Bundle, names: list[str] | None, required: bool) -> tuple[list[str], list[GoldenCheck]]:
+    """Run the golden vectors in the sessions `names`, or in those of the recipe that this machine has; it may have none unless `required`.
+
+    Returns
+    -------
+    The sessions that ran, and their checks.
+    """
+    from edgekit.bundle import available_sessions
+    from edgekit.golden import check_golden
+    from edgekit.sessions import open_session
+
+    if not names:
+        try:
+            names, missing = available_sessions(bundle, bundle.manifest["recipe"]["sessions"])
+        except MissingError as error:
+            if required:
+                raise
+            console.say(f"golden vectors not checked: {error.message}")
+            return [], []
+        for name, reason in missing.items():
+            console.say(f"not checked in {name}: {reason}")
+    checks = []
+    for name in names:
+        with open_session(name, bundle) as running:
+            checks.append(check_golden(bundle, running))
+    return names, checks
+
+
+def _trace(bundle: Bundle, studies: Path | None) -> dict[str, Any]:
+    """Return what a record kept of this check has to say about where it comes from."""
+    from edgekit.files import hash_file
+    from edgekit.provenance import describe_software
+
+    manifest = bundle.manifest
+    return {
+        **describe_software(),
+        "name": manifest["name"],
+        "target": manifest["target"],
+        "precision": manifest["precision"],
+        "model_sha256": manifest["model_sha256"],
+        "run_sha256": manifest["provenance"]["run"]["sha256"],
+        "studies_sha256": hash_file(studies) if studies else None,
+    }
+
+
+def _print_golden(checks: Sequence[GoldenCheck]) -> None:
+    rows = [
+        (check.session, name, f"{error:.2e}", f"{check.tolerance[name]:g}", "too far" if name in check.exceeded else "ok")
+        for check in checks
+        for name, error in check.errors.items()
+    ]
+    console.print_table("Golden vectors", ("session", "output", "largest error", "tolerance", ""), rows)
+
+
 def _print_parity(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
@@ -162,5 +242,48 @@ def _print_parity(rows: Sequence[dict[str, Any]]) -> None:
         for row in rows
     ]
     console.print_table("Parity with the reference", headings, body)
+    _print_drift(rows)
     for row in rows:
         console.say(f"{row['session']}: {row['power']}")
+        _print_changes(row)
+
+
+def _print_drift(rows: Sequence[dict[str, Any]]) -> None:
+    """Print how far the figures moved that no gate judges."""
+    headings = ("session", "accuracy", "calibration error", "mean probability error", "box IoU, percentiles 1, 5, 50", "box error px")
+    body = [
+        (
+            row["session"],
+            *(
+                f"{_show(row[f'{figure}_reference'])} -> {_show(row[f'{figure}_candidate'])}"
+                for figure in ("accuracy", "calibration_error")
+            ),
+            _show(row["mean_probability_error"], ".1e"),
+            ", ".join(_show(row[f"box_iou_p{percentile}"]) for percentile in ("01", "05", "50")),
+            _show(row["max_box_error_px"], ".2g"),
+        )
+        for row in rows
+    ]
+    console.print_table("From the reference to the candidate", headings, body)
+
+
+def _show(value: float | None, form: str = ".4f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _print_changes(row: dict[str, Any]) -> None:
+    """Print the patients whose answer or decision changed."""
+    if not row["flipped"]:
+        return
+
+    def describe(side: dict[str, Any]) -> str:
+        share = side["probabilities"].get(side["answer"])
+        return f"{side['answer']} {share:.3f}, {side['decision']}" if side["answer"] else side["decision"]
+
+    body = [
+        (each["patient_id"], each["brand"] or "unknown", describe(each["reference"]), describe(each["candidate"]), each["right"] or "-")
+        for each in row["flipped"]
+    ]
+    console.print_table(f"Changed in {row['session']}", ("patient", "brand", "reference", "candidate", "who is right"), body)
+    if row["flipped_unlisted"]:
+        console.say(f"and {row['flipped_unlisted']} more")

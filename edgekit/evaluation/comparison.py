@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.parity import mcnemar_exact
+from edgekit.parity.statistics import mcnemar_exact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
 from edgekit.files import write_text
-from edgekit.parity import clopper_pearson, mcnemar_exact
+from edgekit.parity.statistics import clopper_pearson, mcnemar_exact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

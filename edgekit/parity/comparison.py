@@ -1,0 +1,379 @@
+"""A recording of the candidate against one of the reference: what changed, the verdict, and its negative control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.boxes import box_iou
+from edgekit.errors import InputError
+from edgekit.evaluation.metrics import calibration_bins
+from edgekit.parity.recording import RECORDED
+from edgekit.parity.statistics import Counts, clopper_pearson, describe_power, mcnemar_exact, statistical_verdict, tango_interval
+from edgekit.types import DECISIONS, VIEWS, Judge, Parity, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edgekit.parity.recording import Recording
+    from edgekit.types import Bundle, Study
+
+PROBABILITY_TOLERANCE = 1e-4
+BOX_TOLERANCE_PX = 0.5
+
+NO_ANSWER, NOT_A_NUMBER = -1, -2
+
+LISTED_FAILURES = 50
+"""Changed rows listed of a FAIL, which may have hundreds; of any other verdict all are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a candidate has to get through.
+
+    Attributes
+    ----------
+    precision
+        Name of the variant, for the record.
+    brands
+        K brands in the order of ``probabilities``.
+    box_threshold
+        A film whose box score is below it has no construct; its box is not judged.
+    """
+
+    judge: Judge
+    precision: str
+    brands: tuple[str, ...]
+    box_threshold: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contrast:
+    """Two recordings of the same N rows side by side.
+
+    Attributes
+    ----------
+    counts
+        Patients, for the statistical judge.
+    answers
+        Of reference and candidate, each int (N,): the most probable brand, `NO_ANSWER` or `NOT_A_NUMBER`.
+    truth
+        int (N,), `NO_ANSWER` where the brand is unknown or not one of the run's.
+    found
+        Of reference and candidate, each bool (N, 2): the film was given and its construct found.
+    answer_changed, decision_changed
+        bool (N,).
+    decision_flips
+        Patients with a changed decision.
+    accuracies
+        Of reference and candidate, over the patients of known brand; None when there are none.
+    probability_errors
+        float64 (N, K), absolute; what is not a number counts as 1.
+    box_error_px
+        Largest difference of a coordinate on films with a construct in either; infinite when one is not a number.
+    overlaps
+        float64 (B,), the IoU of these films' boxes; 0 where only one of the two found a construct.
+    """
+
+    counts: Counts
+    answers: tuple[NDArray[np.int64], NDArray[np.int64]]
+    truth: NDArray[np.int64]
+    found: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+    answer_changed: NDArray[np.bool_]
+    decision_changed: NDArray[np.bool_]
+    decision_flips: int
+    accuracies: tuple[float, float] | None
+    probability_errors: NDArray[np.float64]
+    box_error_px: float
+    overlaps: NDArray[np.float64]
+
+
+def read_gate(bundle: Bundle) -> Gate:
+    """Return what the sessions of a bundle have to get through."""
+    return Gate(
+        judge=Judge(**bundle.manifest["judge"]),
+        precision=bundle.manifest["precision"],
+        brands=tuple(bundle.brands),
+        box_threshold=bundle.manifest["thresholds"]["box"],
+    )
+
+
+def compare(reference: Recording, candidate: Recording, studies: Sequence[Study], gate: Gate) -> Parity:
+    """Judge recorded outputs.
+
+    Parameters
+    ----------
+    reference, candidate
+        Answers for the same canvases.
+    studies
+        Their rows.
+
+    Raises
+    ------
+    InputError
+        There are no rows, the recordings have other rows than `studies` or other canvases than each other, or a statistical judge has
+        no patient of a known brand.
+    """
+    for recording in (reference, candidate):
+        if not studies or any(len(recording.outputs[name]) != len(studies) for name in RECORDED):
+            answered = len(recording.outputs["decision"])
+            raise InputError(f"{recording.session} answered {answered} rows of {len(studies)}; a verdict needs every row, and at least one")
+    if candidate.pack != reference.pack:
+        raise InputError(
+            f"{candidate.session} answered for other canvases (pack {candidate.pack[:12]}) than the reference (pack {reference.pack[:12]})",
+            "write the pack again from these studies, and run it on the device",
+        )
+    contrast = contrast_rows(reference, candidate, studies, studies, gate)
+    counts = contrast.counts
+    verdict = decide(contrast, gate.judge)
+    control = judge_control(reference, candidate, studies, gate)
+    changes = list_changes(reference, candidate, studies, gate, contrast)
+    listed = changes[:LISTED_FAILURES] if verdict == "FAIL" else changes
+    notes = [_describe_strength(contrast, gate.judge, verdict)]
+    if verdict == "PASS" and control not in ("FAIL", None):
+        notes.append(f"the negative control is {control}: this gate does not tell patients apart")
+        verdict = "INCONCLUSIVE"
+    if control is None:
+        notes.append("no negative control: it needs patients of two brands")
+    accuracies = contrast.accuracies or (None, None)
+    iou = [float(value) for value in np.percentile(contrast.overlaps, (1, 5, 50))] if len(contrast.overlaps) else [None] * 3
+    return Parity(
+        session=candidate.session,
+        runtime=candidate.runtime,
+        precision=gate.precision,
+        basis=gate.judge.basis,
+        n=counts.n,
+        accuracy_reference=accuracies[0],
+        accuracy_candidate=accuracies[1],
+        flips=counts.flips,
+        agreement=1 - counts.flips / counts.n,
+        agreement_ci95=clopper_pearson(counts.n - counts.flips, counts.n),
+        max_probability_error=float(contrast.probability_errors.max()),
+        box_iou_p05=iou[1],
+        decision_flips=contrast.decision_flips,
+        difference=_measure_drop(counts, gate.judge),
+        mcnemar_p=mcnemar_exact(counts.only_reference, counts.only_candidate) if counts.n_known else None,
+        power="; ".join(notes),
+        verdict=verdict,
+        negative_control=control,
+        reference=reference.runtime,
+        pack=candidate.pack,
+        mean_probability_error=float(contrast.probability_errors.mean()),
+        calibration_error_reference=measure_calibration(reference.outputs["probabilities"], contrast.truth),
+        calibration_error_candidate=measure_calibration(candidate.outputs["probabilities"], contrast.truth),
+        max_box_error_px=contrast.box_error_px if len(contrast.overlaps) and np.isfinite(contrast.box_error_px) else None,
+        box_iou_p01=iou[0],
+        box_iou_p50=iou[2],
+        flipped=listed,
+        flipped_unlisted=len(changes) - len(listed),
+    )
+
+
+def contrast_rows(reference: Recording, candidate: Recording, studies: Sequence[Study], shown: Sequence[Study], gate: Gate) -> Contrast:
+    """Put two recordings side by side. `shown` are the rows whose films the candidate saw, where they differ from `studies`."""
+    answers = _find_answers(reference), _find_answers(candidate)
+    n_patients, patient = _number_patients(studies)
+    answer_changed = answers[0] != answers[1]
+    decision_changed = (reference.outputs["decision"] != candidate.outputs["decision"]).reshape(len(studies))
+
+    truth = np.array([gate.brands.index(study.brand) if study.brand in gate.brands else NO_ANSWER for study in studies])
+    known = _any_row(truth != NO_ANSWER, patient, n_patients)
+    right = [~_any_row((answer != truth) & (truth != NO_ANSWER), patient, n_patients)[known] for answer in answers]
+    counts = Counts(
+        n=n_patients,
+        flips=int(_any_row(answer_changed, patient, n_patients).sum()),
+        n_known=int(known.sum()),
+        only_reference=int((right[0] & ~right[1]).sum()),
+        only_candidate=int((right[1] & ~right[0]).sum()),
+    )
+
+    differences = np.abs(reference.outputs["probabilities"].astype(np.float64) - candidate.outputs["probabilities"].astype(np.float64))
+    found = _find_constructs(reference, studies, gate), _find_constructs(candidate, shown, gate)
+    judged = found[0] | found[1]
+    boxes = [recording.outputs["boxes"][judged].astype(np.float64) for recording in (reference, candidate)]
+    return Contrast(
+        counts=counts,
+        answers=answers,
+        truth=truth,
+        found=found,
+        answer_changed=answer_changed,
+        decision_changed=decision_changed,
+        decision_flips=int(_any_row(decision_changed, patient, n_patients).sum()),
+        accuracies=(float(right[0].mean()), float(right[1].mean())) if counts.n_known else None,
+        probability_errors=np.nan_to_num(differences, nan=1.0, posinf=1.0),
+        box_error_px=float(np.nan_to_num(np.abs(boxes[0] - boxes[1]), nan=np.inf).max(initial=0.0)),
+        overlaps=np.where((found[0] & found[1])[judged], box_iou(*boxes), 0.0),
+    )
+
+
+def decide(contrast: Contrast, judge: Judge) -> Verdict:
+    """Apply the recipe's judge, numerical or statistical.
+
+    Raises
+    ------
+    InputError
+        The judge is statistical and no patient has a known brand.
+    """
+    if judge.basis == "statistical":
+        return statistical_verdict(contrast.counts, judge)
+    exact = contrast.probability_errors.max() <= PROBABILITY_TOLERANCE and contrast.box_error_px <= BOX_TOLERANCE_PX
+    return "PASS" if exact and not contrast.counts.flips and not contrast.decision_flips else "FAIL"
+
+
+def judge_control(reference: Recording, candidate: Recording, studies: Sequence[Study], gate: Gate) -> Verdict | None:
+    """Judge the candidate on films of patients of another brand; None when the table has fewer than two brands.
+
+    No film is run again: a session's answer to a film does not depend on the others, so another patient's row is its answer.
+    """
+    labelled = [row for row, study in enumerate(studies) if study.brand is not None]
+    if len({studies[row].brand for row in labelled}) < 2:
+        return None
+    swapped = []
+    for place, row in enumerate(labelled):
+        others = labelled[place + 1 :] + labelled[:place]
+        swapped.append(next(other for other in others if studies[other].brand != studies[row].brand))
+    rows, shown = ([studies[row] for row in each] for each in (labelled, swapped))
+    return decide(contrast_rows(_take(reference, labelled), _take(candidate, swapped), rows, shown, gate), gate.judge)
+
+
+def list_changes(
+    reference: Recording, candidate: Recording, studies: Sequence[Study], gate: Gate, contrast: Contrast
+) -> list[dict[str, Any]]:
+    """Return the rows whose answer or decision changed: changed answers first, the largest change of a probability first.
+
+    Returns
+    -------
+    list of dict
+        ``patient_id``; ``brand``, the truth; ``right``: ``reference``, ``candidate``, ``both``, ``neither``, or None where the truth is
+        unknown or not one of the run's brands; and ``reference`` and ``candidate``, each with ``answer`` (a brand, or None when no
+        construct was found or the probabilities are not numbers), ``decision``, ``probabilities`` by brand, rounded to 4 decimals, and
+        ``boxes`` by view in canvas pixels, rounded to 0.1, None where the film was not given or shows no construct.
+    """
+    rows = np.flatnonzero(contrast.answer_changed | contrast.decision_changed)
+    order = np.lexsort((-contrast.probability_errors[rows].max(axis=1), ~contrast.answer_changed[rows]))
+    changes = []
+    for row in map(int, rows[order]):
+        truth = contrast.truth[row]
+        right = bool(contrast.answers[0][row] == truth), bool(contrast.answers[1][row] == truth)
+        sides = {
+            name: _describe_answer(recording, row, int(answers[row]), found[row], gate.brands)
+            for name, recording, answers, found in zip(
+                ("reference", "candidate"), (reference, candidate), contrast.answers, contrast.found, strict=True
+            )
+        }
+        changes.append(
+            {
+                "patient_id": studies[row].patient_id,
+                "brand": studies[row].brand,
+                "right": _RIGHT[right] if truth != NO_ANSWER else None,
+                **sides,
+            }
+        )
+    return changes
+
+
+_RIGHT = {(True, True): "both", (True, False): "reference", (False, True): "candidate", (False, False): "neither"}
+
+
+def measure_calibration(probabilities: NDArray[np.generic], truth: NDArray[np.int64]) -> float | None:
+    """Return the expected calibration error over the rows of known brand, as ``edgekit evaluate`` defines it.
+
+    Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, eq. 3. A row without an answer stands for equal probabilities
+    and is wrong, as in ``predictions.csv``.
+
+    Parameters
+    ----------
+    probabilities
+        float (N, K).
+    truth
+        int (N,), `NO_ANSWER` where the brand is unknown.
+
+    Returns
+    -------
+    None when no brand is known, or a probability is not a number.
+    """
+    values = probabilities[truth != NO_ANSWER].astype(np.float64)
+    if not len(values) or not np.isfinite(values).all():
+        return None
+    answered = values.max(axis=1) > 0
+    confidence = np.where(answered, values.max(axis=1), 1 / values.shape[1])
+    hits = answered & (values.argmax(axis=1) == truth[truth != NO_ANSWER])
+    return float(np.abs(np.bincount(calibration_bins(confidence), weights=hits - confidence)).sum() / len(values))
+
+
+def summarize(parity: Parity) -> str:
+    """Return one line for people: the verdict and the figures that decided it."""
+    numbers = [f"{parity.verdict} in {parity.session} on {parity.n} patients ({parity.basis})", f"{parity.flips} changed answers"]
+    if parity.basis == "numerical":
+        numbers.append(f"largest probability difference {parity.max_probability_error:.1e} (at most {PROBABILITY_TOLERANCE:.0e})")
+    else:
+        low, high = (100 * limit for limit in parity.agreement_ci95)
+        drop, margin = (100 * parity.difference["ci95"][1], 100 * parity.difference["margin"])
+        numbers.append(f"agreement {100 * parity.agreement:.2f} % ({low:.2f}-{high:.2f})")
+        numbers.append(f"accuracy drop at most {drop:.2f} points (margin {margin:g})")
+    numbers.append(f"{parity.decision_flips} changed decisions")
+    return "; ".join([*numbers, parity.power])
+
+
+def _find_answers(recording: Recording) -> NDArray[np.int64]:
+    """Index of the most probable brand, `NO_ANSWER` where no construct was found, `NOT_A_NUMBER` where the graph broke; (N,)."""
+    probabilities = recording.outputs["probabilities"]
+    answers = np.where(probabilities.max(axis=1) > 0, probabilities.argmax(axis=1), NO_ANSWER)
+    return np.where(np.isfinite(probabilities).all(axis=1), answers, NOT_A_NUMBER)
+
+
+def _find_constructs(recording: Recording, shown: Sequence[Study], gate: Gate) -> NDArray[np.bool_]:
+    """Whether each film was given and its construct found; (N, 2)."""
+    given = np.array([[study.film(view) is not None for view in VIEWS] for study in shown])
+    found: NDArray[np.bool_] = given & (recording.outputs["box_scores"].astype(np.float32) >= np.float32(gate.box_threshold))
+    return found
+
+
+def _take(recording: Recording, rows: list[int]) -> Recording:
+    return replace(recording, outputs={name: recording.outputs[name][rows] for name in RECORDED})
+
+
+def _number_patients(studies: Sequence[Study]) -> tuple[int, NDArray[np.int64]]:
+    """Return the number of patients and the patient of each row, (N,)."""
+    numbers: dict[str, int] = {}
+    patient = np.array([numbers.setdefault(study.patient_id, len(numbers)) for study in studies])
+    return len(numbers), patient
+
+
+def _any_row(flags: NDArray[np.bool_], patient: NDArray[np.int64], n_patients: int) -> NDArray[np.bool_]:
+    """Whether the flag is set in any row of each patient; (P,)."""
+    return np.bincount(patient, weights=flags, minlength=n_patients) > 0
+
+
+def _describe_answer(recording: Recording, row: int, answer: int, found: NDArray[np.bool_], brands: tuple[str, ...]) -> dict[str, Any]:
+    decision = int(recording.outputs["decision"][row].item())
+    return {
+        "answer": brands[answer] if answer >= 0 else None,
+        "decision": DECISIONS[decision] if 0 <= decision < len(DECISIONS) else f"invalid: {decision}",
+        "probabilities": dict(zip(brands, _round(recording.outputs["probabilities"][row], 4), strict=True)),
+        "boxes": {view: _round(recording.outputs["boxes"][row, index], 1) if found[index] else None for index, view in enumerate(VIEWS)},
+    }
+
+
+def _round(values: NDArray[np.generic], digits: int) -> list[float | None]:
+    """Return numbers fit for JSON; what is not a number is None."""
+    return [round(float(value), digits) if np.isfinite(value) else None for value in values.astype(np.float64)]
+
+
+def _measure_drop(counts: Counts, judge: Judge) -> dict[str, Any]:
+    """Accuracy of the reference minus that of the candidate, as a fraction."""
+    if not counts.n_known:
+        return {"value": None, "ci95": None, "margin": judge.margin}
+    value = (counts.only_reference - counts.only_candidate) / counts.n_known
+    return {"value": value, "ci95": tango_interval(counts.only_reference, counts.only_candidate, counts.n_known), "margin": judge.margin}
+
+
+def _describe_strength(contrast: Contrast, judge: Judge, verdict: Verdict) -> str:
+    """Say what these patients can prove."""
+    if judge.basis == "numerical":
+        return f"numerical: every film is compared, largest box difference {contrast.box_error_px:.2g} pixels"
+    return describe_power(contrast.counts, judge, verdict)
