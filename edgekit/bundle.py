@@ -106,6 +106,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         case = read_golden(bundle)[0]
         manifest["tensors"] = {"inputs": _describe_tensors(case.inputs), "outputs": _describe_tensors(case.outputs)}
         bundle = seal_bundle(draft, manifest)
+        manifest["files"] = bundle.manifest["files"]
         del pipeline
         parity = measure_parity(bundle, run, rows, sessions) if rows else []
         problems = [summarize(row) for row in parity if row.verdict != "PASS"]
@@ -116,7 +117,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         manifest["verified"] = bool(parity) and not problems
         if replaced is not None and replaced.manifest["verified"] and not manifest["verified"]:
             raise GateError(f"{out} holds a verified bundle; one that is not verified does not replace it", "choose another --out")
-        manifest["parity"] = [asdict(row) for row in parity]
+        manifest["parity"] = [_without_patients(asdict(row)) for row in parity]
         (draft / CARD).write_text(write_card(manifest), encoding="utf-8")
         seal_bundle(draft, manifest)
         _put_in_place(draft, out)
@@ -217,6 +218,11 @@ def verification_rows(table: Path) -> list[Study]:
     if not rows:
         raise InputError(f"{table}: no rows to verify on", "give rows the split 'test', or leave the whole column empty")
     return rows
+
+
+def _without_patients(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a parity record as it may leave the hospital: changed rows by their number, which only who has the table can trace."""
+    return {**row, "flipped": [{key: value for key, value in each.items() if key != "patient_id"} for each in row["flipped"]]}
 
 
 def _exceed_budget(model: Path, size_mb: float | None) -> list[str]:

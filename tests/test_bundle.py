@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,18 @@ from edgekit.studies import write_studies
 from edgekit.targets import load_target
 from edgekit.types import INTENDED_USE, OUTPUTS, Artifact, Study, Target
 
-WEB = load_target("web:fp32")
+WEB = replace(load_target("web:fp32"), sessions=("onnxruntime",))  # the browser has tests of its own
+
+
+PLAIN = """
+backend = "onnx"
+ensemble = "ap+lateral"
+sessions = ["onnxruntime"]
+opset = 20
+[variants.fp32]
+stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }
+judge = { basis = "numerical" }
+"""
 
 
 @pytest.fixture
@@ -247,7 +259,7 @@ def test_the_runs_own_studies_are_the_default_and_must_be_the_same(tiny_run: Pat
 @pytest.mark.usefixtures("quick")
 def test_the_given_recipe_travels_with_the_bundle(tiny_run: Path, studies: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "my.toml"
-    recipe.write_text((WEB.folder / "recipe.toml").read_text().replace('"ap+lateral"', '"best"') + "# mine\n")
+    recipe.write_text(PLAIN.replace('"ap+lateral"', '"best"') + "# mine\n")
     opened = export_bundle(tiny_run, load_target("web", recipe), tmp_path / "web", studies)
     assert (tmp_path / "web" / "recipe.toml").read_text() == recipe.read_text()
     assert (opened.manifest["recipe"]["ensemble"], opened.manifest["ensemble"]) == ("best", "ap+lateral")
@@ -345,7 +357,8 @@ def test_verify_on_the_command_line(tiny_run: Path, studies: Path, tmp_path: Pat
 def test_export_on_the_command_line(
     tiny_run: Path, tiny_bundle: Path, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    out, rows = str(tmp_path / "web"), ["--studies", str(studies)]
+    (tmp_path / "plain.toml").write_text(PLAIN)
+    out, rows = str(tmp_path / "web"), ["--studies", str(studies), "--recipe", str(tmp_path / "plain.toml")]
     assert edgekit(["export", str(tiny_run), "web", "--out", out, *rows, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["bundle"], document["verified"]) == (out, True)

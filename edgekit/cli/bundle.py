@@ -280,10 +280,11 @@ def _print_changes(row: dict[str, Any]) -> None:
         share = side["probabilities"].get(side["answer"])
         return f"{side['answer']} {share:.3f}, {side['decision']}" if side["answer"] else side["decision"]
 
-    body = [
-        (each["patient_id"], each["brand"] or "unknown", describe(each["reference"]), describe(each["candidate"]), each["right"] or "-")
-        for each in row["flipped"]
-    ]
+    body = []
+    for each in row["flipped"]:
+        patient = each.get("patient_id", f"row {each['row']}")  # a bundle names no patients
+        brand, right = each["brand"] or "unknown", each["right"] or "-"
+        body.append((patient, brand, describe(each["reference"]), describe(each["candidate"]), right))
     console.print_table(f"Changed in {row['session']}", ("patient", "brand", "reference", "candidate", "who is right"), body)
     if row["flipped_unlisted"]:
         console.say(f"and {row['flipped_unlisted']} more")

@@ -248,7 +248,8 @@ def list_changes(
     Returns
     -------
     list of dict
-        ``patient_id``; ``brand``, the truth; ``right``: ``reference``, ``candidate``, ``both``, ``neither``, or None where the truth is
+        ``row``, counted from 1 among those judged; ``patient_id``;
+        ``brand``, the truth; ``right``: ``reference``, ``candidate``, ``both``, ``neither``, or None where the truth is
         unknown or not one of the run's brands; and ``reference`` and ``candidate``, each with ``answer`` (a brand, or None when no
         construct was found or the probabilities are not numbers), ``decision``, ``probabilities`` by brand, rounded to 4 decimals, and
         ``boxes`` by view in canvas pixels, rounded to 0.1, None where the film was not given or shows no construct.
@@ -267,6 +268,7 @@ def list_changes(
         }
         changes.append(
             {
+                "row": row + 1,
                 "patient_id": studies[row].patient_id,
                 "brand": studies[row].brand,
                 "right": _RIGHT[right] if truth != NO_ANSWER else None,
