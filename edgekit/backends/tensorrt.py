@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.onnx import MODEL, VERSIONED, describe
+from edgekit.backends.onnx import MODEL
+from edgekit.backends.onnx import VERSIONED as VERSIONED
+from edgekit.backends.onnx import describe as describe
 from edgekit.backends.tensorrt_graph import PROMISE, write_model
 from edgekit.backends.tensorrt_rtx import import_tensorrt_rtx, parse_graph
 from edgekit.errors import MissingError
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
     from edgekit.sessions import Tensors
     from edgekit.types import Target
-
-__all__ = ["VERSIONED", "convert", "describe"]
 
 SETTINGS: dict[str, type] = {"opset": int}
 OPTIONS: dict[str, tuple[str, ...]] = {}

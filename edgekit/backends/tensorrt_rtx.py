@@ -11,8 +11,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends.engine_layers import EngineLayer, find_fallbacks, read_builder_log
-from edgekit.backends.onnx import MODEL, describe
+from edgekit.backends.onnx import MODEL
 from edgekit.backends.onnx import VERSIONED as ONNX_VERSIONED
+from edgekit.backends.onnx import describe as describe
 from edgekit.backends.tensorrt_graph import write_model
 from edgekit.errors import GateError, InputError, MissingError
 from edgekit.types import Artifact
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from edgekit.sessions import Tensors
     from edgekit.types import Target
-
-__all__ = ["convert", "describe"]
 
 SETTINGS: dict[str, type] = {"opset": int, "compute_capabilities": list}
 OPTIONS: dict[str, tuple[str, ...]] = {}

@@ -178,7 +178,7 @@ class Pipeline(nn.Module):
         probabilities, conformal_threshold, unfamiliar_threshold = self.ensemble(rows, found)
 
         answered = (found.sum() > 0).float()
-        top = (torch.arange(len(spec.brands), device=ap.device) == probabilities.argmax()).float()
+        top = (torch.arange(len(spec.brands), device=ap.device) == probabilities.unsqueeze(0).argmax(dim=1)).float()
         heatmaps = torch.stack([self.explain(features, view, top) * found[view] for view in (0, 1)])
         prediction_set = (probabilities >= conformal_threshold).to(torch.int32) * answered.to(torch.int32)
         unfamiliarity = (1.0 - mean_of_evaluated(rows).amax(dim=0)).reshape(1)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-import sys
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class CoreMLSession:
     name = "coreml"
 
     def __init__(self, model: Path, side: int) -> None:
-        if sys.platform != "darwin":
+        if platform.system() != "Darwin":
             raise MissingError("Core ML runs on a Mac only", "use the session coreml-reference here, or run this on macOS")
         coremltools = import_coremltools()
         try:
@@ -72,6 +71,6 @@ class CoreMLSession:
         from PIL import Image
 
         check_inputs(inputs, self._side)
-        given = {view: Image.fromarray(inputs[view][0, 0], "L") for view in VIEWS}
+        given: dict[str, Any] = {view: Image.fromarray(inputs[view][0, 0]) for view in VIEWS}
         answer = self._model.predict({**given, "present": inputs["present"]})
         return {name: np.asarray(answer[name]) for name in OUTPUTS}

@@ -26,9 +26,12 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
         raise MissingError(f"onnx does not load: {error}", "pip install 'edgekit[export]'") from error
     from edgekit.quantization.half import round_to_half
 
+    model = onnx.load(bundle.model)
+    if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
+        raise MissingError("nothing in this file is float16: onnxruntime-rounded would repeat onnxruntime", "use the session onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
         rounded = Path(folder) / "rounded.onnx"
-        onnx.save(round_to_half(onnx.load(bundle.model)), rounded)
+        onnx.save(round_to_half(model), rounded)
         session = OnnxRuntimeSession(rounded, bundle.canvas_side, threads)
     session.name = "onnxruntime-rounded"
     session.runtime += ", float16 results rounded"

@@ -71,7 +71,8 @@ def lut_to_dense(indices: Array, lut: Array, shape: Array | None = None, vector_
     """
     if shape is not None:
         count = int(np.prod(shape, dtype=np.int64))
-        return lut[unpack_bits(indices, lut.size.bit_length() - 1, count)].reshape(shape)
+        dense: Array = lut[unpack_bits(indices, lut.size.bit_length() - 1, count)]
+        return dense.reshape(shape)
     palettes = lut
     for axis, side in enumerate(indices.shape):
         palettes = np.repeat(palettes, side // lut.shape[axis], axis)

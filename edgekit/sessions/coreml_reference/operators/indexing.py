@@ -30,7 +30,7 @@ def _gather(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0) -> T
     if batch_dims:
         pairs = zip(x.flatten(0, batch_dims - 1), indices.flatten(0, batch_dims - 1), strict=True)
         items = [_gather(item, places, axis - batch_dims) for item, places in pairs]
-        return torch.stack(items).unflatten(0, x.shape[:batch_dims])
+        return torch.stack(items).reshape(*x.shape[:batch_dims], *items[0].shape)
     taken = x.index_select(axis, _wrap(indices.flatten(), x.shape[axis]))
     return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
@@ -126,8 +126,14 @@ def _non_zero(x: Tensor) -> Tensor:
     return x.nonzero()
 
 
+def _classify(probabilities: Tensor, classes: Any) -> tuple[Any, Tensor]:
+    """Return the likeliest class and the probabilities, in the order of `classes` (what Core ML gives as a dictionary)."""
+    return classes[int(probabilities.argmax())], probabilities
+
+
 OPERATORS: dict[str, Callable[..., Any]] = {
     "argsort": _argsort,
+    "classify": _classify,
     "cumsum": _cumsum,
     "gather": _gather,
     "gather_along_axis": _gather_along_axis,

@@ -159,7 +159,7 @@ def _split(x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Int
         if not num_splits:
             raise InputError("a split says neither how many parts nor how large")
         return x.chunk(num_splits, axis)
-    return x.split(split_sizes, axis)
+    return torch.split(x, list(split_sizes), axis)
 
 
 def _tile(x: Tensor, reps: Ints) -> Tensor:
