@@ -1,6 +1,7 @@
 """Whether a run is at parity on every target: each variant of each recipe is exported and judged on the same further patients.
 
 .venv/bin/python benchmarks/targets.py RUN STUDIES --out benchmarks/results/targets-paper-lite0
+.venv/bin/python benchmarks/targets.py B0RUN STUDIES --only desktop-cpu:w8a8 --recipe benchmarks/b0.toml --out benchmarks/results/targets-paper-b0
 
 One JSON record a variant, and a table of them all. A variant that is done is kept: a broken run goes on where it stopped. Bundles that fail
 are written too, stamped not verified, so that they can be looked at.
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the records")
     parser.add_argument("--build", type=Path, default=Path("build/targets"), help="folder of the bundles")
     parser.add_argument("--only", nargs="*", help="variants, as in web:w8a8; default: all")
+    parser.add_argument("--recipe", type=Path, help="a recipe to use instead of the targets' own")
     arguments = parser.parse_args()
     wanted = arguments.only or [f"{name}:{variant}" for name in list_targets() for variant in list_variants(name)]
     records = []
@@ -81,7 +83,7 @@ def main() -> None:
         path = arguments.out / f"{spec.replace(':', '-')}.json"
         if not path.exists():
             print(spec, flush=True)
-            target, start = load_target(spec), time.monotonic()
+            target, start = load_target(spec, arguments.recipe), time.monotonic()
             try:
                 bundle = export_bundle(arguments.run, target, arguments.build / spec.replace(":", "-"), arguments.studies, force=True)
             except EdgekitError as error:
