@@ -10,7 +10,8 @@ A recipe is TOML with a closed schema::
     [variants.w8a8]             # the first variant is the default; its name is its precision
     stages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }
     judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }     # or { basis = "numerical" }: every stage fp32
-    calibration = { method = "minmax", patients = 128, tolerance = 0.02 }   # where a stage has 8-bit activations, and only there
+    calibration = { method = "minmax", patients = 128, tolerance = 0.02 }   # where a stage has 8-bit activations, and only there;
+                                # finetuning_epochs = 5 lets the networks learn to answer through rounding first
     options = { activations = "uint8" }                                     # may be left out: the backend's defaults
     budget = { size_mb = 10.5 }                                             # may be left out
 """
@@ -191,10 +192,10 @@ class _Check:
         if not quantized:
             return
         table, where = variant["calibration"], f"{where}.calibration"
-        self.keys(where, table, {"method": str, "patients": int, "tolerance": float})
+        self.keys(where, table, {"method": str, "patients": int, "tolerance": float}, {"finetuning_epochs": int})
         self.choice(f"{where}.method", table["method"], ("minmax", "average"))
-        if table["patients"] < 1 or not 0 < table["tolerance"] <= 1:
-            raise InputError(f"{self.path}: {where} is {table}", "give at least one patient and a tolerance above 0 and at most 1")
+        if table["patients"] < 1 or not 0 < table["tolerance"] <= 1 or table.get("finetuning_epochs", 0) < 0:
+            raise InputError(f"{self.path}: {where} is {table}", "give patients from 1, a tolerance above 0 and at most 1, epochs from 0")
 
 
 _KINDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number with a point", dict: "a table", list: "a list"}

@@ -165,11 +165,14 @@ class Calibration:
         How many patients at most.
     tolerance
         Float is given back to the worst blocks until the mean largest change of a probability, over these patients, is at most this.
+    finetuning_epochs
+        How often the networks see these patients' films to learn to answer through rounding, before that; 0 leaves them as trained.
     """
 
     method: Literal["minmax", "average"]
     patients: int
     tolerance: float
+    finetuning_epochs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

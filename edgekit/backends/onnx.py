@@ -49,8 +49,7 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[T
     InputError
         The recipe asks for an opset that this backend does not make, or an operator can't be lowered.
     """
-    model = export_graph(pipeline, target.settings["opset"])
-    model, files = lower_precision(model, target, folder, calibration, target.options["activations"], symmetric=False)
+    model, files = export_lowered(pipeline, target, folder, calibration, target.options["activations"], symmetric=False)
     write_graph(model, pipeline, folder / MODEL)
     return Artifact(model=MODEL, files=(MODEL, *files))
 
@@ -90,32 +89,40 @@ def export_graph(pipeline: Any, opset: int) -> Any:
     return model
 
 
-def lower_precision(
-    model: Any, target: Target, folder: Path, calibration: Sequence[Tensors], activations: str, symmetric: bool
+def export_lowered(
+    pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors], activations: str, symmetric: bool
 ) -> tuple[Any, tuple[str, ...]]:
-    """Return a graph of `export_graph` in the precisions that `target` asks for, and the names of files written beside it.
+    """Return the pipeline's graph in the precisions that `target` asks for, and the names of files written beside it.
 
     ``quantization.json`` says which blocks stayed float and why (`edgekit.quantization.repair.Repair`).
 
     Raises
     ------
     InputError
-        Stages of 8 and of 16 bits are asked for together, or the answers do not survive in 8 bits.
+        Stages of 8 and of 16 bits are asked for together, the answers do not survive in 8 bits, or see `export_graph`.
     """
+    from edgekit.quantization.finetuning import finetune_pipeline
     from edgekit.quantization.half import halve
     from edgekit.quantization.repair import quantize_graph
 
     lowered = set(target.stages.values()) - {"fp32"}
     if len(lowered) > 1:
         raise InputError(f"the recipe asks for {' and '.join(sorted(lowered))} in one graph", "give every stage fp32 or the same precision")
+    opset = target.settings["opset"]
+    model = export_graph(pipeline, opset)
     if lowered == {"fp16"}:
         return halve(model, {node.name for node in model.graph.node if target.stages[stage_of(node.name)] == "fp32"}), ()
     if lowered == {"w8a8"}:
-        assert target.calibration is not None
-        is_wanted = lambda node: target.stages[stage_of(node)] == "w8a8"  # noqa: E731
-        model, repair = quantize_graph(model, is_wanted, calibration, target.calibration, activations, symmetric)
+        settings = target.calibration
+        assert settings is not None
+        tuned = model
+        if settings.finetuning_epochs:
+            folded = fold_batch_norms(pipeline)
+            tuned = export_graph(finetune_pipeline(folded, target.stages, calibration, settings.finetuning_epochs), opset)
+        wanted = {node.name for node in tuned.graph.node if target.stages[stage_of(node.name)] == "w8a8"}
+        quantized, repair = quantize_graph(tuned, model, wanted, calibration, settings, activations, symmetric)
         write_json(folder / REPAIR, repair.to_json())
-        return model, (REPAIR,)
+        return quantized, (REPAIR,)
     return model, ()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.backends.onnx import MODEL, export_graph, lower_precision, stage_of, write_graph
+from edgekit.backends.onnx import MODEL, export_lowered, stage_of, write_graph
 from edgekit.errors import InputError
 from edgekit.files import write_json
 
@@ -66,7 +66,7 @@ def write_model(pipeline: Any, target: Target, folder: Path, calibration: Sequen
     """Write the pipeline as ``model.onnx`` in the precisions that `target` asks for, and the files that tell them.
 
     Eight-bit stages are symmetric throughout, in the explicit Q/DQ form; blocks that the answers do not survive in 8 bits stay float32
-    (see `edgekit.backends.onnx.lower_precision`).
+    (see `edgekit.backends.onnx.export_lowered`).
 
     Returns
     -------
@@ -80,8 +80,7 @@ def write_model(pipeline: Any, target: Target, folder: Path, calibration: Sequen
     InputError
         The recipe asks for an opset or a mixture that is not made, TensorRT does not take the graph, or the answers do not survive.
     """
-    exported = export_graph(pipeline, target.settings["opset"])
-    model, files = lower_precision(exported, target, folder, calibration, activations="int8", symmetric=True)
+    model, files = export_lowered(pipeline, target, folder, calibration, activations="int8", symmetric=True)
     check_graph(model)
     write_graph(model, pipeline, folder / MODEL)
     promised = list_precisions(model)

@@ -14,7 +14,7 @@ from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, insert_quantization, store_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -87,7 +87,13 @@ class Repair:
 
 
 def quantize_graph(
-    model: Any, is_wanted: Callable[[str], bool], calibration: Sequence[Tensors], settings: Calibration, activations: str, symmetric: bool
+    model: Any,
+    reference: Any,
+    wanted: set[str],
+    calibration: Sequence[Tensors],
+    settings: Calibration,
+    activations: str,
+    symmetric: bool,
 ) -> tuple[Any, Repair]:
     """Compute as much of `model` in 8 bits as the answers on the calibration patients allow.
 
@@ -98,8 +104,10 @@ def quantize_graph(
     ----------
     model
         An ``onnx.ModelProto`` in float32, its nodes named by module (see ``edgekit.backends.onnx.export_graph``).
-    is_wanted
-        Tells by a node's name whether its stage is to be 8-bit.
+    reference
+        The graph whose answers are to hold: `model` itself, or what it was before it was fine-tuned.
+    wanted
+        Names of the nodes whose stage is to be 8-bit.
     calibration
         The graph's inputs of each patient.
     settings
@@ -118,11 +126,11 @@ def quantize_graph(
     """
     blocks: dict[str, set[str]] = {}
     for node in model.graph.node:
-        if node.op_type in OPERATORS and is_wanted(node.name):
+        if node.op_type in OPERATORS and node.name in wanted:
             blocks.setdefault(block_of(node.name), set()).add(node.name)
     everything = set().union(*blocks.values())
     observation = observe(model, everything, calibration, settings.method)
-    expected = answer(model, calibration, "Reading the reference")
+    expected = answer(reference, calibration, "Reading the reference")
 
     def attempt(nodes: set[str], stored: set[str], patients: int, description: str) -> tuple[Any, float]:
         lightened = store_weights(model, stored, observation) if stored else model

@@ -214,19 +214,19 @@ def test_every_operator_is_fused_on_this_machine(graph: onnx.ModelProto, tmp_pat
 
 def test_everything_is_quantized_where_the_answers_allow_it(graph: onnx.ModelProto) -> None:
     calibration = films(6)
-    quantized, repair = quantize_graph(graph, is_member, calibration, Calibration("minmax", 6, 0.1), "uint8", False)
+    quantized, repair = quantize_graph(graph, graph, quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False)
     assert (repair.kept_float, repair.ranking, repair.float_share) == ((), (), 0.0)
     assert repair.before == repair.after
     change = np.abs(answer(quantized, calibration, "") - answer(graph, calibration, "")).max(axis=1).mean()
     assert repair.after == pytest.approx(change)
-    again, _ = quantize_graph(graph, is_member, calibration, Calibration("minmax", 6, 0.1), "uint8", False)
+    again, _ = quantize_graph(graph, graph, quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False)
     assert again.SerializeToString(deterministic=True) == quantized.SerializeToString(deterministic=True)
 
 
 def test_the_block_that_can_not_be_8_bit_is_found_and_given_back() -> None:
     model = export_graph(Pipeline(spread=3000.0), 20)
     calibration = films(6)
-    quantized, repair = quantize_graph(model, is_member, calibration, Calibration("minmax", 6, 0.02), "uint8", False)
+    quantized, repair = quantize_graph(model, model, quantizable(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False)
     assert repair.before > 0.02 >= repair.after
     assert repair.kept_float[0] == repair.ranking[0].block == "members.ap.network.blocks.1"
     assert [damage.probability_change for damage in repair.ranking] == sorted(
@@ -241,7 +241,7 @@ def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_fl
     monkeypatch.setattr("edgekit.quantization.repair.FLOAT_WEIGHTS", 10)
     model = export_graph(Pipeline(spread=3000.0), 20)
     calibration = films(6)
-    quantized, repair = quantize_graph(model, is_member, calibration, Calibration("minmax", 6, 0.02), "uint8", False)
+    quantized, repair = quantize_graph(model, model, quantizable(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False)
     onnx.checker.check_model(quantized, full_check=True)
     assert repair.kept_float == ("members.ap.network.blocks.1",)
     types = {tensor.name: tensor.data_type for tensor in quantized.graph.initializer}
@@ -257,4 +257,4 @@ def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_fl
 
 def test_a_tolerance_that_no_block_meets_is_an_error(graph: onnx.ModelProto) -> None:
     with pytest.raises(InputError, match="any block in 8 bits"):
-        quantize_graph(graph, is_member, films(3), Calibration("minmax", 3, 1e-9), "uint8", False)
+        quantize_graph(graph, graph, quantizable(graph), films(3), Calibration("minmax", 3, 1e-9), "uint8", False)
