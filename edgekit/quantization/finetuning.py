@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -81,17 +82,23 @@ def _show_films(pipeline: Any, calibration: Sequence[Tensors]) -> tuple[Tensor, 
     """Return what the detector sees, float (N, 1, side, side), and what each member sees, by name, over all patients."""
     films: list[Tensor] = []
     crops: dict[str, list[Tensor]] = {name: [] for name in pipeline.spec.members}
-    hooks = [pipeline.detector.register_forward_pre_hook(lambda _, inputs: films.append(inputs[0]))]
-    features = {name: pipeline.member(name).features for name in crops}
-    for name in crops:
-        pipeline.member(name).features = lambda film, name=name: (crops[name].append(film), features[name](film))[1]
+
+    def note_film(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        films.append(inputs[0])
+
+    def note_crop(name: str, features: Callable[[Tensor], Tensor], crop: Tensor) -> Tensor:
+        crops[name].append(crop)
+        return features(crop)
+
+    hook = pipeline.detector.register_forward_pre_hook(note_film)
+    for name in crops:  # not a hook: the pipeline calls a member's parts
+        pipeline.member(name).features = partial(note_crop, name, pipeline.member(name).features)
     try:
         with torch.no_grad():
             for inputs in calibration:
                 pipeline(*(torch.from_numpy(inputs[name].copy()) for name in INPUTS))
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
         for name in crops:
             del pipeline.member(name).features
     return torch.cat(films), {name: torch.cat(shown) for name, shown in crops.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.progress import track
+from edgekit.quantization.running import run_patients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Observation:
 
 
 def observe(model: Any, nodes: set[str], calibration: Sequence[Tensors], method: str) -> Observation:
-    """Run `calibration` through `model` in onnxruntime, one patient at a time; only reductions leave the graph.
+    """Run `calibration` through `model`; only reductions leave the graph.
 
     Parameters
     ----------
@@ -49,7 +49,6 @@ def observe(model: Any, nodes: set[str], calibration: Sequence[Tensors], method:
         ``minmax``: the extremes of everything seen; ``average``: the mean over the patients of each one's extremes, so that one odd
         film does not stretch the scale of all.
     """
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     probe = copy.deepcopy(model)
@@ -66,8 +65,7 @@ def observe(model: Any, nodes: set[str], calibration: Sequence[Tensors], method:
             probe.graph.node.append(helper.make_node(reduction, [name, *axes], [output], keepdims=0))
             probe.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
             wanted.append(output)
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
-    seen = [session.run(wanted, inputs) for inputs in track(calibration, "Calibrating")]
+    seen = run_patients(probe, wanted, calibration, "Calibrating")
 
     count = len(activations)
     extremes = np.array([row[: 2 * count] for row in seen], np.float64)  # (patients, lows then highs)

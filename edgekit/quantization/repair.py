@@ -12,6 +12,7 @@ from edgekit.errors import InputError
 from edgekit.progress import track
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, insert_quantization, store_weights
+from edgekit.quantization.running import run_patients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,12 +194,8 @@ def block_of(node: str) -> str:
 
 
 def answer(model: Any, calibration: Sequence[Tensors], description: str) -> NDArray[np.float64]:
-    """Return the graph's probabilities for each patient in onnxruntime, float64 (N, K)."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    rows = track(calibration, description) if description else calibration
-    return np.array([session.run(["probabilities"], inputs)[0] for inputs in rows], np.float64)
+    """Return the graph's probabilities for each patient, float64 (N, K)."""
+    return np.array([answers[0] for answers in run_patients(model, ["probabilities"], calibration, description)], np.float64)
 
 
 def _count_weights(model: Any) -> dict[str, int]:

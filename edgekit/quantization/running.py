@@ -1,0 +1,42 @@
+"""Patients through a graph in onnxruntime: each in one thread, as many at once as there are cores.
+
+Faster than all cores on one patient after another, and the answers do not depend on how many cores there are.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from edgekit.progress import track
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekit.sessions import Tensors
+
+
+def run_patients(model: Any, outputs: list[str], patients: Sequence[Tensors], description: str) -> list[list[NDArray[np.generic]]]:
+    """Return the named outputs for each patient, in order.
+
+    Parameters
+    ----------
+    model
+        An ``onnx.ModelProto``.
+    patients
+        The graph's inputs of each.
+    description
+        Shown beside the progress bar; empty shows none.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        answers = pool.map(lambda inputs: session.run(outputs, inputs), patients)
+        return list(track(answers, description, total=len(patients)) if description else answers)
