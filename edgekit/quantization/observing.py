@@ -74,6 +74,6 @@ def observe(model: Any, nodes: set[str], calibration: Sequence[Tensors], method:
     return Observation(
         ranges={name: (min(float(a), 0.0), max(float(b), 0.0)) for name, a, b in zip(activations, low, high, strict=True)},
         channel_means={
-            name: np.mean([row[2 * count + place] for row in seen], axis=0, dtype=np.float64) for place, name in enumerate(convolved)
+            name: np.array([row[2 * count + place] for row in seen], np.float64).mean(axis=0) for place, name in enumerate(convolved)
         },
     )
