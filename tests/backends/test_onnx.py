@@ -17,6 +17,7 @@ from edgekit.bundle import find_run
 from edgekit.errors import InputError, MissingError, UsageError
 from edgekit.golden import read_golden
 from edgekit.manifest import open_bundle
+from edgekit.models.runfolder import load_pipeline
 from edgekit.sessions import SESSIONS, open_session
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.sessions.torch import TorchSession, open_run
@@ -179,3 +180,23 @@ def test_a_session_opens_what_the_manifest_names(tiny_bundle: Path, tmp_path: Pa
     elsewhere = Bundle(tmp_path, {**bundle.manifest, "model": "other.onnx"})
     with open_session("onnxruntime", elsewhere, threads=1) as session:
         assert session.infer(read_golden(bundle)[0].inputs)["probabilities"].shape == (3,)
+
+
+def test_two_lower_precisions_in_one_graph_are_refused(tmp_path: Path) -> None:
+    target = load_target("web:fp32")
+    mixed = replace(target, stages={**target.stages, "detector": "fp16", "members": "w8a8"})
+    with pytest.raises(InputError, match="fp16 and w8a8 in one graph"):
+        backend.convert(Stub(), mixed, tmp_path, ())
+
+
+def test_float16_stages_are_stored_in_half_the_bytes(tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    target = load_target("web:fp32")
+    halved = replace(target, precision="fp16", stages={**target.stages, "detector": "fp16", "members": "fp16"})
+    backend.convert(load_pipeline(tiny_run, "ap+lateral"), halved, tmp_path, ())
+    size, whole = (tmp_path / "model.onnx").stat().st_size, (tiny_bundle / "model.onnx").stat().st_size
+    assert size < 0.53 * whole
+    bundle = open_bundle(tiny_bundle)
+    with open_session("onnxruntime", bundle) as single, OnnxRuntimeSession(tmp_path / "model.onnx", bundle.canvas_side) as half:
+        case = read_golden(bundle)[0]
+        difference = single.infer(case.inputs)["probabilities"] - half.infer(case.inputs)["probabilities"]
+    assert 0 < np.abs(difference).max() < 0.02

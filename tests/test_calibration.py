@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgekit.bundle import export_bundle
+from edgekit.calibration import read_calibration
+from edgekit.errors import GateError, InputError
+from edgekit.files import hash_file, write_json
+from edgekit.studies import write_studies
+from edgekit.targets import load_target
+from edgekit.types import Calibration, Study
+
+SIDE = 128
+WANTED = Calibration("minmax", 100, 1.0)
+
+RECIPE = """
+backend = "onnx"
+ensemble = "ap+lateral"
+sessions = ["onnxruntime"]
+opset = 20
+[variants.w8a8]
+stages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }
+judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }
+calibration = { method = "minmax", patients = 100, tolerance = 1.0 }
+"""
+
+
+def film(folder: Path, name: str, seed: int) -> Path:
+    path = folder / f"{name}.png"
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE), np.uint8)).save(path)
+    return path
+
+
+def row(folder: Path, number: int, split: str, brand: str | None = "design-a") -> Study:
+    films = {view: film(folder, f"{number}-{view}", 2 * number + place) for place, view in enumerate(("ap", "lateral"))}
+    return Study(f"p{number}", brand, split=split, **films)
+
+
+def make_run(tiny_run: Path, folder: Path, rows: list[Study]) -> Path:
+    """A copy of the tiny run that was trained on `rows`."""
+    write_studies(folder / "studies.csv", rows)
+    run = shutil.copytree(tiny_run, folder / "run")
+    write_json(run / "provenance.json", {"studies": {"path": "../studies.csv", "sha256": hash_file(folder / "studies.csv")}})
+    return run
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Study]:
+    splits = [*["validation"] * 4, "test", "train"]
+    return [row(tmp_path, number, split) for number, split in enumerate(splits)] + [row(tmp_path, 9, "validation", "none")]
+
+
+def test_it_reads_the_validation_patients_that_have_a_construct(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
+    run = make_run(tiny_run, tmp_path, rows)
+    found = read_calibration(run, WANTED, rows[4:5], SIDE)
+    assert len(found.inputs) == 4
+    for study, inputs in zip(rows, found.inputs, strict=False):
+        np.testing.assert_array_equal(inputs["lateral"][0, 0], np.asarray(Image.open(study.lateral)))
+    assert found.provenance(tmp_path / "build") == {
+        "path": "../studies.csv",
+        "sha256": hash_file(tmp_path / "studies.csv"),
+        "split": "validation",
+        "patients": 4,
+    }
+    few = read_calibration(run, Calibration("minmax", 2, 1.0), rows[4:5], SIDE)
+    np.testing.assert_array_equal([inputs["ap"] for inputs in few.inputs], [found.inputs[place]["ap"] for place in (0, 2)])
+
+
+def test_nothing_is_read_where_nothing_is_calibrated(tiny_run: Path) -> None:
+    found = read_calibration(tiny_run, None, (), SIDE)
+    assert (list(found.inputs), found.provenance(tiny_run)) == ([], None)
+
+
+def test_a_film_that_is_also_judged_on_is_refused_under_any_name(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
+    run = make_run(tiny_run, tmp_path, rows)
+    copy = Path(shutil.copy(rows[1].ap, tmp_path / "copy.png"))
+    with pytest.raises(InputError, match=r"1 films are both calibrated and judged on, such as .*1-ap\.png and .*copy\.png"):
+        read_calibration(run, WANTED, [Study("other", "design-b", ap=copy)], SIDE)
+    write_studies(tmp_path / "others.csv", [Study("other", "design-b", split="test", ap=copy)])
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    with pytest.raises(InputError, match="calibrated and judged"):
+        export_bundle(run, load_target("desktop-cpu", tmp_path / "mine.toml"), tmp_path / "out", tmp_path / "others.csv")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_calibration_set_is_refused(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
+    run = make_run(tiny_run, tmp_path, rows[4:])
+    with pytest.raises(InputError, match="no validation patient with a construct"):
+        read_calibration(run, WANTED, (), SIDE)
+    with pytest.raises(InputError, match="names no studies to calibrate on"):
+        read_calibration(tiny_run, WANTED, (), SIDE)
+    write_studies(tmp_path / "studies.csv", rows)
+    with pytest.raises(InputError, match="has changed"):
+        read_calibration(run, WANTED, (), SIDE)
+
+
+def test_an_8_bit_bundle_says_what_it_is(tiny_run: Path, tiny_bundle: Path, rows: list[Study], tmp_path: Path) -> None:
+    """Too few patients for a statistical PASS, so it is written by force and says so."""
+    run = make_run(tiny_run, tmp_path, rows)
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    target = load_target("desktop-cpu", tmp_path / "mine.toml")
+    bundle = export_bundle(run, target, tmp_path / "out", force=True)
+    manifest = bundle.manifest
+    assert (manifest["precision"], manifest["verified"]) == ("w8a8", False)
+    assert manifest["provenance"]["calibration"]["patients"] == 4
+    assert manifest["graph"]["operators"]["QuantizeLinear"] > 100
+    assert {"quantization.json", "runner/run.py"} <= set(manifest["files"])
+    (judged,) = manifest["parity"]
+    assert (judged["basis"], judged["verdict"], judged["n"]) == ("statistical", "INCONCLUSIVE", 1)
+    assert bundle.model.stat().st_size < 0.3 * (tiny_bundle / "model.onnx").stat().st_size
+    again = export_bundle(run, target, tmp_path / "again", force=True)
+    assert again.manifest["model_sha256"] == manifest["model_sha256"]
+
+
+def test_a_model_beyond_its_budget_is_not_exported(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
+    run = make_run(tiny_run, tmp_path, rows)
+    numerical = RECIPE.replace("w8a8", "fp32").replace('"statistical", margin = 0.01, agreement = 0.985', '"numerical"')
+    numerical = numerical.replace('calibration = { method = "minmax", patients = 100, tolerance = 1.0 }', "budget = { size_mb = 1.0 }")
+    (tmp_path / "tight.toml").write_text(numerical)
+    with pytest.raises(GateError, match=r"the model has \d+\.\d\d MB, the recipe's budget is 1 MB"):
+        export_bundle(run, load_target("desktop-cpu", tmp_path / "tight.toml"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
