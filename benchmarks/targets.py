@@ -1,7 +1,7 @@
 """Whether a run is at parity on every target: each variant of each recipe is exported and judged on the same further patients.
 
 .venv/bin/python benchmarks/targets.py RUN STUDIES --out benchmarks/results/targets-paper-lite0
-.venv/bin/python benchmarks/targets.py B0RUN STUDIES --only desktop-cpu:w8a8 --recipe benchmarks/b0.toml --out benchmarks/results/targets-paper-b0
+.venv/bin/python benchmarks/targets.py B0RUN STUDIES --only desktop-cpu:w8a8 --recipe benchmarks/b0.toml --out ...
 
 One JSON record a variant, and a table of them all. A variant that is done is kept: a broken run goes on where it stopped. Bundles that fail
 are written too, stamped not verified, so that they can be looked at.

@@ -126,14 +126,19 @@ def export_lowered(
     return model, ()
 
 
-def stage_of(node: str) -> str:
-    """Return the stage of the recipe that a node of `export_graph` belongs to, by its name.
+def stage_of(name: str) -> str:
+    """Return the stage of the recipe that a module, or a node of `export_graph`, belongs to, by its name.
 
     The detector's and the members' own layers are theirs; what decodes a box, crops, normalizes or explains is geometry.
+
+    Examples
+    --------
+    >>> stage_of("detector.network.model.3.conv"), stage_of("detector/view"), stage_of("members.ap.network.conv_stem/conv2d_85")
+    ('detector', 'geometry', 'members')
     """
-    if node.startswith("detector.network."):
+    if name.startswith("detector.network."):
         return "detector"
-    return next((stage for stage in ("members", "ensemble") if node.startswith(f"{stage}")), "geometry")
+    return next((stage for stage in ("members", "ensemble") if name.startswith(stage)), "geometry")
 
 
 def write_graph(model: Any, pipeline: Any, path: Path) -> None:
