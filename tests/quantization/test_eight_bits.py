@@ -80,12 +80,8 @@ def films(count: int) -> list[dict[str, np.ndarray]]:
     return [{"ap": draw(), "lateral": draw(), "present": np.ones(2, np.float32)} for _ in range(count)]
 
 
-def is_member(node: str) -> bool:
-    return stage_of(node) == "members"
-
-
 def quantizable(model: onnx.ModelProto) -> set[str]:
-    return {node.name for node in model.graph.node if node.op_type in OPERATORS and is_member(node.name)}
+    return {node.name for node in model.graph.node if node.op_type in OPERATORS and stage_of(node.name) == "members"}
 
 
 @pytest.fixture(scope="module")
