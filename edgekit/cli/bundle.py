@@ -28,9 +28,11 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Write the bundle even if the verdict is not PASS, as not verified.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document: the bundle and its parity records.")] = False,
 ) -> None:
-    """Convert a run for a target, verify it against the run, and write the bundle if it passes.
+    """Quantize and convert a run for a target, verify it against the run, and write the bundle if it passes.
 
-    Example: edgekit export runs/first web:fp32 --out build/web
+    A target's first variant is its default. Statistical verdicts need many patients: about 600 to 1,500 test rows in --studies.
+
+    Example: edgekit export runs/first web --studies many/studies.csv --out build/web
     """
     from edgekit.bundle import describe_verification, export_bundle
     from edgekit.targets import load_target
@@ -41,9 +43,18 @@ def export(
     if json:
         size = sum(entry["size"] for entry in manifest["files"].values())
         parity = {"sessions": manifest["parity"]}
-        console.print_json({"bundle": str(bundle.folder), "verified": manifest["verified"], "size": size, "parity": parity})
+        console.print_json(
+            {
+                "bundle": str(bundle.folder),
+                "verified": manifest["verified"],
+                "size": size,
+                "parity": parity,
+                "unproven": manifest["unproven"],
+            }
+        )
         return
     _print_parity(manifest["parity"])
+    _print_unproven(manifest)
     console.say(f"{bundle.folder}: {manifest['name']}, {manifest['precision']}; {describe_verification(bundle)}")
 
 
@@ -101,8 +112,7 @@ def verify(
         }
         console.print_json(document)
     console.say(f"{bundle}: {len(opened.manifest['files'])} files match their hashes; when exported: {describe_verification(opened)}")
-    for sentence in opened.manifest["unproven"]:
-        console.say(f"not proven when exported: {sentence}")
+    _print_unproven(opened.manifest)
     if golden:
         _print_golden(golden)
     _print_parity(records)
@@ -221,6 +231,11 @@ def _print_golden(checks: Sequence[GoldenCheck]) -> None:
         for name, error in check.errors.items()
     ]
     console.print_table("Golden vectors", ("session", "output", "largest error", "tolerance", ""), rows)
+
+
+def _print_unproven(manifest: dict[str, Any]) -> None:
+    for sentence in manifest["unproven"]:
+        console.say(f"not proven: {sentence}")
 
 
 def _print_parity(rows: Sequence[dict[str, Any]]) -> None:

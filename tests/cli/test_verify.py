@@ -127,7 +127,7 @@ def test_what_was_not_proven_and_not_verified_is_said(bundle: Path, capsys: pyte
     restate(bundle, unproven=["the engine was not built on a Jetson"])
     assert edgekit(["verify", str(bundle)]) == 0
     printed = capsys.readouterr().out
-    assert "not proven when exported: the engine was not built on a Jetson" in printed
+    assert "not proven: the engine was not built on a Jetson" in printed
     assert "not verified: never compared with its reference" in printed
 
 
