@@ -31,10 +31,11 @@ def describe_bundle(bundle: Bundle, target: Target, seconds: float) -> dict[str,
     model = manifest["model"]
     sizes = [entry["size"] for name, entry in manifest["files"].items() if name == model or name.startswith(f"{model}/")]
     repair = bundle.folder / "quantization.json"
-    keys = ("target", "precision", "verified", "stages", "ensemble", "judge", "recipe", "graph", "unproven", "provenance")
+    keys = ("target", "precision", "verified", "stages", "ensemble", "judge", "recipe", "graph", "unproven")
     sessions = [{key: value for key, value in row.items() if key != "flipped"} for row in manifest["parity"]]
     return {
         **{key: manifest[key] for key in keys},
+        "provenance": {key: drop_path(value) for key, value in manifest["provenance"].items()},
         "model": {"sha256": manifest["model_sha256"], "size_mb": sum(sizes) / 1e6},
         "budget_mb": target.size_mb,
         "quantization": json.loads(repair.read_text()) if repair.is_file() else None,
@@ -42,6 +43,11 @@ def describe_bundle(bundle: Bundle, target: Target, seconds: float) -> dict[str,
         "device": describe_device(),
         "seconds": round(seconds, 1),
     }
+
+
+def drop_path(value: Any) -> Any:
+    """Return an entry of a bundle's provenance without where it lay, which says nothing elsewhere."""
+    return {key: each for key, each in value.items() if key != "path"} if isinstance(value, dict) else value
 
 
 def tabulate(records: list[dict[str, Any]]) -> str:
