@@ -50,7 +50,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> type[ScriptedWorker]:
 def test_rounds_alternate_and_the_ratio_is_taken_within_a_round(tiny_bundle: Path, scripted: type[ScriptedWorker]) -> None:
     # In the second round the machine is ten times slower, for everybody: the ratio stays 3.
     scripted.script = {"onnxruntime": [10, 100, 10, 11], "torch": [30, 300, 30, 99]}
-    record = measure_latency(open_bundle(tiny_bundle), rounds=4, per_round=5)
+    record = measure_latency(open_bundle(tiny_bundle), ["onnxruntime", "torch"], rounds=4, per_round=5)
     assert scripted.turns == ["onnxruntime", "torch", "torch", "onnxruntime", "onnxruntime", "torch", "torch", "onnxruntime"]
     fast, slow = record["rows"]
     assert (fast["name"], fast["session"], fast["precision"], fast["n"]) == ("two-view", "onnxruntime", "fp32", 20)
@@ -70,7 +70,7 @@ def test_what_the_machine_lacks_is_told_not_replaced(tiny_bundle: Path, scripted
     record = measure_latency(open_bundle(tiny_bundle), rounds=1)
     assert [row["session"] for row in record["rows"]] == ["onnxruntime"]
     assert record["rows"][0]["ratio"] == {}
-    assert record["not_measured"] == [{"session": "torch", "reason": "no torch here"}]
+    assert record["not_measured"] == [{"session": name, "reason": f"no {name} here"} for name in ("openvino", "browser", "torch")]
     with pytest.raises(MissingError, match="no session could be measured: torch"):
         measure_latency(open_bundle(tiny_bundle), ["torch"])
     with pytest.raises(UsageError, match="no session 'abacus'"):
@@ -82,7 +82,7 @@ def test_a_bundle_without_its_run_is_measured_without_the_reference(
 ) -> None:
     scripted.script = {"onnxruntime": [10.0], "torch": [10.0]}
     alone = shutil.copytree(tiny_bundle, tmp_path / "a" / "b" / "alone")
-    (missing,) = measure_latency(open_bundle(alone), rounds=1)["not_measured"]
+    (missing,) = measure_latency(open_bundle(alone), ["onnxruntime", "torch"], rounds=1)["not_measured"]
     assert missing["session"] == "torch"
     assert "is not there" in missing["reason"]
 

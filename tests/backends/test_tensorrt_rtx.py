@@ -104,9 +104,8 @@ def test_every_convolution_of_the_pipeline_is_found_in_the_engines(bundle: Bundl
 
 def test_an_engine_that_falls_back_is_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = load_target("desktop-gpu")
-    monkeypatch.setattr("edgekit.backends.tensorrt_graph.lower_precision", lambda model, *_, **__: (model, ()))
+    monkeypatch.setattr("edgekit.backends.tensorrt_graph.export_lowered", lambda *_, **__: (small_graph(), ()))
     monkeypatch.setattr("edgekit.backends.tensorrt_graph.list_precisions", lambda model: {CONVOLUTION: "fp16"})  # noqa: ARG005
-    monkeypatch.setattr("edgekit.backends.tensorrt_graph.export_graph", lambda pipeline, opset: small_graph())  # noqa: ARG005
     monkeypatch.setattr(
         "edgekit.backends.tensorrt_graph.write_graph",
         lambda model, pipeline, path: path.write_bytes(model.SerializeToString()),  # noqa: ARG005

@@ -177,6 +177,7 @@ def test_every_changed_patient_is_listed_with_both_answers() -> None:
     third, first, decided = parity.flipped  # changed answers by size of the change (0.65, 0.5), then changed decisions
     assert [each["patient_id"] for each in parity.flipped] == ["p3", "p1", "p4"]
     assert third == {
+        "row": 4,
         "patient_id": "p3",
         "brand": "a",
         "right": "reference",
