@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 CARD = "MODEL_CARD.md"
 RECIPE = "recipe.toml"
 RUNNER = "runner"
+BUDGET_ROUNDS = 5
+"""Rounds of five inferences each, for a recipe's time budget."""
 LICENCE = "AGPL-3.0-or-later"
 NOTICES = (
     "The detector's network comes from ultralytics (AGPL-3.0): whoever distributes this bundle, or serves a program that embeds it, "
@@ -60,21 +62,22 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
     studies
         ``studies.csv`` to judge on: its test rows, or all rows if the split column is empty. None takes the run's own.
     force
-        Write the bundle even if the verdict is not PASS, the model is too large, or the run names no studies, stamped *not verified*;
-        a verified bundle is still not replaced by such a one.
+        Write the bundle even if the verdict is not PASS, it is beyond its budget, or the run names no studies, stamped *not verified*; a
+        verified bundle is still not replaced by such a one.
 
     Raises
     ------
     InputError
         The run, the studies or `out` can't be used.
     GateError
-        The verdict is not PASS in a session that this machine has, or the model is larger than the recipe's budget.
+        The verdict is not PASS in a session that this machine has, or the model is larger or slower than the recipe's budget.
     MissingError
         This machine has none of the recipe's sessions, or can't make the target.
     """
     from edgekit.backends import BACKENDS
     from edgekit.calibration import read_calibration
     from edgekit.golden import read_golden, write_golden
+    from edgekit.latency import measure_latency
     from edgekit.model_card import write_card
     from edgekit.models.runfolder import load_pipeline, run_hash
     from edgekit.parity import measure_parity, summarize
@@ -112,6 +115,11 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         problems = [summarize(row) for row in parity if row.verdict != "PASS"]
         problems += [f"{name} misses the golden vectors" for name in sessions if misses_golden(bundle, name)]
         problems += _exceed_budget(draft / artifact.model, target.size_mb)
+        if target.p50_ms is not None:
+            manifest["latency"] = [measure_latency(bundle, sessions[:1], rounds=BUDGET_ROUNDS)]
+            p50_ms = manifest["latency"][0]["rows"][0]["p50_ms"]
+            if p50_ms > target.p50_ms:
+                problems.append(f"{sessions[0]} takes {p50_ms:.1f} ms, the recipe's budget is {target.p50_ms:g} ms")
         if problems and not force:
             raise GateError(f"not exported: {'; '.join(problems)}", "see what differs, or write it as not verified with --force")
         manifest["verified"] = bool(parity) and not problems
@@ -166,30 +174,6 @@ def add_latency(bundle: Bundle, latency: dict[str, Any]) -> Bundle:
     kept = [document for document in bundle.manifest["latency"] if document["device"] != latency["device"]]
     write_manifest(bundle.folder, {**bundle.manifest, "latency": [*kept, latency]})
     return open_bundle(bundle.folder)
-
-
-def find_run(bundle: Bundle, run: Path | None = None) -> Path:
-    """Return the run folder that a bundle was made from.
-
-    Parameters
-    ----------
-    run
-        Where it is now; None looks where it was.
-
-    Raises
-    ------
-    InputError
-        It is not there, or it is another run.
-    """
-    from edgekit.models.runfolder import run_hash
-
-    origin = bundle.manifest["provenance"]["run"]
-    folder = run or Path(os.path.normpath(bundle.folder / origin["path"]))
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the run that this bundle was made from is not there", "say where it is with --run RUN")
-    if run_hash(folder) != origin["sha256"]:
-        raise InputError(f"{folder} is not the run that this bundle was made from: its weights differ", "say where that is with --run RUN")
-    return folder
 
 
 def describe_verification(bundle: Bundle) -> str:

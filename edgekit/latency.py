@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.bundle import find_run
 from edgekit.errors import EdgekitError, MissingError, UsageError
 from edgekit.manifest import open_bundle
 from edgekit.provenance import describe_software
@@ -139,7 +138,7 @@ def measure_latency(
         workers: list[Worker] = []
         for name in wanted:
             try:
-                run = find_run(bundle) if name == "torch" else None
+                run = _find_run(bundle) if name == "torch" else None
                 workers.append(Worker(name, bundle.folder, run, threads))
             except (EdgekitError, ModuleNotFoundError) as error:
                 not_measured.append({"session": name, "reason": str(error)})
@@ -216,6 +215,12 @@ def _open(name: str, bundle: Bundle, run: Path | None, threads: int | None) -> A
     return open_session(name, bundle, threads)
 
 
+def _find_run(bundle: Bundle) -> Path:
+    from edgekit.models.runfolder import find_run  # torch comes with it, which running a bundle does without
+
+    return find_run(bundle)
+
+
 def _decoded_patient(bundle: Bundle) -> dict[str, Any]:
     """Return the graph's inputs for the golden patient with both films."""
     from edgekit.golden import read_golden
@@ -274,7 +279,7 @@ def _make_row(worker: Worker, bundle: Bundle, times: dict[str, list[list[float]]
 def _size_mb(bundle: Bundle, session: str) -> float:
     """Size of what the session loads, in MB: the bundle's model, or the weights of the reference."""
     if session == "torch":
-        run = find_run(bundle)
+        run = _find_run(bundle)
         members = (run / f"member_{name}.safetensors" for name in bundle.manifest["members"])
         return sum(path.stat().st_size for path in (run / "detector.safetensors", *members)) / 1e6
     model = bundle.manifest["model"]

@@ -13,7 +13,7 @@ A recipe is TOML with a closed schema::
     calibration = { method = "minmax", patients = 128, tolerance = 0.02 }   # where a stage has 8-bit activations, and only there;
                                 # finetuning_epochs = 5 lets the networks learn to answer through rounding first
     options = { activations = "uint8" }                                     # may be left out: the backend's defaults
-    budget = { size_mb = 10.5 }                                             # may be left out
+    budget = { size_mb = 10.5 }                                             # may be left out; p50_ms too, on the machine that exports
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ def load_target(spec: str, recipe: Path | None = None) -> Target:
         judge=Judge(**variant["judge"]),
         calibration=Calibration(**variant["calibration"]) if "calibration" in variant else None,
         size_mb=variant.get("budget", {}).get("size_mb"),
+        p50_ms=variant.get("budget", {}).get("p50_ms"),
         options={key: values[0] for key, values in backend.OPTIONS.items()} | variant.get("options", {}),
     )
 
@@ -151,7 +152,7 @@ class _Check:
             self.choice(f"a key of {where}.options", key, tuple(backend.OPTIONS))
             self.choice(f"{where}.options.{key}", value, backend.OPTIONS[key])
         if "budget" in variant:
-            self.keys(f"{where}.budget", variant["budget"], {"size_mb": float})
+            self.keys(f"{where}.budget", variant["budget"], {}, {"size_mb": float, "p50_ms": float})
 
     def keys(self, where: str, table: dict[str, Any], expected: dict[str, type], optional: dict[str, type] | None = None) -> None:
         known = {**expected, **(optional or {})}

@@ -197,6 +197,8 @@ class Target:
         None where no activation is 8-bit.
     size_mb
         Largest model accepted, in MB (10^6 bytes); None accepts any.
+    p50_ms
+        Longest median time accepted for two decoded films to the answer, in the first session on this machine; None accepts any.
     options
         The variant's options, the backend's defaults included.
     """
@@ -213,6 +215,7 @@ class Target:
     judge: Judge
     calibration: Calibration | None
     size_mb: float | None
+    p50_ms: float | None
     options: dict[str, str]
 
 

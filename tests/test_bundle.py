@@ -15,11 +15,12 @@ from PIL import Image
 
 from edgekit import bundle as bundles
 from edgekit.backends import onnx as backend
-from edgekit.bundle import add_latency, export_bundle, find_run, verification_rows
+from edgekit.bundle import add_latency, export_bundle, verification_rows
 from edgekit.cli import run as edgekit
 from edgekit.errors import DamagedBundleError, GateError, InputError
 from edgekit.golden import check_golden, read_golden
 from edgekit.manifest import SCHEMA, open_bundle, write_manifest
+from edgekit.models.runfolder import find_run
 from edgekit.sessions import open_session
 from edgekit.studies import write_studies
 from edgekit.targets import load_target

@@ -122,6 +122,9 @@ def test_a_model_beyond_its_budget_is_not_exported(tiny_run: Path, rows: list[St
     numerical = RECIPE.replace("w8a8", "fp32").replace('"statistical", margin = 0.01, agreement = 0.985', '"numerical"')
     numerical = numerical.replace('calibration = { method = "minmax", patients = 100, tolerance = 1.0 }', "budget = { size_mb = 1.0 }")
     (tmp_path / "tight.toml").write_text(numerical)
+    (tmp_path / "slow.toml").write_text(numerical.replace("size_mb = 1.0", "p50_ms = 0.01"))
+    with pytest.raises(GateError, match=r"onnxruntime takes \d+\.\d ms, the recipe's budget is 0.01 ms"):
+        export_bundle(run, load_target("desktop-cpu", tmp_path / "slow.toml"), tmp_path / "out")
     with pytest.raises(GateError, match=r"the model has \d+\.\d\d MB, the recipe's budget is 1 MB"):
         export_bundle(run, load_target("desktop-cpu", tmp_path / "tight.toml"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -76,7 +76,7 @@ def verify(
     """
     from dataclasses import asdict
 
-    from edgekit.bundle import describe_verification, find_run, verification_rows
+    from edgekit.bundle import describe_verification, verification_rows
     from edgekit.manifest import open_bundle
 
     if pack and outputs:
@@ -92,11 +92,13 @@ def verify(
 
         identity = write_pack(opened, rows, pack)
     elif outputs:
+        from edgekit.models.runfolder import find_run
         from edgekit.packs import read_outputs
         from edgekit.parity import judge_recording
 
         parity = [judge_recording(opened, find_run(opened, run), rows, read_outputs(outputs, opened, len(rows)))]
     elif studies:
+        from edgekit.models.runfolder import find_run
         from edgekit.parity import measure_parity
 
         parity = measure_parity(opened, find_run(opened, run), rows, session)

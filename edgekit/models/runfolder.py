@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
@@ -25,9 +27,10 @@ from edgekit.models.pipeline import Pipeline, PipelineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from torch import Tensor, nn
+
+    from edgekit.types import Bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,3 +277,25 @@ def find_studies(run: Path) -> Path | None:
     if hash_file(studies) != recorded["sha256"]:
         raise InputError(f"{studies} has changed since the run was trained on it", "name the table to verify on with --studies")
     return studies
+
+
+def find_run(bundle: Bundle, run: Path | None = None) -> Path:
+    """Return the run folder that a bundle was made from.
+
+    Parameters
+    ----------
+    run
+        Where it is now; None looks where it was.
+
+    Raises
+    ------
+    InputError
+        It is not there, or it is another run.
+    """
+    origin = bundle.manifest["provenance"]["run"]
+    folder = run or Path(os.path.normpath(bundle.folder / origin["path"]))
+    if not folder.is_dir():
+        raise InputError(f"{folder}: the run that this bundle was made from is not there", "say where it is with --run RUN")
+    if run_hash(folder) != origin["sha256"]:
+        raise InputError(f"{folder} is not the run that this bundle was made from: its weights differ", "say where that is with --run RUN")
+    return folder

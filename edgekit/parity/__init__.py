@@ -47,7 +47,7 @@ def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions
     Parameters
     ----------
     run
-        The run folder named by the bundle's provenance (see ``edgekit.bundle.find_run``).
+        The run folder named by the bundle's provenance (see ``edgekit.models.runfolder.find_run``).
     studies
         The patients to judge on.
     sessions

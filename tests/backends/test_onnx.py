@@ -13,11 +13,10 @@ import torch
 import edgekit
 from edgekit.backends import BACKENDS
 from edgekit.backends import onnx as backend
-from edgekit.bundle import find_run
 from edgekit.errors import InputError, MissingError, UsageError
 from edgekit.golden import read_golden
 from edgekit.manifest import open_bundle
-from edgekit.models.runfolder import load_pipeline
+from edgekit.models.runfolder import find_run, load_pipeline
 from edgekit.sessions import SESSIONS, open_session
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.sessions.torch import TorchSession, open_run
