@@ -178,6 +178,8 @@ def test_wheel_has_what_is_needed_and_nothing_else(wheel):
     assert package | targets | {"edgekit/_app/README.md"} <= names
     assert {name.split("/")[0] for name in names} == {"edgekit", f"edgekit-{metadata.version('edgekit')}.dist-info"}
     assert not [name for name in names if name.endswith((".pt", ".pth", ".onnx", ".safetensors", ".dcm", ".pyc")) or "tests" in name]
+    if (ROOT / "sample_app" / "vendor").is_dir():  # npm ci has brought the browser's runtime
+        assert "edgekit/_app/vendor/onnxruntime-web/ort-wasm-simd-threaded.wasm" in names
     with zipfile.ZipFile(wheel) as archive:
         own = [entry for entry in archive.infolist() if not entry.filename.startswith("edgekit/_app/vendor/")]
     assert sum(entry.compress_size for entry in own) < 1_000_000
