@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import MissingError
-from edgekit.sessions.inputs import check_inputs
-from edgekit.types import OUTPUTS
+from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
-    from edgekit.sessions import Session, Tensors
+    from edgekit.sessions import Session
     from edgekit.types import Bundle
 
 PROVIDER = "CUDAExecutionProvider"
@@ -24,7 +22,7 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa
     return OnnxRuntimeCudaSession(bundle.model, bundle.canvas_side)
 
 
-class OnnxRuntimeCudaSession:
+class OnnxRuntimeCudaSession(OnnxRuntimeSession):
     """onnxruntime with its CUDA provider.
 
     onnxruntime gives to the CPU what the provider lacks, and what computes shapes. Our graphs have static shapes and compute none, so any
@@ -63,23 +61,6 @@ class OnnxRuntimeCudaSession:
         refuse_other_providers(self._session, PROVIDER)
         self.runtime = f"onnxruntime {onnxruntime.__version__} {PROVIDER}"
         self._side = side
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        del self._session
-
-    def infer(self, inputs: Tensors) -> Tensors:
-        """Run the graph.
-
-        Raises
-        ------
-        InputError
-            A tensor is missing or has another dtype or shape than the graph's.
-        """
-        check_inputs(inputs, self._side)
-        return dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), inputs), strict=True))
 
 
 def refuse_other_providers(session: Any, provider: str) -> None:

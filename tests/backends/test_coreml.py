@@ -39,6 +39,7 @@ def make_target(precision: str, weights: str = "linear", system: str = "iOS17") 
         judge=Judge("statistical", 0.005, 0.99),
         calibration=None,
         size_mb=None,
+        p50_ms=None,
         options={"weights": weights},
     )
 
