@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from edgekit.parity.recording import THREADS, Recording, read_recording, record,
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from edgekit.sessions import Session
     from edgekit.types import Bundle, Study
@@ -54,19 +53,11 @@ class Reference:
     bundle: Bundle
     studies: Sequence[Study]
 
-    @contextmanager
-    def open(self) -> Iterator[Session]:
-        """Open the pipeline as a session; torch has its threads back at the end."""
-        import torch
-
+    def open(self) -> Session:
+        """Open the pipeline as a session."""
         from edgekit.sessions.torch import open_run
 
-        threads = torch.get_num_threads()
-        try:
-            with open_run(self.run, self.bundle.manifest["ensemble"], THREADS) as session:
-                yield session
-        finally:
-            torch.set_num_threads(threads)
+        return open_run(self.run, self.bundle.manifest["ensemble"], THREADS)
 
     def compute(self) -> Recording:
         """Answer for every film anew, and keep the answers."""

@@ -25,30 +25,37 @@ def open_run(run: Path, ensemble: str | None = None, threads: int | None = None)
     ensemble
         Name of the ensemble that answers; None takes the one chosen on validation.
     threads
-        Threads within an operator, for the whole process; None leaves torch's choice.
+        Threads within an operator; None leaves torch's choice. They are the whole process's until the session is closed.
 
     Raises
     ------
     InputError
         The run is unfinished or has no such ensemble.
     """
-    import torch
-
     from edgekit.models.runfolder import load_pipeline
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return TorchSession(load_pipeline(run, ensemble))
+    return TorchSession(load_pipeline(run, ensemble), threads)
 
 
 class TorchSession:
-    """A pipeline in eval mode."""
+    """A pipeline in eval mode.
+
+    Parameters
+    ----------
+    pipeline
+        What answers.
+    threads
+        See `open_run`.
+    """
 
     name = "torch"
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, threads: int | None = None) -> None:
         import torch
 
+        self._threads_before = torch.get_num_threads()
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.runtime = f"torch {torch.__version__} cpu"
         self._pipeline = pipeline
 
@@ -56,6 +63,9 @@ class TorchSession:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        import torch
+
+        torch.set_num_threads(self._threads_before)
         del self._pipeline
 
     def infer(self, inputs: Tensors) -> Tensors:

@@ -194,6 +194,13 @@ def test_the_same_pipeline_gives_the_same_bytes_without_a_trace_of_this_machine(
                 assert trace.encode() not in content, trace
 
 
+def test_torch_has_its_threads_back(packages: dict[str, Path]) -> None:
+    before = torch.get_num_threads()
+    with CoreMLReferenceSession(packages["fp32"], SIDE, threads=before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
 @pytest.mark.parametrize("name", ["fp16", "linear"])
 def test_every_stage_computes_in_its_own_precision(name: str, packages: dict[str, Path]) -> None:
     function = read_specification(packages[name])[0].mlProgram.functions["main"]

@@ -30,3 +30,10 @@ def test_the_reference_is_the_runs_own_pipeline(tiny_run: Path) -> None:
 def test_an_unknown_ensemble_is_refused(tiny_run: Path) -> None:
     with pytest.raises(InputError, match="no ensemble 'ap\\+left'"):
         open_run(tiny_run, "ap+left")
+
+
+def test_torch_has_its_threads_back(tiny_run: Path) -> None:
+    before = torch.get_num_threads()
+    with open_run(tiny_run, "ap+lateral", threads=before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before

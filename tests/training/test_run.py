@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import filecmp
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,8 @@ def test_the_run_folder_is_whole_and_loads(run: Path, small: TrainingConfig) -> 
 
 def test_training_twice_gives_the_same_weights(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
     again = train_run(cohort, tmp_path / "again", dataclasses.replace(small, members=dataclasses.replace(small.members, names=("ap",))))
-    assert (again / "member_ap.safetensors").read_bytes() == (run / "member_ap.safetensors").read_bytes()
-    assert (again / "detector.safetensors").read_bytes() == (run / "detector.safetensors").read_bytes()
+    assert filecmp.cmp(again / "member_ap.safetensors", run / "member_ap.safetensors", shallow=False)
+    assert filecmp.cmp(again / "detector.safetensors", run / "detector.safetensors", shallow=False)
 
 
 def test_a_finished_run_is_never_overwritten(run: Path, cohort: Path, small: TrainingConfig) -> None:
@@ -127,7 +128,7 @@ def only_ap(config: TrainingConfig) -> TrainingConfig:
 def test_another_runs_detector_is_taken_as_it_is(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
     other = dataclasses.replace(only_ap(small), detector=dataclasses.replace(small.detector, side=96, activation="silu"))
     taken = train_run(cohort, tmp_path / "taken", other, source=DetectorSource(run=run))
-    assert (taken / "detector.safetensors").read_bytes() == (run / "detector.safetensors").read_bytes()
+    assert filecmp.cmp(taken / "detector.safetensors", run / "detector.safetensors", shallow=False)
     assert load_detector_settings(taken) == load_detector_settings(run)
     assert load_detector_settings(taken).side == 64
     assert "side = 64" in (taken / "config.toml").read_text()

@@ -64,7 +64,7 @@ class CoreMLReferenceSession:
     side
         Side of its canvases in pixels.
     threads
-        Threads within an operator, for the whole process; None leaves torch's choice.
+        Threads within an operator; None leaves torch's choice. They are the whole process's until the session is closed.
     """
 
     name = "coreml-reference"
@@ -72,6 +72,7 @@ class CoreMLReferenceSession:
     def __init__(self, model: Path, side: int, threads: int | None = None) -> None:
         import torch
 
+        self._threads_before = torch.get_num_threads()
         if threads is not None:
             torch.set_num_threads(threads)
         self._side = side
@@ -82,6 +83,9 @@ class CoreMLReferenceSession:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        import torch
+
+        torch.set_num_threads(self._threads_before)
         del self._program
 
     def infer(self, inputs: Tensors) -> Tensors:
