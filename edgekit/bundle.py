@@ -91,6 +91,8 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
     calibration = read_calibration(run, target.calibration, rows, pipeline.spec.canvas_side)
     with _draft_folder(out) as draft:
         artifact = backend.convert(pipeline, target, draft, calibration.inputs)
+        problems = _exceed_budget(draft / artifact.model, target.size_mb)
+        _gate(problems, force)  # before minutes are spent on judging it
         shutil.copyfile(target.recipe, draft / RECIPE)
         if (target.folder / RUNNER).is_dir():
             shutil.copytree(target.folder / RUNNER, draft / RUNNER, ignore=shutil.ignore_patterns("__pycache__"))
@@ -112,16 +114,14 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         manifest["files"] = bundle.manifest["files"]
         del pipeline
         parity = measure_parity(bundle, run, rows, sessions) if rows else []
-        problems = [summarize(row) for row in parity if row.verdict != "PASS"]
+        problems += [summarize(row) for row in parity if row.verdict != "PASS"]
         problems += [f"{name} misses the golden vectors" for name in sessions if misses_golden(bundle, name)]
-        problems += _exceed_budget(draft / artifact.model, target.size_mb)
         if target.p50_ms is not None:
             manifest["latency"] = [measure_latency(bundle, sessions[:1], rounds=BUDGET_ROUNDS)]
             p50_ms = manifest["latency"][0]["rows"][0]["p50_ms"]
             if p50_ms > target.p50_ms:
                 problems.append(f"{sessions[0]} takes {p50_ms:.1f} ms, the recipe's budget is {target.p50_ms:g} ms")
-        if problems and not force:
-            raise GateError(f"not exported: {'; '.join(problems)}", "see what differs, or write it as not verified with --force")
+        _gate(problems, force)
         manifest["verified"] = bool(parity) and not problems
         if replaced is not None and replaced.manifest["verified"] and not manifest["verified"]:
             raise GateError(f"{out} holds a verified bundle; one that is not verified does not replace it", "choose another --out")
@@ -207,6 +207,12 @@ def verification_rows(table: Path) -> list[Study]:
 def _without_patients(row: dict[str, Any]) -> dict[str, Any]:
     """Return a parity record as it may leave the hospital: changed rows by their number, which only who has the table can trace."""
     return {**row, "flipped": [{key: value for key, value in each.items() if key != "patient_id"} for each in row["flipped"]]}
+
+
+def _gate(problems: list[str], force: bool) -> None:
+    """Raise when there are problems, unless the bundle is to be written as not verified."""
+    if problems and not force:
+        raise GateError(f"not exported: {'; '.join(problems)}", "see what differs, or write it as not verified with --force")
 
 
 def _exceed_budget(model: Path, size_mb: float | None) -> list[str]:
