@@ -24,6 +24,10 @@ def evaluate(
         Path | None,
         typer.Option("--external", help="Another site's studies.csv: its external rows, else its test rows. STUDIES may hold them too."),
     ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option("--photos", help="photos.csv: photos of a screen that shows these films, as edgekit phantom photo makes them."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document: the content of metrics.json.")] = False,
 ) -> None:
     """Score every member and ensemble of a run on the test rows of a studies table.
@@ -32,13 +36,15 @@ def evaluate(
     """
     from edgekit.evaluation.study import evaluate_run
 
-    evaluation = evaluate_run(run, studies, out, external=external, readers=readers)
+    evaluation = evaluate_run(run, studies, out, external=external, readers=readers, photos=photos)
     if json:
         console.print_json(evaluation.metrics)
     else:
         _print_models(evaluation.metrics["models"])
         if external:
             _print_drop(evaluation.metrics["external"])
+        if photos:
+            _print_photos(evaluation.metrics["photos"])
         console.say(f"report: {out / 'report.html'}")
 
 
@@ -77,6 +83,14 @@ def _print_drop(external: dict[str, Any]) -> None:
         rows.append((name, there["n"], *figures, _show(there["macro"]["auc"]), _show(auc["value"]), _show_span(auc["ci95"])))
     columns = ("model", "n", "accuracy", "drop", "95 % interval", "macro AUC", "drop", "95 % interval")
     console.print_table("External validation", columns, rows)
+
+
+def _print_photos(photos: dict[str, Any]) -> None:
+    rows = [
+        (name, drop["n"], *(_show(drop[figure]) for figure in ("film", "photo", "value")), _show_span(drop["ci95"]))
+        for name, drop in photos["drop"].items()
+    ]
+    console.print_table("Photographed off a screen", ("model", "n", "films", "photos", "drop", "95 % interval"), rows)
 
 
 def _show(value: float | None) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgekit.models.ensemble import Ensemble
     from edgekit.models.pipeline import Pipeline
     from edgekit.radiograph import Letterbox
+    from edgekit.sessions import Tensors
     from edgekit.types import Box, Study, View
 
 __all__ = ["Answers", "ModelAnswers", "ask_models", "collect_answers", "judge_answers", "name_model"]
@@ -33,6 +34,8 @@ class Answers:
     ----------
     studies
         The N rows, without those that could not be read.
+    letterboxes
+        N times where each film given lies on its canvas.
     given, found
         bool (N, 2): the film was given; its box score reaches the threshold.
     members
@@ -49,9 +52,12 @@ class Answers:
         float32 (N, 2, h, w).
     prediction_sets
         bool (N, K), of the run's own ensemble.
+    decisions
+        int (N,), places in `edgekit.types.DECISIONS`; of the run's own ensemble.
     """
 
     studies: tuple[Study, ...]
+    letterboxes: tuple[dict[View, Letterbox], ...]
     given: NDArray[np.bool_]
     found: NDArray[np.bool_]
     members: NDArray[np.float32]
@@ -62,6 +68,7 @@ class Answers:
     box_scores: NDArray[np.float64]
     heatmaps: NDArray[np.float32]
     prediction_sets: NDArray[np.bool_]
+    decisions: NDArray[np.int64]
 
     @property
     def annotated(self) -> NDArray[np.bool_]:
@@ -95,10 +102,19 @@ class ModelAnswers:
         return spread
 
 
-def collect_answers(pipeline: Pipeline, studies: Sequence[Study], unreadable: dict[Study, str]) -> Answers:
-    """Stream the films of `studies` through `pipeline`, one patient at a time.
+def collect_answers(
+    pipeline: Pipeline, films: Iterable[tuple[Study, Tensors, dict[View, Letterbox]]], unreadable: dict[Study, str]
+) -> Answers:
+    """Let the films pass through `pipeline`, one patient at a time.
 
-    Rows that can't be read are left out and noted in `unreadable` with the reason.
+    Parameters
+    ----------
+    pipeline
+        The run's.
+    films
+        Rows, their tensors and where their films lie on the canvases (see `edgekit.canvases.stream_inputs`).
+    unreadable
+        Where `films` notes the rows that it leaves out, with the reason.
 
     Raises
     ------
@@ -107,22 +123,23 @@ def collect_answers(pipeline: Pipeline, studies: Sequence[Study], unreadable: di
     """
     import torch
 
-    from edgekit.canvases import stream_inputs
     from edgekit.models.cropper import expand_boxes
 
-    rows, given, true_boxes, merge_films, on_true_boxes = [], [], [], [], []
-    outputs: dict[str, list[NDArray[Any]]] = {name: [] for name in ("members", "boxes", "box_scores", "heatmaps", "prediction_set")}
+    rows, placed, given, true_boxes, merge_films, on_true_boxes = [], [], [], [], [], []
+    names = ("members", "boxes", "box_scores", "heatmaps", "prediction_set", "decision")
+    outputs: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     with torch.inference_mode():
-        for study, inputs, letterboxes in stream_inputs(studies, pipeline.spec.canvas_side, "evaluating films", unreadable):
-            films = [torch.from_numpy(inputs[name]) for name in INPUTS]
-            answer = dict(zip(OUTPUTS, pipeline(*films), strict=True))
+        for study, inputs, letterboxes in films:
+            tensors = [torch.from_numpy(inputs[name]) for name in INPUTS]
+            answer = dict(zip(OUTPUTS, pipeline(*tensors), strict=True))
             for name, collected in outputs.items():
                 collected.append(answer[name].numpy().copy())
             rows.append(study)
+            placed.append(letterboxes)
             given.append(np.asarray(inputs["present"], np.float32) > 0)
             true = torch.tensor([_true_box(study, view, letterboxes) for view in VIEWS], dtype=torch.float64)
             true_boxes.append(true.numpy())
-            canvases = torch.cat(films[:2]).float() / 255.0
+            canvases = torch.cat(tensors[:2]).float() / 255.0
             if "merge" in pipeline.spec.members:
                 merge_films.append(_ask_merge(pipeline, canvases, answer["boxes"]).numpy())
             annotated = ~true[:, 0].isnan()
@@ -137,6 +154,7 @@ def collect_answers(pipeline: Pipeline, studies: Sequence[Study], unreadable: di
     found = np.stack(given) & (stacked["box_scores"] >= pipeline.spec.box_threshold)
     return Answers(
         studies=tuple(rows),
+        letterboxes=tuple(placed),
         given=np.stack(given),
         found=found,
         members=stacked["members"],
@@ -147,6 +165,7 @@ def collect_answers(pipeline: Pipeline, studies: Sequence[Study], unreadable: di
         box_scores=stacked["box_scores"].astype(np.float64),
         heatmaps=stacked["heatmaps"],
         prediction_sets=stacked["prediction_set"] > 0,
+        decisions=stacked["decision"].reshape(len(rows)).astype(np.int64),
     )
 
 

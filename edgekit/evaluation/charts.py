@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["chart_explanations", "chart_metrics", "chart_model", "chart_overlaps", "chart_sureness"]
 
+CONDITION_LABELS = {"angle": "angle, degrees", "moire": "moire, contrast", "glare": "glare, of white", "blur": "blur, pixels"}
+"""What `edgekit.evaluation.photos.CONDITIONS` are called on an axis."""
+
 
 def chart_metrics(metrics: dict[str, Any], headline: str) -> dict[str, bytes]:
     """Draw what ``metrics.json`` alone decides.
@@ -35,7 +38,7 @@ def chart_metrics(metrics: dict[str, Any], headline: str) -> dict[str, bytes]:
     Returns
     -------
     dict
-        PNG bytes: ``models`` when there are several, ``box_errors`` and ``external`` when there are such figures.
+        PNG bytes: ``models`` when there are several, ``box_errors``, ``external`` and ``photos`` when there are such figures.
     """
     models, drawn = metrics["models"], {}
     if len(models) > 1:
@@ -51,6 +54,12 @@ def chart_metrics(metrics: dict[str, Any], headline: str) -> dict[str, bytes]:
             "at the other site": _accuracies({name: external["models"][name] for name in both}),
         }
         drawn["external"] = figures.draw_sites(both, sites)
+    if (photos := metrics.get("photos")) and (drop := photos["drop"].get(headline)) and drop["conditions"]:
+        thirds = {
+            CONDITION_LABELS[name]: [(f"to {band['high']:.2g}", band["n"], band["value"], band["ci95"]) for band in found]
+            for name, found in drop["conditions"].items()
+        }
+        drawn["photos"] = figures.draw_drops(thirds, drop["value"])
     return drawn
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.canvases import stream_inputs
 from edgekit.errors import InputError
 from edgekit.evaluation.answers import ask_models, collect_answers, judge_answers, name_model
 from edgekit.evaluation.box_errors import measure_box_errors
@@ -165,7 +166,8 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
             "check the brand column",
         )
     unreadable: dict[Study, str] = {}
-    answers = collect_answers(models.pipeline, selected, unreadable)
+    films = stream_inputs(selected, spec.canvas_side, "evaluating films", unreadable)
+    answers = collect_answers(models.pipeline, films, unreadable)
     asked = models.ask(answers)
     if not any(answers.studies[row].brand in brands for row in asked[name_model(models.chosen)].rows):
         raise InputError(

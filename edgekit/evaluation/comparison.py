@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.parity.statistics import mcnemar_exact
+from edgekit.parity.statistics import mcnemar_exact, tango_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["compare_models", "compare_pair"]
+__all__ = ["compare_models", "compare_pair", "measure_loss"]
 
 
 def compare_models(right: Mapping[str, NDArray[np.float64]], patients: Sequence[str]) -> list[dict[str, Any]]:
@@ -53,10 +53,38 @@ def compare_pair(a: NDArray[np.float64], b: NDArray[np.float64], patients: Seque
     dict
         ``n`` patients; ``only_a`` and ``only_b`` of them, whom only one of the two got right; the two-sided ``p``, 1 where there are none.
     """
+    all_a, all_b = _judge_patients(a, b, patients)
+    only_a, only_b = int(np.sum(all_a > all_b)), int(np.sum(all_b > all_a))
+    return {"n": len(all_a), "only_a": only_a, "only_b": only_b, "p": mcnemar_exact(only_a, only_b)}
+
+
+def measure_loss(a: NDArray[np.float64], b: NDArray[np.float64], patients: Sequence[str]) -> dict[str, Any]:
+    """Measure how much less often one model is right about the same patients in other films of them.
+
+    Parameters
+    ----------
+    a, b
+        float (N,): 1 right, 0 wrong, NaN not asked; at least one row was asked both times. Patients count as in `compare_pair`.
+    patients
+        N identifiers.
+
+    Returns
+    -------
+    dict
+        What `compare_pair` says; ``a`` and ``b``, the shares that are right; ``value``, the first less the second, and ``ci95``, its
+        paired score interval (`edgekit.parity.statistics.tango_interval`).
+    """
+    pair = compare_pair(a, b, patients)
+    n, only_a, only_b = pair["n"], pair["only_a"], pair["only_b"]
+    shares = {name: float(right.mean()) for name, right in zip("ab", _judge_patients(a, b, patients), strict=True)}
+    return {**pair, **shares, "value": (only_a - only_b) / n, "ci95": list(tango_interval(only_a, only_b, n))}
+
+
+def _judge_patients(a: NDArray[np.float64], b: NDArray[np.float64], patients: Sequence[str]) -> NDArray[np.float64]:
+    """Return float (2, P): by patient that both were asked about, 1 where every row is right; of `a`, of `b`."""
     both = ~np.isnan(a) & ~np.isnan(b)
     known, patient = np.unique(np.asarray(patients, str)[both], return_inverse=True)
-    all_a, all_b = np.ones((2, len(known)))
-    np.minimum.at(all_a, patient, a[both])
-    np.minimum.at(all_b, patient, b[both])
-    only_a, only_b = int(np.sum(all_a > all_b)), int(np.sum(all_b > all_a))
-    return {"n": len(known), "only_a": only_a, "only_b": only_b, "p": mcnemar_exact(only_a, only_b)}
+    judged = np.ones((2, len(known)))
+    np.minimum.at(judged[0], patient, a[both])
+    np.minimum.at(judged[1], patient, b[both])
+    return judged

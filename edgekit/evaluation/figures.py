@@ -14,6 +14,7 @@ from edgekit.evaluation.metrics import CALIBRATION_BINS, calibration_bins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -27,10 +28,12 @@ __all__ = [
     "average_curves",
     "draw_bands",
     "draw_confusion",
+    "draw_drops",
     "draw_explanations",
     "draw_film",
     "draw_intervals",
     "draw_overlaps",
+    "draw_photo",
     "draw_reliability",
     "draw_roc",
     "draw_sites",
@@ -128,6 +131,35 @@ def draw_bands(bands: Sequence[str], models: dict[str, tuple[NDArray[np.int64], 
             axes.set_ylim(0, 101)
             axes.set_xlabel("IoU of the box")
         panels[0].set_ylabel("right answers, %")
+        return _to_png(figure)
+
+
+def draw_drops(conditions: Mapping[str, Sequence[tuple[str, int, float, Sequence[float]]]], overall: float) -> bytes:
+    """Draw how much accuracy falls, a panel a condition. PNG.
+
+    Parameters
+    ----------
+    conditions
+        By name, at least one: its bands, best first, each with its label, its patients, the drop and its interval.
+    overall
+        The drop of all patients, drawn as a dashed line.
+    """
+    with _style():
+        figure = _make_figure(0.7 + 1.9 * len(conditions), 2.7)
+        panels = figure.subplots(1, len(conditions), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.12})[0]
+        for axes, (name, bands) in zip(panels, conditions.items(), strict=True):
+            axes.axhline(0, color=QUIET, linewidth=0.8)
+            axes.axhline(100 * overall, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
+            for column, (_, _, value, (low, high)) in enumerate(bands):
+                axes.plot([column, column], [100 * low, 100 * high], color=ACCENT, linewidth=1.6, solid_capstyle="butt")
+                axes.plot(column, 100 * value, "o", color=ACCENT, markersize=5.5)
+            axes.set_xticks(range(len(bands)), [f"{label}\nn {n}" for label, n, _, _ in bands], fontsize=7)
+            axes.tick_params(axis="x", length=0)
+            axes.set_xlim(-0.6, len(bands) - 0.4)
+            axes.grid(axis="y")
+            axes.set_axisbelow(True)
+            axes.set_title(name, fontsize=9.5, loc="left")
+        panels[0].set_ylabel("drop of accuracy, points")
         return _to_png(figure)
 
 
@@ -325,6 +357,26 @@ def draw_film(film: NDArray[np.uint8], found: Box | None, true: Box | None, heat
         _draw_dashed(pencil, [edge * scale for edge in true])
     if found is not None:
         pencil.rectangle([edge * scale for edge in found], outline=FOUND_BOX, width=2)
+    return _to_jpeg(picture)
+
+
+def draw_photo(file: Path, corners: NDArray[np.float64]) -> bytes:
+    """Draw a photo with the film's outline; JPEG, long side `FILM_SIDE`.
+
+    Parameters
+    ----------
+    file
+        JPEG or PNG.
+    corners
+        float (4, 2), the film's corners as x, y in pixels of the photo.
+    """
+    from PIL import Image, ImageDraw, ImageOps
+
+    picture = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    scale = FILM_SIDE / max(picture.size)
+    picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
+    outline = [(float(x), float(y)) for x, y in corners * scale]
+    ImageDraw.Draw(picture).line([*outline, outline[0]], FOUND_BOX, 2)
     return _to_jpeg(picture)
 
 

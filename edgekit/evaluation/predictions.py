@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import InputError
+from edgekit.evaluation.csv_rows import refuse_rows
 from edgekit.evaluation.metrics import unanswered_rows
 from edgekit.files import write_text
 
@@ -24,7 +25,6 @@ SUM_TOLERANCE = 1e-3
 """How far a row's probabilities may sum from one: room for rounded decimals."""
 
 CROSSLINK = {"": None, "0": False, "1": True}
-ERRORS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,11 +123,7 @@ def read_predictions(path: Path) -> Predictions:
     rows = [
         _read_row(number, dict(zip(header, cells, strict=False)), len(cells) - len(header), brands, problems) for number, cells in lines
     ]
-    if problems:
-        more = [f"... and {len(problems) - ERRORS_SHOWN} more"] if len(problems) > ERRORS_SHOWN else []
-        raise InputError(
-            "\n".join([f"{path}: {len(problems)} errors", *problems[:ERRORS_SHOWN], *more]), "correct these rows and try again"
-        )
+    refuse_rows(path, problems)
     if not rows:
         raise InputError(f"{path} has no rows", "give one row per patient below the header")
     patients, truth, crosslinks, probabilities = zip(*rows, strict=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
+from edgekit.evaluation.csv_rows import read_rows, refuse_rows
 from edgekit.files import write_text
 from edgekit.parity.statistics import clopper_pearson, mcnemar_exact
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "ReaderAnswer", "compare_readers", "read_readers", "write_readers"]
 
 COLUMNS = ("reader", "experience", "patient_id", "brand", "seconds")
-ERRORS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def read_readers(path: Path) -> tuple[ReaderAnswer, ...]:
         The file is missing or not such a table; all faulty rows are reported at once, with their lines: no reader or patient, seconds
         that are not a number, a reader with two experiences, a patient that a reader answered twice.
     """
-    lines = _read_lines(path)
+    lines = read_rows(path, COLUMNS)
     problems: list[str] = []
     answers = [_read_answer(number, cells, problems) for number, cells in lines]
     experiences: dict[str, tuple[str, int]] = {}
@@ -76,11 +76,7 @@ def read_readers(path: Path) -> tuple[ReaderAnswer, ...]:
         line = answered.setdefault((answer.reader, answer.patient_id), number)
         if line != number and answer.patient_id:
             problems.append(f"  line {number}: {answer.reader} answered patient {answer.patient_id} already in line {line}")
-    if problems:
-        more = [f"... and {len(problems) - ERRORS_SHOWN} more"] if len(problems) > ERRORS_SHOWN else []
-        raise InputError(
-            "\n".join([f"{path}: {len(problems)} errors", *problems[:ERRORS_SHOWN], *more]), "correct these rows and try again"
-        )
+    refuse_rows(path, problems)
     if not answers:
         raise InputError(f"{path} has no rows", "give one row for each reader and patient below the header")
     return tuple(answers)
@@ -199,32 +195,6 @@ def _compare(reader: Mapping[str, str | None], model: Mapping[str, str | None], 
     only_reader = sum(by_reader and not by_model for by_reader, by_model in both)
     only_model = sum(by_model and not by_reader for by_reader, by_model in both)
     return {"n": len(both), "only_reader": only_reader, "only_model": only_model, "p": mcnemar_exact(only_reader, only_model)}
-
-
-def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return the rows that have any value, as line number and cells by column; a row that is too short ends in empty cells."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} can't be read: {error}", "save the table as 'CSV UTF-8'") from error
-    first_line = text.partition("\n")[0]
-    table = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first_line.count), strict=True)
-    try:
-        rows = [(table.line_num, [cell.strip() for cell in cells]) for cells in table]
-    except csv.Error as error:
-        raise InputError(f"{path}, line {table.line_num}: not a CSV row: {error}", "save the table as 'CSV UTF-8'") from error
-    header = rows[0][1] if rows else []
-    missing = [column for column in COLUMNS if header.count(column) != 1]
-    if missing:
-        raise InputError(
-            f"{path}, line 1: expected once: {', '.join(missing)}; found: {', '.join(header) or 'nothing'}",
-            f"the header is {', '.join(COLUMNS)}",
-        )
-    return [
-        (number, {column: cells[place] if (place := header.index(column)) < len(cells) else "" for column in COLUMNS})
-        for number, cells in rows[1:]
-        if any(cells)
-    ]
 
 
 def _read_answer(number: int, cells: dict[str, str], problems: list[str]) -> ReaderAnswer:

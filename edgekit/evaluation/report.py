@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-__all__ = ["Example", "ReportContent", "write_report"]
+__all__ = ["Example", "PhotoExample", "ReportContent", "write_report"]
 
 UNDEFINED, MINUS = "–", "\u2212"
 
@@ -57,6 +57,30 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PhotoExample:
+    """One photographed film shown in the report; its film was answered rightly.
+
+    Attributes
+    ----------
+    brand
+        The true brand.
+    answer
+        The brand answered on the patient's photos; None when no construct was found.
+    conditions
+        How bad the photo is, by name in `edgekit.evaluation.photos.CONDITIONS`; NaN where not measured.
+    pictures
+        JPEG bytes: ``film``, ``photo``, ``straightened``.
+    """
+
+    patient_id: str
+    view: str
+    brand: str
+    answer: str | None
+    conditions: dict[str, float]
+    pictures: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ReportContent:
     """What the page shows. Empty parts leave their section out.
 
@@ -66,10 +90,10 @@ class ReportContent:
         The model whose figures open the page: a key of ``metrics["models"]``.
     metrics
         ``models``, ``detector`` (or None) and ``provenance``, as in ``metrics.json``; and ``comparisons``, ``box_errors``,
-        ``external`` and ``readers``, each of which may be absent or None.
+        ``external``, ``readers`` and ``photos``, each of which may be absent or None.
     figures
-        PNG or JPEG bytes: ``models``, ``confusion``, ``roc``, ``reliability``, ``gradcam``, ``overlaps``, ``box_errors``, ``external``;
-        absent ones are not shown.
+        PNG or JPEG bytes: ``models``, ``confusion``, ``roc``, ``reliability``, ``gradcam``, ``overlaps``, ``box_errors``, ``external``,
+        ``photos``; absent ones are not shown.
     examples
         Patients with their films.
     parity
@@ -82,6 +106,8 @@ class ReportContent:
         ``confusion`` and ``roc`` of the other models, by name.
     external_figures
         ``confusion`` and ``roc`` of the headline's model at the other site.
+    photo_examples
+        Photographed films.
     """
 
     headline: str
@@ -93,6 +119,7 @@ class ReportContent:
     simulation: str = ""
     model_figures: dict[str, dict[str, bytes]] = field(default_factory=dict)
     external_figures: dict[str, bytes] = field(default_factory=dict)
+    photo_examples: tuple[PhotoExample, ...] = ()
 
 
 def write_report(path: Path, content: ReportContent) -> None:
@@ -142,6 +169,7 @@ def write_report(path: Path, content: ReportContent) -> None:
         external=external,
         external_flow=describe_rows(external["rows"]) if external else [],
         external_paper=_lay_out_paper(external["models"]) if external else {},
+        photos=metrics.get("photos"),
     )
     write_text(path, page)
 

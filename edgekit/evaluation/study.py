@@ -29,6 +29,9 @@ from edgekit.evaluation.cohort import (
 )
 from edgekit.evaluation.examples import make_examples
 from edgekit.evaluation.metrics import measure_drop
+from edgekit.evaluation.photo_examples import make_photo_examples
+from edgekit.evaluation.photo_losses import compare_decisions, measure_losses
+from edgekit.evaluation.photos import ask_photos, describe_photos, match_photos, read_photos
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.evaluation.readers import compare_readers, read_readers
 from edgekit.evaluation.report import ReportContent, write_report
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from edgekit.evaluation.photos import Album
     from edgekit.evaluation.predictions import Predictions
     from edgekit.evaluation.readers import ReaderAnswer
     from edgekit.types import Study
@@ -65,7 +69,9 @@ class Evaluation:
     report: ReportContent
 
 
-def evaluate_run(run: Path, studies_file: Path, out: Path, *, external: Path | None = None, readers: Path | None = None) -> Evaluation:
+def evaluate_run(
+    run: Path, studies_file: Path, out: Path, *, external: Path | None = None, readers: Path | None = None, photos: Path | None = None
+) -> Evaluation:
     """Evaluate every member and every ensemble of `run` on the test rows of `studies_file`.
 
     The films pass through the pipeline once; every ensemble is applied to the same member probabilities. A patient is scored by a
@@ -79,26 +85,32 @@ def evaluate_run(run: Path, studies_file: Path, out: Path, *, external: Path | N
     studies_file
         ``studies.csv``. Its test rows are used; all rows where the split column is empty throughout.
     out
-        Folder for ``metrics.json``, ``predictions_<model>.csv`` and ``report.html``; with `external` and `readers` the predictions for
-        their patients are in folders of these names.
+        Folder for ``metrics.json``, ``predictions_<model>.csv`` and ``report.html``; with `external`, `readers` and `photos` the
+        predictions for these are in folders of these names.
     external
         A table of other patients to validate on: its rows of split ``external``; without any its test rows, or all where the split
         column is empty throughout. It may be `studies_file`.
     readers
         What people answered for the rows of split ``readers`` of `studies_file` (see `edgekit.evaluation.readers.read_readers`).
+    photos
+        ``photos.csv``: photos of a screen that showed the films which are evaluated, and the films' corners in them (see
+        `edgekit.evaluation.photos.read_photos`).
 
     Returns
     -------
     Evaluation
         ``metrics["models"]`` has ``ap``, ``lateral``, ``concat``, ``merge_ap``, ``merge_lateral``, ``merge_dual`` and ``merge_mean`` for
         the members that the run has, and its ensembles by name; an ensemble of one member, which is that member calibrated, is named
-        ``<member>-calibrated``. ``metrics["external"]`` and ``metrics["readers"]`` are there when asked for.
+        ``<member>-calibrated``. ``metrics["external"]``, ``metrics["readers"]`` and ``metrics["photos"]`` are there when asked for. The
+        last has ``table`` (name and sha256), ``taken`` (see `edgekit.evaluation.photos.describe_photos`), the same ``models``,
+        ``detector``, ``comparisons`` and ``box_errors`` as at the top, of the photos; ``drop`` by model, paired, overall and by how bad the
+        photos are (`edgekit.evaluation.photo_losses.measure_losses`); and ``decisions`` (`compare_decisions` there).
 
     Raises
     ------
     InputError
-        The run is unfinished, too many films can't be read, there is nothing to score, the same films are in both cohorts, or the
-        readers' table is faulty.
+        The run is unfinished, too many films can't be read, there is nothing to score, the same films are in both cohorts, the
+        readers' or the photos' table is faulty, or there is no photo of each film.
     """
     from edgekit.models.runfolder import run_hash
 
@@ -109,6 +121,7 @@ def evaluate_run(run: Path, studies_file: Path, out: Path, *, external: Path | N
     _refuse_shared_films(test, validation)
     read = _select_readers(studies_file, studies) if readers else []
     reader_answers = read_readers(readers) if readers else ()
+    album = match_photos(photos, read_photos(photos), studies, test) if photos else {}
 
     models = load_models(run)
     chosen = name_model(models.chosen)
@@ -117,6 +130,8 @@ def evaluate_run(run: Path, studies_file: Path, out: Path, *, external: Path | N
         cohorts["external"] = ask_cohort(models, external, elsewhere, validation)
     if readers:
         cohorts["readers"] = ask_cohort(models, studies_file, studies, read)
+    if photos:
+        cohorts["photos"] = ask_photos(models, photos, cohorts[""], album)
 
     cohort = cohorts[""]
     scores = score_cohort(models, cohort)
@@ -132,10 +147,12 @@ def evaluate_run(run: Path, studies_file: Path, out: Path, *, external: Path | N
         metrics["external"] = _score_external(models, cohort, cohorts["external"], scores)
     if readers:
         metrics["readers"] = _score_readers(models, cohorts["readers"], read, reader_answers)
+    if photos:
+        metrics["photos"] = _score_photos(models, cohort, cohorts["photos"], album)
     for folder, asked in cohorts.items():
         write_cohort(out / folder, models, asked)
     write_json(out / "metrics.json", metrics)
-    evaluation = Evaluation(metrics, _make_report(models, metrics, cohort, cohorts.get("external")))
+    evaluation = Evaluation(metrics, _make_report(models, metrics, cohorts, album))
     write_report(out / "report.html", evaluation.report)
     return evaluation
 
@@ -219,6 +236,18 @@ def _score_readers(models: Models, cohort: Cohort, rows: Sequence[Study], answer
     return compare_readers(answers, truth, given, models.brands)
 
 
+def _score_photos(models: Models, films: Cohort, photos: Cohort, album: Album) -> dict[str, Any]:
+    """Score the photos, and how much worse each model is on them than on the films."""
+    taken = [shot for study in films.studies for shot in album[study].values()]
+    return {
+        "table": describe_file(photos.file),
+        "taken": describe_photos(taken),
+        **score_cohort(models, photos),
+        "drop": measure_losses(models, films, photos, album),
+        "decisions": compare_decisions(models, films, photos),
+    }
+
+
 def _describe_scoring(scored: Predictions, not_scored: list[str]) -> dict[str, Any]:
     return {
         "patients": len(set(scored.patients)),
@@ -228,8 +257,9 @@ def _describe_scoring(scored: Predictions, not_scored: list[str]) -> dict[str, A
     }
 
 
-def _make_report(models: Models, metrics: dict[str, Any], cohort: Cohort, elsewhere: Cohort | None) -> ReportContent:
+def _make_report(models: Models, metrics: dict[str, Any], cohorts: dict[str, Cohort], album: Album) -> ReportContent:
     chosen = name_model(models.chosen)
+    cohort, elsewhere, photos = cohorts[""], cohorts.get("external"), cohorts.get("photos")
     scored = {name: make_predictions(models, cohort, name).scorable() for name in metrics["models"]}
     drawn = {name: charts.chart_model(metrics["models"][name], scored[name]) for name in track(scored, "drawing charts")}
     probabilities = cohort.models[chosen].spread(len(cohort.studies))
@@ -248,4 +278,5 @@ def _make_report(models: Models, metrics: dict[str, Any], cohort: Cohort, elsewh
         external_figures=charts.chart_model(metrics["external"]["models"][chosen], make_predictions(models, elsewhere, chosen).scorable())
         if elsewhere
         else {},
+        photo_examples=make_photo_examples(models, cohort, photos, album) if photos else (),
     )

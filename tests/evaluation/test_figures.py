@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ def test_area_under_the_average_curve_is_the_average_area() -> None:
 def test_every_chart_is_a_png() -> None:
     truth = np.array([0, 1, 2, 0, 1])
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 5)
+    thirds = [("1–4", 30, -0.01, [-0.1, 0.08]), ("4–9", 30, 0.1, [0.0, 0.2])]
     drawn = [
         figures.draw_confusion(("a", "b", "c"), np.array([[2, 0, 0], [1, 1, 0], [0, 0, 0]]), np.array([0, 0, 1])),
         figures.draw_roc(("a", "b", "c"), truth, probabilities),
@@ -40,11 +42,22 @@ def test_every_chart_is_a_png() -> None:
         figures.draw_sites(
             ["ap", "lateral"], {"here": ([0.9, 1.0], [[0.8, 1.0], [1.0, 1.0]]), "there": ([0.5, 0.6], [[0.2, 0.8], [0.3, 0.7]])}
         ),
+        figures.draw_drops({"angle": [*thirds, ("9–9", 0, 0.1, [0, 0.2])], "blur": thirds[:1]}, 0.05),
         figures.draw_bands(["< 0.5", "≥ 0.5"], {"ap": (np.array([0, 9]), np.array([np.nan, 8 / 9]))}),
     ]
     for image in drawn:
         assert open_image(image).format == "PNG"
         assert len(image) < 60_000
+
+
+def test_a_photo_shows_the_outline_of_the_film(tmp_path: Path) -> None:
+    file = tmp_path / "photo.jpg"
+    Image.new("RGB", (880, 660), (40, 60, 80)).save(file)
+    drawn = np.asarray(open_image(figures.draw_photo(file, np.array([[100, 100], [700, 100], [700, 500], [100, 500]]))), int)
+    assert drawn.shape == (330, 440, 3)
+    warm = np.argwhere(drawn[..., 0] > drawn[..., 2] + 60)  # amber, at half the size
+    assert (warm.min(axis=0), warm.max(axis=0)) == (pytest.approx([50, 50], abs=2), pytest.approx([250, 350], abs=2))
+    assert np.abs(drawn[150, 200] - (40, 60, 80)).max() < 8
 
 
 def test_a_film_shows_both_boxes_and_the_heat() -> None:

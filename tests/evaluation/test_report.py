@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from edgekit.evaluation.metrics import score_predictions
-from edgekit.evaluation.report import Example, ReportContent, describe_rows, write_report
+from edgekit.evaluation.report import Example, PhotoExample, ReportContent, describe_rows, write_report
 from edgekit.types import Latency, Parity
 
 
@@ -119,6 +119,7 @@ def full(content: ReportContent) -> ReportContent:
         "accuracy": {"value": 1 / 30, "ci95": [-0.08, 0.1504]},
         "macro_auc": {"value": -0.004, "ci95": [-0.031, -0.0002]},
     }
+    loss = {"n": 31, "film": 30 / 31, "photo": 27 / 31, "value": 3 / 31, "ci95": [0.0021, 0.2493], "only_film": 3, "only_photo": 0}
     metrics = {
         "models": models,
         "detector": films,
@@ -135,6 +136,20 @@ def full(content: ReportContent) -> ReportContent:
             "models": {"ap": right, "ap+lateral": worse},
             "detector": {**films, "n": 62},
             "drop": {"ap+lateral": drop},
+        },
+        "photos": {
+            "taken": {"n": 62, "severities": {"moderate": 60, "not simulated": 2}},
+            "detector": {**films, "n": 62, "mean_iou": 0.79},
+            "drop": {
+                "ap+lateral": {**loss, "p": 0.25, "conditions": {"glare": [{"low": 0.021, "high": 0.15, **loss}]}},
+            },
+            "decisions": {
+                "n": 31,
+                "changed": {"n": 4, "of": 31, "share": 4 / 31, "ci95": [0.0363, 0.2983]},
+                "lost": {"n": 0, "of": 0, "share": None, "ci95": None},
+                "other_brand": 1,
+                "wrong": {"film": 1, "photo": 2},
+            },
         },
         "readers": {
             "n": 27,
@@ -159,7 +174,9 @@ def full(content: ReportContent) -> ReportContent:
         },
         "provenance": {**content.metrics["provenance"], "rows": {"file": 4, "unreadable": {"p<4>.dcm": "ends early"}, "scored": 3}},
     }
-    figures = {name: draw() for name in ("models", "confusion", "roc", "reliability", "gradcam", "overlaps", "box_errors", "external")}
+    names = ("models", "confusion", "roc", "reliability", "gradcam", "overlaps", "box_errors", "external", "photos")
+    figures = {name: draw() for name in names}
+    shots = {name: draw() for name in ("film", "photo", "straightened")}
     pair = {"confusion": draw(), "roc": draw()}
     return replace(
         content,
@@ -168,21 +185,49 @@ def full(content: ReportContent) -> ReportContent:
         figures=figures,
         model_figures={"ap": pair, "lateral": pair},
         external_figures=pair,
+        photo_examples=(PhotoExample("<p2>", "ap", "a", None, {"angle": 12.34, "moire": float("nan"), "glare": 0.1}, shots),),
     )
 
 
 def test_a_full_report_is_one_whole_page(tmp_path: Path, full: ReportContent) -> None:
     page = write(tmp_path, full)
     assert contents(page) == [
-        *("films", "models", "paper", "brands", "others", "comparisons", "gradcam", "detector", "external", "readers", "provenance"),
+        *(
+            "films",
+            "models",
+            "paper",
+            "brands",
+            "others",
+            "comparisons",
+            "gradcam",
+            "detector",
+            "external",
+            "photos",
+            "readers",
+            "provenance",
+        ),
     ]
-    assert len(Page(page).sources) == 1 + 8 + 2 * 2 + 2, "an example, the figures, and a pair for each other model and the other site"
+    assert len(Page(page).sources) == 1 + 9 + 2 * 2 + 2 + 3, "an example, figures, pairs of the others and the other site, a photo"
     assert "1 that can&#39;t be read (listed below)" in page
     assert "<dt>p&lt;4&gt;.dcm</dt><dd>ends early</dd>" in page
     assert (
         "<b>ap</b> is right on 94.0\u00a0% instead of 92.0\u00a0% (3 only with the true box, 1 only with the found one, McNemar p 0.625)."
         in page
     )
+
+
+def test_photos_of_a_screen_are_told_honestly(tmp_path: Path, full: ReportContent) -> None:
+    page = unescape(write(tmp_path, full))
+    assert "96.8\u00a0% of 31 patients correctly on the films and 87.1\u00a0% on the photos" in page
+    assert "a drop of <b>+9.7 points</b> (95 % interval +0.2 to +24.9); 3 are right on the film only, 0 on the photo only." in page
+    assert "The interval includes zero" not in page
+    assert "4 of 31 decisions change (12.9\u00a0%, 3.6–29.8 %)." in page
+    assert "identified on the film, " not in page  # none was
+    assert "<td>these, photographed</td><td>62</td><td>0.790</td>" in page
+    assert '<td class="left">glare</td><td class="left">0.021–0.15</td><td>31</td>' in page
+    assert "on the photos no construct is found" in page
+    assert "film, photo, straightened. angle 12, glare 0.1." in page
+    assert "real phones and screens may be worse" not in page  # some of them are real
 
 
 def test_the_papers_tables_are_laid_out_as_printed(tmp_path: Path, full: ReportContent) -> None:

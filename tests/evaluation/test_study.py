@@ -1,4 +1,4 @@
-"""A run that can be known by heart: the answer is written in the films' grey level."""
+"""Evaluation of a run that can be known by heart (see grey_run.py)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from grey_run import FOUND_BOX, HALF_BOX, SIDE, UNFOUND, make_study, replace_run, write_studies
 from PIL import Image
-from torch import Tensor
 
 from edgekit.cli import run as edgekit_command
 from edgekit.errors import InputError
@@ -23,70 +22,7 @@ from edgekit.evaluation import charts
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.evaluation.study import evaluate_run, score_file
 from edgekit.models import runfolder
-from edgekit.models.ensemble import Case, Ensemble
 from edgekit.types import INTENDED_USE, Study
-
-BRANDS = ("a", "b", "c")
-SIDE = 64
-UNFOUND = 200
-"""Grey level of a film of "a" on which the detector finds nothing; on others 20, 40 and 60 are the three brands."""
-FOUND_BOX = (8.0, 8.0, 56.0, 56.0)
-HALF_BOX = (8.0, 8.0, 56.0, 32.0)
-
-
-def make_study(folder: Path, patient: str, brand: str | None, levels: tuple[int | None, int | None], **more: Any) -> Study:
-    """Paint the AP and lateral film of one patient with these grey levels; None: no film."""
-    for view, level in zip(("ap", "lateral"), levels, strict=True):
-        if level is not None:
-            more[view] = folder / f"{patient}-{view}.png"
-            Image.fromarray(np.full((SIDE, SIDE), level, np.uint8)).save(more[view])
-    return Study(patient, brand, **more)
-
-
-class Pipeline:
-    """Answers what the grey level says, with 0.8; and always "c" where the crop is low."""
-
-    spec = SimpleNamespace(brands=BRANDS, members=("ap", "lateral"), canvas_side=SIDE, ensemble="ap+lateral", box_threshold=0.5)
-
-    def __call__(self, ap: Tensor, lateral: Tensor, present: Tensor) -> tuple[Tensor, ...]:
-        canvases = torch.cat([ap, lateral]).float() / 255
-        levels = (canvases.mean(dim=(1, 2, 3)) * 255).round()
-        scores = present * torch.where(levels == UNFOUND, 0.1, 0.9)
-        boxes = torch.tensor([FOUND_BOX] * 2) * present[:, None]
-        members, _ = self.classify(canvases, boxes, (scores > 0.5).float())
-        heatmaps = torch.full((2, 8, 8), 0.5)
-        nothing = torch.zeros(3)
-        return nothing, members, boxes, scores, torch.zeros(2, 2), heatmaps, (members.sum(0) > 0.3).int(), torch.zeros(1), torch.zeros(1)
-
-    def classify(self, canvases: Tensor, crops: Tensor, found: Tensor) -> tuple[Tensor, None]:
-        members = torch.full((2, 3), 0.1)
-        for row, (film, crop) in enumerate(zip(canvases, crops, strict=True)):
-            level = round(float(film.mean()) * 255)
-            members[row, 2 if crop[3] - crop[1] < 40 else {0: 0, 20: 0, 40: 1, 60: 2, UNFOUND: 0}[level]] = 0.8
-        return members * found[:, None], None
-
-
-def make_case(*weights: tuple[str, float]) -> Case:
-    coefficients = np.concatenate([np.eye(3, dtype=np.float32) * weight for _, weight in weights], axis=1)
-    return Case(tuple(name for name, _ in weights), coefficients, np.zeros(3, np.float32), 1.0, 0.2, 0.9)
-
-
-ENSEMBLES = {
-    "lateral": Ensemble("lateral", ("lateral",), {"lateral": make_case(("lateral", 5)), "both": make_case(("lateral", 5))}, 0.5),
-    "ap+lateral": Ensemble(
-        "ap+lateral",
-        ("ap", "lateral"),
-        {"ap": make_case(("ap", 5)), "lateral": make_case(("lateral", 5)), "both": make_case(("ap", 1), ("lateral", 5))},
-        0.4,
-    ),
-}
-
-
-def replace_run(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(runfolder, "load_members_pipeline", lambda _: Pipeline())
-    patch.setattr(runfolder, "load_ensembles", lambda _: ENSEMBLES)
-    patch.setattr(runfolder, "run_hash", lambda _: "0" * 64)
-    patch.setattr(charts, "chart_explanations", lambda *_: {})  # there are no networks to explain
 
 
 @pytest.fixture
@@ -100,13 +36,6 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Path:  # noqa: ARG001
     replace_run(monkeypatch)
     return tmp_path / "run"
-
-
-def write_studies(folder: Path, studies: list[Study]) -> Path:
-    from edgekit import studies as table
-
-    table.write_studies(folder / "studies.csv", studies)
-    return folder / "studies.csv"
 
 
 def make_cohort(folder: Path) -> Path:
@@ -490,21 +419,25 @@ def test_intervals_of_merge_dual_resample_patients(tiny_run: Path, tmp_path: Pat
 @pytest.mark.usefixtures("undrawn")
 def test_the_box_decides_what_the_members_see(tiny_run: Path, tmp_path: Path) -> None:
     """Networks with random weights: the detector's own boxes, given as the true ones, give the members' own rows; no box, no answer."""
-    from edgekit.evaluation.answers import ask_models, collect_answers
+    from edgekit.canvases import stream_inputs
+    from edgekit.evaluation.answers import Answers, ask_models, collect_answers
+
+    def ask(study: Study) -> Answers:
+        return collect_answers(pipeline, stream_inputs([study], pipeline.spec.canvas_side, "asking"), {})
 
     random = np.random.default_rng(0)
     film = tmp_path / "noise.png"
     Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(film)  # as large as the canvas: film pixels are canvas pixels
     pipeline = runfolder.load_members_pipeline(tiny_run)
-    found = collect_answers(pipeline, [Study("p1", "design-a", ap=film, lateral=film)], {})
+    found = ask(Study("p1", "design-a", ap=film, lateral=film))
     ap_box, lateral_box = (tuple(box) for box in found.boxes[0].tolist())
-    boxed = collect_answers(pipeline, [Study("p1", "design-a", ap=film, lateral=film, ap_box=ap_box, lateral_box=lateral_box)], {})
+    boxed = ask(Study("p1", "design-a", ap=film, lateral=film, ap_box=ap_box, lateral_box=lateral_box))
     assert boxed.members_on_true_boxes[0] == pytest.approx(found.members[0], abs=1e-5)
     pipeline.spec = replace(pipeline.spec, box_threshold=2.0)
-    nothing_found = ask_models(collect_answers(pipeline, [Study("p1", "design-a", ap=film, lateral=film)], {}), pipeline.spec.members, [])
+    nothing_found = ask_models(ask(Study("p1", "design-a", ap=film, lateral=film)), pipeline.spec.members, [])
     for name in ("ap", "merge_ap", "merge_dual", "merge_mean"):
         assert nothing_found[name].probabilities == pytest.approx(1 / 3, abs=0)
-    moved = collect_answers(pipeline, [Study("p1", "design-a", ap=film, lateral=film, ap_box=(5, 5, 40, 40))], {})
+    moved = ask(Study("p1", "design-a", ap=film, lateral=film, ap_box=(5, 5, 40, 40)))
     assert (moved.members_on_true_boxes[0, 1:3] == 0).all()  # lateral and concat: as if the detector had not found the lateral
     assert moved.members_on_true_boxes[0, 0] != pytest.approx(found.members[0, 0], abs=1e-5)
 

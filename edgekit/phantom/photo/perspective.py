@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+FOCAL = 0.75
+"""Focal length that `estimate_size` takes for granted, relative to the photo's long side: a main camera of 26 mm equivalent, 4 : 3."""
+
+
 def fit_homography(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return float64 (3, 3): the perspective map of four points onto four others (Hartley and Zisserman 2004, 4.1; h33 = 1).
 
@@ -39,6 +43,13 @@ def make_rectangle(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.flo
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float64)
 
 
+def go_round(corners: NDArray[np.float64]) -> bool:
+    """Tell whether points are the four corners of a convex quadrilateral, clockwise as seen."""
+    edges = np.roll(corners, -1, axis=0) - corners
+    following = np.roll(edges, -1, axis=0)
+    return corners.shape == (4, 2) and bool((edges[:, 0] * following[:, 1] - edges[:, 1] * following[:, 0] > 0).all())
+
+
 def choose_size(corners: NDArray[np.float64], width: int, height: int) -> tuple[int, int]:
     """Return the width and height at which a film of `width` x `height` is as large as it appears between `corners`, its aspect kept.
 
@@ -47,6 +58,27 @@ def choose_size(corners: NDArray[np.float64], width: int, height: int) -> tuple[
     sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     scale = min(1.0, float(max(sides[0] / width, sides[2] / width, sides[1] / height, sides[3] / height)))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def estimate_size(corners: NDArray[np.float64], width: int, height: int) -> tuple[int, int]:
+    """Return the width and height at which a film of unknown aspect is as large as it appears between `corners`.
+
+    Perspective tells the aspect (Zhang and He 2007, Digital Signal Processing 17:414-432, equation 11) of a photo that is not cropped,
+    by a camera of `FOCAL`: the map of the unit square to the corners, seen from the lens, has columns as long as the film's sides.
+
+    Parameters
+    ----------
+    corners
+        float64 (4, 2): top-left, top-right, bottom-right, bottom-left as x, y in pixels of the photo.
+    width, height
+        Of the photo.
+    """
+    seen = (corners - np.array([width, height]) / 2) / (FOCAL * max(width, height))
+    columns = np.linalg.norm(fit_homography(make_rectangle(0, 0, 1, 1), seen), axis=0)
+    aspect = float(columns[0] / columns[1])
+    top, right, bottom, left = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1).tolist()
+    across = max(top, bottom, aspect * max(left, right))
+    return max(1, math.floor(across + 0.5)), max(1, math.floor(across / aspect + 0.5))
 
 
 def straighten(pixels: NDArray[np.uint8], corners: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -77,12 +109,10 @@ def straighten(pixels: NDArray[np.uint8], corners: NDArray[np.float64], size: tu
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.size == 0:
         raise ValueError(f"expected a uint8 image (height, width[, channels]), got {pixels.dtype} {pixels.shape}")
     corners = np.asarray(corners, dtype=np.float64)
-    edges = np.roll(corners, -1, axis=0) - corners
-    following = np.roll(edges, -1, axis=0)
-    if corners.shape != (4, 2) or not (edges[:, 0] * following[:, 1] - edges[:, 1] * following[:, 0] > 0).all():
+    if not go_round(corners):
         raise ValueError(f"corners must go round the film: top-left, top-right, bottom-right, bottom-left; got {corners.tolist()}")
     width, height = size
-    sides = np.linalg.norm(edges, axis=1)
+    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     steps = [max(1, math.ceil(max(sides[n], sides[n + 2]) / side - 0.01)) for n, side in enumerate(size)]
     matrix = fit_homography(make_rectangle(0, 0, width, height), corners)
     planes = np.ascontiguousarray(pixels[..., None] if pixels.ndim == 2 else pixels)

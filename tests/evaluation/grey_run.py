@@ -1,0 +1,87 @@
+"""A run that can be known by heart: the answer is written in the films' grey level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from edgekit import studies as table
+from edgekit.evaluation import charts
+from edgekit.models import runfolder
+from edgekit.models.ensemble import Case, Ensemble
+from edgekit.types import DECISIONS, Study
+
+BRANDS = ("a", "b", "c")
+SIDE = 64
+UNFOUND = 200
+"""Grey level of a film of "a" on which the detector finds nothing; on others 20, 40 and 60 are the three brands."""
+FOUND_BOX = (8.0, 8.0, 56.0, 56.0)
+HALF_BOX = (8.0, 8.0, 56.0, 32.0)
+
+
+def make_study(folder: Path, patient: str, brand: str | None, levels: tuple[int | None, int | None], **more: Any) -> Study:
+    """Paint the AP and lateral film of one patient with these grey levels; None: no film."""
+    for view, level in zip(("ap", "lateral"), levels, strict=True):
+        if level is not None:
+            more[view] = folder / f"{patient}-{view}.png"
+            Image.fromarray(np.full((SIDE, SIDE), level, np.uint8)).save(more[view])
+    return Study(patient, brand, **more)
+
+
+class Pipeline:
+    """Answers what the grey level says, with 0.8; and always "c" where the crop is low."""
+
+    spec = SimpleNamespace(brands=BRANDS, members=("ap", "lateral"), canvas_side=SIDE, ensemble="ap+lateral", box_threshold=0.5)
+
+    def __call__(self, ap: Tensor, lateral: Tensor, present: Tensor) -> tuple[Tensor, ...]:
+        canvases = torch.cat([ap, lateral]).float() / 255
+        levels = (canvases.mean(dim=(1, 2, 3)) * 255).round()
+        scores = present * torch.where(levels == UNFOUND, 0.1, 0.9)
+        boxes = torch.tensor([FOUND_BOX] * 2) * present[:, None]
+        members, _ = self.classify(canvases, boxes, (scores > 0.5).float())
+        heatmaps = torch.full((2, 8, 8), 0.5)
+        nothing = torch.zeros(3)
+        decision = torch.tensor([0 if (scores > 0.5).any() else DECISIONS.index("no construct found")])
+        return nothing, members, boxes, scores, torch.zeros(2, 2), heatmaps, (members.sum(0) > 0.3).int(), torch.zeros(1), decision
+
+    def classify(self, canvases: Tensor, crops: Tensor, found: Tensor) -> tuple[Tensor, None]:
+        members = torch.full((2, 3), 0.1)
+        for row, (film, crop) in enumerate(zip(canvases, crops, strict=True)):
+            level = round(float(film.mean()) * 255)
+            members[row, 2 if crop[3] - crop[1] < 40 else {0: 0, 20: 0, 40: 1, 60: 2, UNFOUND: 0}[level]] = 0.8
+        return members * found[:, None], None
+
+
+def make_case(*weights: tuple[str, float]) -> Case:
+    coefficients = np.concatenate([np.eye(3, dtype=np.float32) * weight for _, weight in weights], axis=1)
+    return Case(tuple(name for name, _ in weights), coefficients, np.zeros(3, np.float32), 1.0, 0.2, 0.9)
+
+
+ENSEMBLES = {
+    "lateral": Ensemble("lateral", ("lateral",), {"lateral": make_case(("lateral", 5)), "both": make_case(("lateral", 5))}, 0.5),
+    "ap+lateral": Ensemble(
+        "ap+lateral",
+        ("ap", "lateral"),
+        {"ap": make_case(("ap", 5)), "lateral": make_case(("lateral", 5)), "both": make_case(("ap", 1), ("lateral", 5))},
+        0.4,
+    ),
+}
+
+
+def replace_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runfolder, "load_members_pipeline", lambda _: Pipeline())
+    patch.setattr(runfolder, "load_ensembles", lambda _: ENSEMBLES)
+    patch.setattr(runfolder, "run_hash", lambda _: "0" * 64)
+    patch.setattr(charts, "chart_explanations", lambda *_: {})  # there are no networks to explain
+
+
+def write_studies(folder: Path, studies: list[Study]) -> Path:
+    table.write_studies(folder / "studies.csv", studies)
+    return folder / "studies.csv"
