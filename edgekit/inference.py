@@ -6,6 +6,7 @@ Imports neither torch nor ultralytics, and no DICOM reader unless a film is a DI
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from edgekit.bundle import describe_verification
-from edgekit.canvases import graph_inputs
+from edgekit.canvases import THREADS, graph_inputs
 from edgekit.errors import InputError, UsageError
 from edgekit.manifest import open_bundle
 from edgekit.radiograph import make_canvas, read_radiograph
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from edgekit.types import Box, Radiograph, Study, View
 
 SCHEMA = 1
+
+SCREENING_THREADS = max(1, (os.cpu_count() or 1) - THREADS)
+"""Threads of the graph over many patients: the cores that the decoders leave. More would spin in the decoders' way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +59,8 @@ class Predictor:
         The bundle's folder.
     session
         One of its sessions; None takes its default.
+    threads
+        Threads of the graph; None takes the runtime's own choice, which is the best for one patient at a time.
 
     Raises
     ------
@@ -71,13 +77,13 @@ class Predictor:
     ...     print(predictor.predict(ap=Path("ap.dcm"), lateral=Path("lateral.dcm")).brand)
     """
 
-    def __init__(self, bundle: Path, session: str | None = None) -> None:
+    def __init__(self, bundle: Path, session: str | None = None, threads: int | None = None) -> None:
         self.bundle = open_bundle(bundle)
         session = session or self.bundle.sessions[0]
         if session not in self.bundle.sessions:
             raise UsageError(f"this bundle has no session {session!r}", f"choose one of {', '.join(self.bundle.sessions)}")
         self._pool = ThreadPoolExecutor(1)
-        self._session: Future[tuple[Session, float]] = self._pool.submit(self._load, session)
+        self._session: Future[tuple[Session, float]] = self._pool.submit(self._load, session, threads)
         manifest = self.bundle.manifest
         self.model = {
             "name": manifest["name"],
@@ -153,7 +159,6 @@ class Predictor:
 
         A row whose film can't be read yields the error in place of an answer, so that one film does not cost the others.
         """
-        from edgekit.canvases import THREADS
         from edgekit.progress import track
 
         def prepare(study: Study) -> _Films | InputError:
@@ -173,9 +178,9 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _load(self, name: str) -> tuple[Session, float]:
+    def _load(self, name: str, threads: int | None) -> tuple[Session, float]:
         started = time.perf_counter()
-        session = open_session(name, self.bundle)
+        session = open_session(name, self.bundle, threads)
         return session, 1000 * (time.perf_counter() - started)
 
     def _infer(self, inputs: Tensors) -> Tensors:
@@ -223,7 +228,7 @@ class Predictor:
 def predict_table(predictor: Predictor, table: Path, out: Path) -> dict[str, int]:
     """Answer for every row of ``studies.csv`` and write ``predictions.csv``.
 
-    A row in which no construct was found gets equal probabilities.
+    A row in which no construct was found gets equal probabilities. Besides the table, only these are kept: no film, no other answer.
 
     Parameters
     ----------
@@ -246,22 +251,25 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> dict[str, int
     from edgekit.studies import read_studies
 
     studies = read_studies(table)
-    answered: list[tuple[Study, Prediction]] = []
+    brands = tuple(predictor.bundle.brands)
+    probabilities = np.full((len(studies), len(brands)), 1 / len(brands))
+    answered: list[Study] = []
+    decisions: Counter[str] = Counter()
     unreadable: list[str] = []
     for study, answer in predictor.predict_studies(studies):
         if isinstance(answer, InputError):
             unreadable.append(answer.message)
-        else:
-            answered.append((study, answer))
-    brands = predictor.bundle.brands
-    equal = [1 / len(brands)] * len(brands)
-    rows = [list(answer.probabilities.values()) if any(answer.probabilities.values()) else equal for _, answer in answered]
+            continue
+        if any(answer.probabilities.values()):
+            probabilities[len(answered)] = list(answer.probabilities.values())
+        answered.append(study)
+        decisions[answer.decision] += 1
     predictions = Predictions(
-        brands=tuple(brands),
-        patients=tuple(study.patient_id for study, _ in answered),
-        truth=tuple(study.brand for study, _ in answered),
-        has_crosslink=tuple(study.has_crosslink for study, _ in answered),
-        probabilities=np.array(rows, np.float64).reshape(len(rows), len(brands)),
+        brands=brands,
+        patients=tuple(study.patient_id for study in answered),
+        truth=tuple(study.brand for study in answered),
+        has_crosslink=tuple(study.has_crosslink for study in answered),
+        probabilities=probabilities[: len(answered)],
     )
     if unreadable:
         partial = out.with_name(out.name + ".partial")
@@ -271,7 +279,7 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> dict[str, int
             f"replace these films and run again; the {len(answered)} other answers are in {partial}",
         )
     write_predictions(out, predictions)
-    return dict(Counter(answer.decision for _, answer in answered))
+    return dict(decisions)
 
 
 def to_document(prediction: Prediction) -> dict[str, Any]:

@@ -332,7 +332,42 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """One measured row; the fields of ``latency.json``. Times in milliseconds, memory and size in MB (10^6 bytes)."""
+    """One measured row; the fields of ``latency.json``. Times in milliseconds, memory and size in MB (10^6 bytes).
+
+    Attributes
+    ----------
+    n, warmup
+        Inferences counted, and run before without being counted.
+    load_ms
+        Opening in a fresh process, with the import of the runtime; None where it was not measured.
+    peak_rss_mb
+        Most resident memory of the process; None where it can't be measured: `notes` says why.
+    size_mb
+        What the session loads: the model, or the weights; None where it was not measured.
+    stages
+        ``decode`` and ``canvas`` are the host's, for two films. The others add up to `p50_ms`: ``detect``, ``crop``, ``members``,
+        ``ensemble`` and ``overhead`` (between the kernels), or ``infer`` alone where a runtime does not tell: `notes` says why.
+    ratio
+        By other row of the same rounds: the median over the rounds of its median time divided by this row's.
+    threads
+        Threads of the runtime; None was its own choice.
+    first_ms
+        The first answer after loading.
+    spread
+        Distance of the quartiles of the rounds' medians, divided by their median.
+    throughput_per_s
+        Patients a second, one after the other.
+    opening
+        Parts of `load_ms`, where the session tells them.
+    floor_ms
+        Time that the graph's arithmetic takes at this machine's measured peaks (``edgekit.latency.cost``); None without a cost model.
+    floor_fraction
+        `floor_ms` divided by `p50_ms`.
+    runtime
+        Name and version of what ran.
+    notes
+        What a reader must know about this row, a sentence each.
+    """
 
     name: str
     session: str
@@ -342,8 +377,17 @@ class Latency:
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    load_ms: float
-    peak_rss_mb: float
-    size_mb: float
+    load_ms: float | None
+    peak_rss_mb: float | None
+    size_mb: float | None
     stages: dict[str, float] = field(default_factory=dict)
     ratio: dict[str, float] = field(default_factory=dict)
+    threads: int | None = None
+    first_ms: float | None = None
+    spread: float | None = None
+    throughput_per_s: float | None = None
+    opening: dict[str, float] = field(default_factory=dict)
+    floor_ms: float | None = None
+    floor_fraction: float | None = None
+    runtime: str = ""
+    notes: list[str] = field(default_factory=list)

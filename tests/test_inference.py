@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -15,15 +17,18 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
+from edgekit import inference
 from edgekit.cli import run as edgekit
 from edgekit.errors import InputError, UsageError
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.golden import read_golden
 from edgekit.inference import Predictor, predict_table
 from edgekit.manifest import open_bundle
+from edgekit.radiograph import read_radiograph
+from edgekit.sessions import open_session
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.studies import write_studies
-from edgekit.types import DECISIONS, INTENDED_USE, Study
+from edgekit.types import DECISIONS, INTENDED_USE, Prediction, Radiograph, Study
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +181,53 @@ def test_many_patients_get_one_row_each(
     )
     assert predict_table(predictor, table, out) == {"no construct found": 3}
     assert read_predictions(out).probabilities == pytest.approx(np.full((3, 3), 1 / 3))
+
+
+def test_memory_holds_a_few_patients_whatever_the_number_of_rows(
+    predictor: Predictor, films: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, answered, held = [], [], []
+
+    def read(path: Path) -> Radiograph:
+        decoded.append(path)
+        return read_radiograph(path)
+
+    class Counting(BrightIsLateral):
+        def infer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            answered.append(len(decoded))
+            if len(answered) % 60 == 0:
+                gc.collect()
+                held.append(sum(type(each) in (Prediction, Radiograph) for each in gc.get_objects()))
+            return super().infer(inputs)
+
+    rows = [Study(f"p{row}", ap=tmp_path / f"p{row}.png") for row in range(120)]
+    for row in rows:
+        shutil.copyfile(films["ap-ap"], tmp_path / f"{row.patient_id}.png")
+    write_studies(tmp_path / "studies.csv", rows)
+    replace_session(predictor, Counting(answer()), monkeypatch)
+    monkeypatch.setattr(inference, "THREADS", 3)
+    monkeypatch.setattr(inference, "read_radiograph", read)
+    assert predict_table(predictor, tmp_path / "studies.csv", tmp_path / "predictions.csv") == {"identified": 120}
+    assert len(decoded) == len(answered) == 120  # the same picture in all, and each row decoded and answered
+    assert all(films <= row + 2 * 3 for row, films in enumerate(answered, 1))
+    assert max(held) <= 3 + 1  # a film in each decoder, the answer before
+
+
+def test_over_many_patients_the_graph_leaves_cores_to_the_decoders(
+    tiny_bundle: Path, films: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def open_counted(name: str, bundle: Any, threads: int | None = None) -> Any:
+        asked.append(threads)
+        return open_session(name, bundle, threads)
+
+    monkeypatch.setattr(inference, "open_session", open_counted)
+    write_studies(tmp_path / "studies.csv", [Study("p1", ap=films["ap-ap"])])
+    assert edgekit(["predict", str(tiny_bundle), "--ap", str(films["ap-ap"])]) == 0
+    assert edgekit(["predict", str(tiny_bundle), "--studies", str(tmp_path / "studies.csv"), "--out", str(tmp_path / "p.csv")]) == 0
+    cores = os.cpu_count() or 1
+    assert asked == [None, max(1, cores - min(4, cores))]
 
 
 def test_unreadable_films_are_all_named_and_cost_only_their_rows(predictor: Predictor, films: dict[str, Path], tmp_path: Path) -> None:

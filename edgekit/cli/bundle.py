@@ -153,31 +153,66 @@ def bench(
     from edgekit.manifest import open_bundle
 
     opened = open_bundle(bundle)
-    record = measure_latency(opened, session)
+    record = measure_latency(opened, session, threads=(1, 2), in_depth=True)
     if out is not None:
         write_json(out, record)
     add_latency(opened, record)
     if json:
         console.print_json(record)
         return
+    times = ("p50_ms", "p95_ms", "p99_ms", "load_ms", "first_ms", "throughput_per_s")
     rows = [
         (
             row["session"],
+            row["threads"] or "-",
             row["precision"],
-            *(f"{row[figure]:.1f}" for figure in ("p50_ms", "p95_ms", "p99_ms", "load_ms")),
-            f"{row['peak_rss_mb']:.0f}",
+            *(f"{row[figure]:.1f}" for figure in times),
+            f"{100 * row['spread']:.0f} %",
+            "-" if row["peak_rss_mb"] is None else f"{row['peak_rss_mb']:.0f}",
             f"{row['size_mb']:.1f}",
-            ", ".join(f"{ratio:.2f}x {peer}" for peer, ratio in row["ratio"].items()),
         )
         for row in record["rows"]
     ]
-    headings = ("session", "precision", "p50 ms", "p95 ms", "p99 ms", "load ms", "memory MB", "size MB", "faster than")
+    headings = (
+        "session",
+        "threads",
+        "precision",
+        "p50 ms",
+        "p95",
+        "p99",
+        "load ms",
+        "first ms",
+        "patients/s",
+        "spread",
+        "memory MB",
+        "size MB",
+    )
     console.print_table(f"Two films, decoded, to answer; {record['device']['cpu']}, {record['device']['cores']} cores", headings, rows)
-    side = record["provenance"]["films_px"]
-    for stage in ("decode", "canvas"):
-        console.say(f"{stage}: {record['rows'][0]['stages'][stage]:.1f} ms for two DICOM films of {side} pixels")
+    ratios = [
+        (peer, *(f"{row['ratio'][peer]:.2f}x" if peer in row["ratio"] else "-" for row in record["rows"]))
+        for peer in sorted({peer for row in record["rows"] for peer in row["ratio"]})
+    ]
+    if ratios:
+        columns = [f"{row['session']} {row['threads'] or ''}".strip() for row in record["rows"]]
+        console.print_table("How many times faster than the row's name a column is, in the same rounds", ("", *columns), ratios)
+    stages = {stage: None for row in record["rows"] for stage in row["stages"]}
+    shown = [
+        (row["session"], row["threads"] or "-", *(f"{row['stages'][stage]:.1f}" if stage in row["stages"] else "-" for stage in stages))
+        for row in record["rows"]
+    ]
+    title = f"Stages in ms; decode and canvas are the host's, for two DICOM films of {record['provenance']['films_px']} pixels"
+    console.print_table(title, ("session", "threads", *stages), shown)
+    for row in record["rows"]:
+        label = f"{row['session']}, threads {row['threads'] or '-'}"
+        if row["floor_ms"] is not None:
+            reached = f"{100 * row['floor_fraction']:.0f} % of what this machine's measured peaks allow"
+            console.say(f"{label}: floor {row['floor_ms']:.1f} ms, {reached}")
+        for note in row["notes"]:
+            console.say(f"{label}: {note}")
     for missing in record["not_measured"]:
         console.say(f"not measured: {missing['session']}: {missing['reason']}")
+    for warning in record["warnings"]:
+        console.say(f"warning: {warning}")
     console.say(f"recorded in {bundle / 'manifest.json'}")
 
 

@@ -34,9 +34,9 @@ def predict(
     given = [name for name, value in (("--ap/--lateral", ap or lateral), ("--films", films), ("--studies", studies)) if value]
     if len(given) != 1 or (studies is None) != (out is None):
         raise UsageError("what to answer for is not clear", "give --ap and/or --lateral, or --films A B, or --studies FILE --out FILE")
-    from edgekit.inference import Predictor, predict_table, to_document
+    from edgekit.inference import SCREENING_THREADS, Predictor, predict_table, to_document
 
-    with Predictor(bundle) as predictor:
+    with Predictor(bundle, threads=SCREENING_THREADS if studies else None) as predictor:
         if studies is not None and out is not None:
             decisions = predict_table(predictor, studies, out)
             if json:

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from edgekit import latency
 from edgekit.cli import run as edgekit
-from edgekit.errors import EdgekitError, MissingError, UsageError
-from edgekit.latency import Worker, measure_latency, peak_rss_mb
+from edgekit.errors import MissingError, UsageError
+from edgekit.latency import measure_latency
+from edgekit.latency.device import find_disturbances
+from edgekit.latency.host import time_host
 from edgekit.manifest import open_bundle
 
 
@@ -25,7 +25,7 @@ class ScriptedWorker:
     def __init__(self, name: str, *_: Any) -> None:
         if name not in self.script:
             raise MissingError(f"no {name} here")
-        self.name, self.load_ms = name, 12.0
+        self.name, self.load_ms, self.first_ms, self.opening, self.runtime = name, 12.0, 34.0, {}, "scripted 1.0"
         self.left = list(self.script[name])
 
     def measure(self, count: int) -> list[float]:
@@ -42,7 +42,7 @@ class ScriptedWorker:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> type[ScriptedWorker]:
     monkeypatch.setattr(latency, "Worker", ScriptedWorker)
-    monkeypatch.setattr(latency, "_time_host", lambda _: {"decode": 7.0, "canvas": 3.0})
+    monkeypatch.setattr(latency, "time_host", lambda _: {"decode": 7.0, "canvas": 3.0})
     ScriptedWorker.turns = []
     return ScriptedWorker
 
@@ -53,16 +53,28 @@ def test_rounds_alternate_and_the_ratio_is_taken_within_a_round(tiny_bundle: Pat
     record = measure_latency(open_bundle(tiny_bundle), ["onnxruntime", "torch"], rounds=4, per_round=5)
     assert scripted.turns == ["onnxruntime", "torch", "torch", "onnxruntime", "onnxruntime", "torch", "torch", "onnxruntime"]
     fast, slow = record["rows"]
-    assert (fast["name"], fast["session"], fast["precision"], fast["n"]) == ("two-view", "onnxruntime", "fp32", 20)
+    assert (fast["name"], fast["session"], fast["precision"], fast["n"], fast["threads"]) == ("two-view", "onnxruntime", "fp32", 20, None)
     assert fast["ratio"] == {"torch": pytest.approx(3.0)}
     assert slow["ratio"] == {"onnxruntime": pytest.approx(1 / 3)}
     assert (fast["p50_ms"], fast["p95_ms"]) == pytest.approx((10.5, 100))
+    assert fast["throughput_per_s"] == pytest.approx(4000 / (10 + 100 + 10 + 11))
+    # Quartiles of 10, 10, 11, 100 are 10 and 33.25, their median is 10.5.
+    assert fast["spread"] == pytest.approx(23.25 / 10.5)
+    assert any("onnxruntime 221 %" in warning for warning in record["warnings"])
     assert fast["stages"] == {"decode": 7.0, "canvas": 3.0, "infer": fast["p50_ms"]}
     assert fast["size_mb"] == pytest.approx((tiny_bundle / "model.onnx").stat().st_size / 1e6)
-    assert (fast["load_ms"], fast["peak_rss_mb"]) == (12.0, 100.0)
+    assert (fast["load_ms"], fast["first_ms"], fast["peak_rss_mb"], fast["runtime"]) == (12.0, 34.0, 100.0, "scripted 1.0")
     assert record["not_measured"] == []
     assert {"cpu", "cores", "os"} <= set(record["device"])
-    assert {"edgekit", "commit", "date", "rounds"} <= set(record["provenance"])
+    assert {"edgekit", "commit", "date", "rounds", "load_average"} <= set(record["provenance"])
+
+
+def test_each_number_of_threads_is_a_row_of_its_own(tiny_bundle: Path, scripted: type[ScriptedWorker]) -> None:
+    scripted.script = {"onnxruntime, 1 thread": [20.0], "onnxruntime, 2 threads": [10.0]}
+    record = measure_latency(open_bundle(tiny_bundle), ["onnxruntime", "torch"], threads=(1, 2), rounds=1)
+    assert [(row["threads"], row["throughput_per_s"]) for row in record["rows"]] == [(1, pytest.approx(50)), (2, pytest.approx(100))]
+    assert record["rows"][1]["ratio"] == {"onnxruntime, 1 thread": pytest.approx(2.0)}
+    assert [each["session"] for each in record["not_measured"]] == ["torch", "torch"]
 
 
 def test_what_the_machine_lacks_is_told_not_replaced(tiny_bundle: Path, scripted: type[ScriptedWorker]) -> None:
@@ -75,6 +87,13 @@ def test_what_the_machine_lacks_is_told_not_replaced(tiny_bundle: Path, scripted
         measure_latency(open_bundle(tiny_bundle), ["torch"])
     with pytest.raises(UsageError, match="no session 'abacus'"):
         measure_latency(open_bundle(tiny_bundle), ["abacus"])
+
+
+def test_the_browsers_memory_is_not_the_drivers(tiny_bundle: Path, scripted: type[ScriptedWorker]) -> None:
+    scripted.script = {"browser": [10.0]}
+    (row,) = measure_latency(open_bundle(tiny_bundle), ["browser"], rounds=1)["rows"]
+    assert row["peak_rss_mb"] is None
+    assert any(note.startswith("no memory: ") for note in row["notes"])
 
 
 def test_a_bundle_without_its_run_is_measured_without_the_reference(
@@ -96,49 +115,35 @@ def test_a_slow_machine_gets_fewer_rounds_and_says_so(
     assert (record["provenance"]["rounds"], record["rows"][0]["n"]) == (5, 10)
 
 
-def test_a_worker_answers_from_a_process_of_its_own(tiny_bundle: Path) -> None:
-    ballast = np.ones(100_000_000)  # 800 MB here must not count there
-    assert peak_rss_mb() > 760
-    worker = Worker("onnxruntime", tiny_bundle, None, 1)
-    assert ballast[-1] == 1
-    times = worker.measure(3)
-    assert len(times) == 3
-    assert 0 < min(times) < max(times) < 10_000
-    assert worker.load_ms > 0
-    assert 30 < worker.close() < 700
-    assert multiprocessing.active_children() == []
-
-
-def test_what_goes_wrong_in_a_worker_is_raised_here(tiny_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(EdgekitError, match="no such bundle"):
-        Worker("onnxruntime", tmp_path / "nowhere", None, None)
-    worker = Worker("onnxruntime", tiny_bundle, None, 1)
-    worker.kill()
-    with pytest.raises(EdgekitError, match="the process of session onnxruntime ended with code -9"):
-        worker.measure(1)
-
-
-def test_the_reference_has_a_worker_too(tiny_bundle: Path, tiny_run: Path) -> None:
-    worker = Worker("torch", tiny_bundle, tiny_run, 1)
-    assert len(worker.measure(2)) == 2
-    worker.close()
+def test_a_busy_machine_is_called_busy() -> None:
+    assert find_disturbances(0.0, {"onnxruntime": 0.02}) == []
+    assert find_disturbances(None, {}) == []
+    (before,) = find_disturbances(1000.0, {"onnxruntime": 0.02})
+    assert "load average 1000.0" in before
 
 
 def test_bench_on_the_command_line(
     tiny_bundle: Path, tmp_path: Path, scripted: type[ScriptedWorker], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scripted.script = {"onnxruntime": [10.0] * 20}
+    scripted.script = {"onnxruntime, 1 thread": [10.0] * 20}
     folder = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     assert edgekit(["bench", str(folder), "--out", str(tmp_path / "latency.json")]) == 0
     shown = capsys.readouterr().out
-    assert "not measured: torch: no torch here" in shown
-    assert "decode: 7.0 ms" in shown
+    assert "not measured: torch: no torch, 1 thread here" in shown
+    assert "% of what this machine's measured peaks allow" in shown
     record = json.loads((tmp_path / "latency.json").read_text())
     assert open_bundle(folder).manifest["latency"] == [record]
+    (row,) = record["rows"]
+    # The stages are the whole of the row, and the floor that of its own number of threads.
+    assert sum(row["stages"].values()) == pytest.approx(7.0 + 3.0 + row["p50_ms"])
+    assert {"detect", "crop", "members", "ensemble", "overhead"} <= set(row["stages"])
+    (floor,) = record["cost"]["floors"]
+    assert (floor["threads"], floor["floor_ms"]) == (1, row["floor_ms"])
+    assert row["floor_fraction"] == pytest.approx(row["floor_ms"] / 10.0)
     assert edgekit(["bench", str(folder), "--session", "abacus"]) == 2
 
 
 def test_the_host_stages_are_timed_on_a_dicom_film() -> None:
-    stages = latency._time_host(128, repeats=1)
+    stages = time_host(128, repeats=1)
     assert set(stages) == {"decode", "canvas"}
     assert all(0 < value < 10_000 for value in stages.values())
