@@ -175,7 +175,7 @@ def test_wheel_has_what_is_needed_and_nothing_else(wheel):
     assert {f"edgekit/{name}" for name in data} <= package
     targets = {f"edgekit/_targets/{path.relative_to(ROOT / 'export').as_posix()}" for path in (ROOT / "export").rglob("*.*")}
     assert {"edgekit/_targets/web/recipe.toml", "edgekit/_targets/desktop-cpu/recipe.toml"} <= targets
-    assert package | targets | {"edgekit/_app/README.md"} <= names
+    assert package | targets | {"edgekit/_app/README.md", "edgekit/_app/public/index.html"} <= names
     assert {name.split("/")[0] for name in names} == {"edgekit", f"edgekit-{metadata.version('edgekit')}.dist-info"}
     assert not [name for name in names if name.endswith((".pt", ".pth", ".onnx", ".safetensors", ".dcm", ".pyc")) or "tests" in name]
     if (ROOT / "sample_app" / "vendor").is_dir():  # npm ci has brought the browser's runtime

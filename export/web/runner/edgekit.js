@@ -50,10 +50,11 @@ let pageThreads = 0;
  * @param {object} options
  * @param {object} options.ort the module onnxruntime-web (WebAssembly)
  * @param {number} [options.threads] more than 1 needs a page that is cross-origin isolated
+ * @param {(received: number, total: number) => void} [options.onProgress] called with bytes of the model while it arrives
  * @returns {Promise<Pipeline>}
  * @throws {BundleError} a file is missing, or its sha256 is not the one in the manifest
  */
-export async function openPipeline(base, { ort, threads = 1 }) {
+export async function openPipeline(base, { ort, threads = 1, onProgress }) {
   if (!globalThis.crypto?.subtle) {
     throw new Error("this page can't check hashes: serve it over HTTPS, or from localhost");
   }
@@ -68,7 +69,7 @@ export async function openPipeline(base, { ort, threads = 1 }) {
   const folder = new URL(String(base).replace(/\/*$/, "/"), globalThis.location.href);
   const started = performance.now();
   const manifest = await readManifest(folder);
-  const model = await readFile(folder, manifest, manifest.model);
+  const model = await readFile(folder, manifest, manifest.model, onProgress);
   const fetched = performance.now();
   ort.env.wasm.numThreads = pageThreads = threads;
   const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
@@ -177,20 +178,27 @@ async function readManifest(folder) {
 }
 
 /** Fetch a file that the manifest lists, and check its hash. @returns {Promise<Uint8Array>} */
-async function readFile(folder, manifest, name) {
-  const content = await fetchFile(folder, name);
+async function readFile(folder, manifest, name, onProgress) {
+  const content = await fetchFile(folder, name, onProgress && ((received) => onProgress(received, manifest.files[name].size)));
   if ((await sha256(content)) !== manifest.files[name]?.sha256) {
     throw new BundleError(`${name} was changed: its sha256 is not the one in the manifest`);
   }
   return content;
 }
 
-async function fetchFile(folder, name) {
+async function fetchFile(folder, name, onReceived) {
   const url = new URL(name, folder);
   if (!url.href.startsWith(folder.href)) throw new BundleError(`${name} leaves the bundle`);
   const response = await fetch(url);
   if (!response.ok) throw new BundleError(`${name} is missing (HTTP ${response.status})`);
-  return new Uint8Array(await response.arrayBuffer());
+  if (!onReceived) return new Uint8Array(await response.arrayBuffer());
+  const parts = [];
+  let received = 0;
+  for (let reader = response.body.getReader(), part; !(part = await reader.read()).done; ) {
+    parts.push(part.value);
+    onReceived((received += part.value.length));
+  }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
 async function sha256(bytes) {

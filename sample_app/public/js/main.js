@@ -1,0 +1,314 @@
+/** The app: films in, answer out. Pixels are handled in one worker (darkroom.js), the model in another (reader.js); this is the page. */
+import { takePhoto } from "./camera.js";
+import { editCorners } from "./editor.js";
+import { keepOffline } from "./offline.js";
+import { Problem } from "./problems.js";
+import { describeAnswer, describeModel, list, showAnswer } from "./result.js";
+import { begin, enter, find, leave, prepareDialogs, stop } from "./screens.js";
+import { prepareSharing } from "./share.js";
+import { PROBLEMS, VIEW_NAMES } from "./words.js";
+import { Helper } from "./workers.js";
+
+const VIEWS = ["ap", "lateral"];
+const MOST_THREADS = 4;
+/** The smallest module with a SIMD instruction: browsers without it can't run the model. */
+const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
+
+const darkroom = new Helper(new URL("darkroom.js", import.meta.url));
+const reader = new Helper(new URL("reader.js", import.meta.url));
+/** Films given: picture, corners, film, bitmap. */
+const slots = { ap: null, lateral: null };
+let chosen = "ap";
+let opening = null;
+let answer = null;
+
+function start() {
+  if (!isSecureContext) return location.replace("insecure.html");
+  begin();
+  prepareDialogs();
+  find("retry").addEventListener("click", () => location.reload());
+  if (!WebAssembly.validate(SIMD)) return stopWith(new Problem("unsupported"));
+  prepareSlots();
+  prepareSources();
+  find("identify").addEventListener("click", identify);
+  find("cancel").addEventListener("click", () => {
+    reader.stop();
+    openModel();
+  });
+  find("again").addEventListener("click", startOver);
+  find("swap").addEventListener("click", swapAndRead);
+  prepareSharing(() => answer);
+  prepareAbout();
+  openModel().then((model) => keepOffline(() => model && tellState("Ready offline", "ready")));
+}
+
+// -- the model ---------------------------------------------------------------------------------------------------------
+
+/** Open the model in the background; `opening` resolves to what it says about itself, or to null when it can't be opened. */
+async function openModel() {
+  tellState("Loading model");
+  const threads = crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
+  const tellProgress = ({ received, total }) => tellState(received < total ? `Loading model ${Math.floor((100 * received) / total)} %` : "Checking model");
+  opening = reader.call("open", { threads }, [], tellProgress).then(
+    (model) => {
+      tellState("Ready", "ready");
+      find("self-test").disabled = false;
+      find("about-facts").replaceChildren(...list({ ...describeModel(model), Threads: String(model.threads) }));
+      find("about-use").textContent = model.intendedUse;
+      return model;
+    },
+    (problem) => {
+      if (problem.code !== "cancelled") stopWith(problem);
+      return null;
+    },
+  );
+  return opening;
+}
+
+function tellState(text, kind = "") {
+  find("state").textContent = text;
+  find("state").className = `chip ${kind}`;
+}
+
+/** Show that the app can't go on, and why. */
+function stopWith(problem) {
+  const { title, text } = explain(problem);
+  find("stopped-title").textContent = title;
+  find("stopped-text").textContent = text;
+  tellState("Stopped", "bad");
+  stop();
+}
+
+async function identify() {
+  setBusy("Reading the films");
+  try {
+    const model = await opening;
+    if (!model) return;
+    const given = VIEWS.filter((view) => slots[view]);
+    const started = performance.now();
+    const canvases = {};
+    for (const view of given) {
+      const { canvas, letterbox } = await darkroom.call("canvas", { id: slots[view].id, side: model.side });
+      canvases[view] = canvas;
+      slots[view].letterbox = letterbox;
+    }
+    const found = await reader.call("infer", canvases);
+    answer = describeAnswer(found, slots, model, performance.now() - started);
+    showAnswer(answer);
+    enter("result");
+  } catch (problem) {
+    if (problem.code !== "cancelled") explainProblem(problem, identify);
+  } finally {
+    setBusy(null);
+  }
+}
+
+function setBusy(text) {
+  find("task").hidden = !text;
+  find("identify").hidden = Boolean(text);
+  if (text) find("task-text").textContent = text;
+}
+
+async function swapAndRead() {
+  [slots.ap, slots.lateral] = [slots.lateral, slots.ap];
+  leave();
+  VIEWS.forEach(showSlot);
+  await identify();
+}
+
+function startOver() {
+  for (const view of VIEWS) removeFilm(view);
+  answer = null;
+  leave();
+}
+
+// -- films -------------------------------------------------------------------------------------------------------------
+
+/** Take a film in: a DICOM or gray picture as it is, a photo through its corners. */
+async function addFilm(view, source) {
+  setSlotBusy(view, true);
+  let photo = null;
+  try {
+    photo = await darkroom.call("open", { source }, source instanceof ImageBitmap ? [source] : []);
+    const corners = photo.coloured ? await editCorners(photo, null, darkroom) : undefined;
+    if (corners === null) return forget(photo);
+    await develop(view, photo, corners);
+  } catch (problem) {
+    if (photo && slots[view]?.id !== photo.id) forget(photo);
+    leave();
+    explainProblem(problem, () => askSource(view));
+  } finally {
+    setSlotBusy(view, false);
+  }
+}
+
+async function develop(view, photo, corners) {
+  const film = await darkroom.call("develop", { id: photo.id, corners });
+  if (slots[view] && slots[view].id !== photo.id) forget(slots[view]);
+  slots[view] = { id: photo.id, photo, corners, bitmap: film.bitmap };
+  showSlot(view);
+}
+
+async function adjustFilm(view) {
+  const { photo, corners } = slots[view];
+  const { width, height } = photo;
+  const all = [[0, 0], [width, 0], [width, height], [0, height]];
+  try {
+    const moved = await editCorners(photo, corners ?? all, darkroom);
+    if (moved) await develop(view, photo, moved);
+  } catch (problem) {
+    explainProblem(problem, () => adjustFilm(view));
+  }
+}
+
+function removeFilm(view) {
+  if (slots[view]) forget(slots[view]);
+  slots[view] = null;
+  showSlot(view);
+}
+
+const forget = ({ id }) => darkroom.call("drop", { id });
+
+const slotOf = (view) => document.querySelector(`.slot[data-view="${view}"]`);
+
+function setSlotBusy(view, isBusy) {
+  slotOf(view).querySelector(".spinner").hidden = !isBusy;
+  slotOf(view).disabled = isBusy;
+}
+
+function showSlot(view) {
+  const button = slotOf(view);
+  const canvas = button.querySelector(".film");
+  const film = slots[view];
+  button.querySelector(".sketch").toggleAttribute("hidden", Boolean(film));
+  canvas.hidden = !film;
+  button.querySelector(".note").textContent = film ? "Touch to change" : view === "ap" ? "from the front" : "from the side";
+  if (film) {
+    [canvas.width, canvas.height] = [film.bitmap.width, film.bitmap.height];
+    canvas.getContext("2d").drawImage(film.bitmap, 0, 0);
+  }
+  find("identify").disabled = !VIEWS.some((each) => slots[each]);
+}
+
+// -- where films come from ---------------------------------------------------------------------------------------------
+
+function prepareSlots() {
+  for (const view of VIEWS) {
+    const button = slotOf(view);
+    button.addEventListener("click", () => askSource(view));
+    button.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      button.classList.add("over");
+    });
+    button.addEventListener("dragleave", () => button.classList.remove("over"));
+    button.addEventListener("drop", (event) => {
+      event.preventDefault();
+      button.classList.remove("over");
+      const [file] = event.dataTransfer.files;
+      if (file) addFilm(view, file);
+    });
+  }
+  document.addEventListener("paste", (event) => {
+    const [file] = event.clipboardData.files;
+    if (file && !find("films").hidden) addFilm(find("source").open ? chosen : VIEWS.find((view) => !slots[view]) ?? "ap", file);
+    find("source").close();
+  });
+}
+
+function askSource(view) {
+  chosen = view;
+  const film = slots[view];
+  find("source-title").textContent = `${VIEW_NAMES[view]} film`;
+  find("choose-adjust").hidden = find("choose-remove").hidden = !film;
+  find("source").showModal();
+}
+
+function prepareSources() {
+  const close = () => {
+    find("source").close();
+    find("notice").close();
+  };
+  find("choose-adjust").addEventListener("click", () => {
+    close();
+    adjustFilm(chosen);
+  });
+  find("choose-remove").addEventListener("click", () => {
+    close();
+    removeFilm(chosen);
+  });
+  find("choose-camera").addEventListener("click", () => {
+    close();
+    photograph(chosen);
+  });
+  find("choose-paste").addEventListener("click", () => {
+    close();
+    paste(chosen);
+  });
+  for (const input of document.querySelectorAll("dialog input[type=file]")) {
+    input.addEventListener("change", () => {
+      const [file] = input.files;
+      input.value = "";
+      close();
+      if (file) addFilm(chosen, file);
+    });
+  }
+}
+
+async function photograph(view) {
+  try {
+    const taken = await takePhoto();
+    if (taken) await addFilm(view, taken);
+  } catch (problem) {
+    explainProblem(problem, () => askSource(view));
+  }
+}
+
+async function paste(view) {
+  try {
+    const items = await navigator.clipboard.read();
+    const item = items.find(({ types }) => types.includes("image/png"));
+    if (!item) throw new Problem("clipboard");
+    await addFilm(view, await item.getType("image/png"));
+  } catch {
+    explainProblem(new Problem("clipboard"), () => askSource(view));
+  }
+}
+
+// -- messages ----------------------------------------------------------------------------------------------------------
+
+/** The words for a problem, also for one that nobody foresaw. */
+function explain(problem) {
+  const words = PROBLEMS[problem.code] ?? (problem instanceof RangeError ? PROBLEMS.memory : PROBLEMS.failed);
+  return words(problem.details ?? { message: problem.message });
+}
+
+function explainProblem(problem, wayOn) {
+  const { title, text, way } = explain(problem);
+  find("notice-title").textContent = title;
+  find("notice-text").textContent = text;
+  find("notice-way").textContent = way;
+  find("notice-camera").hidden = problem.code !== "camera";
+  find("notice-way").className = problem.code === "camera" ? "quiet" : "primary";
+  find("notice-way").onclick = () => {
+    find("notice").close();
+    wayOn();
+  };
+  find("notice").showModal();
+}
+
+function prepareAbout() {
+  find("open-about").addEventListener("click", () => find("about").showModal());
+  find("self-test").addEventListener("click", async () => {
+    const say = (text) => (find("self-test-result").textContent = text);
+    say("Checking …");
+    try {
+      const { passed, checks } = await reader.call("selfTest");
+      const worst = checks.find(({ error, tolerance }) => !(error <= tolerance));
+      say(passed ? "This device answers as the one that made the model." : `This device answers differently: ${worst.output}. Don't use it here.`);
+    } catch (problem) {
+      say(explain(problem).text);
+    }
+  });
+}
+
+start();

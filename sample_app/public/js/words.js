@@ -1,0 +1,100 @@
+/** All that the app says about answers and problems: calm, in plain words, each with a way on. */
+
+/**
+ * What the screen of each decision says. `tone` colours it.
+ *
+ * @type {Object<string, (answer: object) => { tone: string, label: string, title: string, text: string }>}
+ */
+export const DECISIONS = {
+  identified: ({ brand, share }) => ({
+    tone: "identified",
+    label: "Identified",
+    title: brand,
+    text: `The only brand that fits these films. Probability ${share}.`,
+  }),
+  ambiguous: ({ set, filmsGiven }) => ({
+    tone: "ambiguous",
+    label: "Ambiguous",
+    title: set.length > 1 ? `One of ${set.length} brands` : "No clear answer",
+    text:
+      (set.length > 1 ? "These films fit more than one brand. Treat each as possible." : "No brand fits these films well enough to be named.") +
+      (filmsGiven < 2 ? " The other film would help." : " A sharper or straighter photo may help."),
+  }),
+  unfamiliar: () => ({
+    tone: "unfamiliar",
+    label: "Unfamiliar implant",
+    title: "Not one it has learnt",
+    text: "This looks unlike everything the model was trained on. It may be another brand, so none is named. The ranking below only says what it resembles.",
+  }),
+  "no construct found": ({ filmsGiven }) => ({
+    tone: "none",
+    label: "Nothing to identify",
+    title: "No construct found",
+    text: `The model sees no pedicle screws on ${filmsGiven > 1 ? "either film" : "this film"}. Check that the film fills its outline and is upright, or take the photo again.`,
+  }),
+  "films swapped": () => ({
+    tone: "swapped",
+    label: "Films swapped?",
+    title: "AP and lateral look exchanged",
+    text: "The film given as AP looks like a lateral one, or the other way round. The answer would not be reliable, so none is given.",
+  }),
+};
+
+const ANOTHER = "Choose another picture";
+
+/**
+ * Problems by code: `way` is what the button that leads on says.
+ *
+ * @type {Object<string, (details: object) => { title: string, text: string, way: string }>}
+ */
+export const PROBLEMS = {
+  empty: () => ({ title: "This file is empty", text: "It holds no data: perhaps it was not copied completely. Copy it again, or choose another.", way: ANOTHER }),
+  unknown: () => ({ title: "Not a film this app can read", text: "Give a DICOM, PNG or JPEG file, or photograph the screen.", way: ANOTHER }),
+  damaged: ({ kind }) => ({ title: "This file is damaged", text: `The ${kind} file ends early or contradicts itself. Copy or export it again.`, way: ANOTHER }),
+  compressed: () => ({
+    title: "This DICOM file is compressed",
+    text: "The app reads DICOM uncompressed or in RLE. Export the film uncompressed or as PNG, or photograph it on the screen.",
+    way: ANOTHER,
+  }),
+  modality: ({ modality }) => ({
+    title: "Not a radiograph",
+    text: `This DICOM file is of the modality ${modality}. The app reads plain radiographs: AP and lateral films.`,
+    way: ANOTHER,
+  }),
+  frames: () => ({ title: "Several pictures in one file", text: "This DICOM file holds a sequence. Export the film you mean on its own.", way: ANOTHER }),
+  colour: () => ({ title: "Not a plain film", text: "This DICOM file is in colour. Export the original film, or photograph it on the screen.", way: ANOTHER }),
+  large: ({ width, height }) => ({
+    title: "This picture is too large",
+    text: `It has ${Math.round((width * height) / 1e6)} megapixels; up to 80 are read. Export it smaller, or photograph it on the screen.`,
+    way: ANOTHER,
+  }),
+  blank: () => ({ title: "Nothing to see here", text: "The picture is one even shade. Check that the film is on the screen and nothing covers the lens.", way: "Try again" }),
+  corners: () => ({ title: "The outline crosses itself", text: "Put each handle on its own corner of the film.", way: "Adjust the corners" }),
+  memory: () => ({ title: "Not enough memory", text: "This device could not hold the picture. Close other apps, or choose a smaller one.", way: ANOTHER }),
+  clipboard: () => ({ title: "No picture on the clipboard", text: "Copy a picture first, and allow the app to see it. Choosing a file always works.", way: ANOTHER }),
+  camera: () => ({
+    title: "The camera is not available",
+    text: "It was refused, or another app uses it. Allow it in the browser's settings, take the photo with the phone's camera app, or choose a file.",
+    way: "Choose a file instead",
+  }),
+  failed: ({ message } = {}) => ({ title: "That did not work", text: `The app met something unforeseen${message ? `: ${message}` : "."}`, way: "Try again" }),
+  tampered: ({ reason }) => ({
+    title: "The model is not genuine",
+    text: `It does not match its own record, so it is not used: ${reason}. Ask whoever gave you this address to export it again.`,
+    way: "Try again",
+  }),
+  unreachable: () => ({ title: "The model can't be reached", text: "Connect to the network where this app comes from, and try again.", way: "Try again" }),
+  unsupported: () => ({
+    title: "This browser is too old",
+    text: "It lacks fast WebAssembly (SIMD), which the model needs. Update it: Chrome or Edge 91, Firefox 89, Safari 16.4 or newer.",
+    way: "Try again",
+  }),
+};
+
+/** @returns {string} a share as a percentage that never claims certainty */
+export function percent(share) {
+  if (share > 0.99) return "over 99 %";
+  return share < 0.01 ? "under 1 %" : `${Math.round(100 * share)} %`;
+}
+
+export const VIEW_NAMES = { ap: "AP", lateral: "Lateral" };

@@ -1,0 +1,155 @@
+"""The app in a real Chromium, with the tiny bundle. Each page is watched: no request to elsewhere, no violation of its policy, no error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from app_steps import PHONE
+
+from edgekit.app.server import HEADERS, serve_site
+from edgekit.app.site import Page, build_site
+from edgekit.errors import MissingError
+from edgekit.manifest import open_bundle, seal_bundle
+from edgekit.sessions.browser import find_browser, find_runtime
+from edgekit.targets import load_target
+
+VIOLATIONS = """
+    globalThis.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) => violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+
+WITHOUT_SERVICE_WORKER = "delete Navigator.prototype.serviceWorker;"
+"""Keeping the app offline copies 25 MB; only the tests about it let it."""
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """Skip where there is no browser; where everything is meant to be there, fail."""
+    try:
+        find_runtime()
+        return find_browser()
+    except MissingError as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(f"{error.message}; {error.remedy}")
+
+
+@pytest.fixture(scope="session")
+def launch(chromium_path: str) -> Iterator[Callable[..., Any]]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield lambda *arguments: playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox", *arguments])
+
+
+@pytest.fixture(scope="session")
+def chromium(launch: Callable[..., Any]) -> Iterator[Any]:
+    browser = launch()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def web_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with the web runner."""
+    folder = tmp_path_factory.mktemp("web") / "bundle"
+    shutil.copytree(tiny_bundle, folder, ignore=shutil.ignore_patterns("runner"))
+    shutil.copytree(load_target("web").folder / "runner", folder / "runner")
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    del manifest["manifest_sha256"]
+    seal_bundle(folder, manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(chromium_path: str, web_bundle: Path) -> dict[str, Page]:  # noqa: ARG001  (skips)
+    return build_site(open_bundle(web_bundle))
+
+
+@pytest.fixture(scope="session")
+def address(site: dict[str, Page]) -> Iterator[str]:
+    with serve_site(site, "127.0.0.1", 0) as port:
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture
+def watch() -> Iterator[Callable[..., Any]]:
+    """Watch a context; at the end nothing may have been asked of another origin, forbidden by the policy, or gone wrong."""
+    contexts, requests, errors = [], [], []
+
+    def watch(context: Any, *, offline: bool = False) -> Any:
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        context.add_init_script(VIOLATIONS if offline else VIOLATIONS + WITHOUT_SERVICE_WORKER)
+        context.on("request", lambda request: requests.append(request.url))
+        context.on("weberror", lambda error: errors.append(str(error.error)))
+        return context
+
+    yield watch
+    violations = [v for context in contexts for page in context.pages for v in page.evaluate("globalThis.violations ?? []")]
+    for context in contexts:
+        context.close()
+    assert violations == []
+    assert errors == []
+    assert {urlsplit(url).hostname for url in requests if not url.startswith("blob:")} <= {"127.0.0.1"}
+
+
+WORKER_HEADERS = {"Content-Type": "text/javascript", **HEADERS}
+
+FAKE_READER = """
+    import { answerCalls } from "./workers.js";
+    const OUTPUTS = { probabilities: [0.55, 0.4, 0.05], boxes: [30, 30, 90, 100, 30, 30, 90, 100], box_scores: [0.9, 0.8],
+                      heatmaps: Array.from({ length: 128 }, (_, n) => (n % 64) / 63) };
+    const model = { name: "ap+lateral for web", precision: "fp32", version: "0123456789ab", brands: ["design-a", "design-b", "design-c"],
+                    thresholds: { box: 0.5, coverage: 0.95 }, intendedUse: "Research software, not a medical device.", verified: true,
+                    side: 128, threads: 1 };
+    answerCalls({
+        open: () => model,
+        infer: async () => {
+            await new Promise((done) => setTimeout(done, DELAY));
+            const outputs = Object.fromEntries(Object.entries({ ...OUTPUTS, ...CHANGED }).map(([k, v]) => [k, Float32Array.from(v)]));
+            return { ...ANSWER, outputs, shapes: { heatmaps: [2, 8, 8] }, elapsedMs: 12 };
+        },
+    });
+"""
+
+
+@pytest.fixture
+def answering(chromium: Any, address: str, watch: Callable[..., Any]) -> Callable[..., Any]:
+    """Open the app with a model that gives a chosen answer."""
+
+    def answering(decision: str, brand: str | None = None, fitting: tuple[str, ...] = (), changed: dict[str, Any] | None = None,
+                  delay: int = 0) -> Any:  # fmt: skip
+        answer = json.dumps({"decision": decision, "brand": brand, "predictionSet": fitting})
+        code = FAKE_READER.replace("ANSWER", answer).replace("CHANGED", json.dumps(changed or {})).replace("DELAY", str(delay))
+        context = watch(chromium.new_context(**PHONE))
+        page = context.new_page()
+        page.route("**/js/reader.js", lambda route: route.fulfill(body=code, headers=WORKER_HEADERS))
+        page.goto(address)
+        page.wait_for_selector("#state.ready")
+        return page
+
+    return answering
+
+
+@pytest.fixture
+def phone(answering: Callable[..., Any]) -> Any:
+    """The app on a phone, with a model that answers at once."""
+    return answering("identified", "design-a", ("design-a",))
+
+
+@pytest.fixture
+def real_phone(chromium: Any, address: str, watch: Callable[..., Any]) -> Any:
+    """The app on a phone with the tiny bundle's own model, opened."""
+    page = watch(chromium.new_context(**PHONE)).new_page()
+    page.goto(address)
+    page.wait_for_selector("#state.ready")
+    return page
