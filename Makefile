@@ -4,7 +4,9 @@ PYTHON ?= python3
 # What the browser runs the pipeline with, from the npm registry.
 RUNTIME = sample_app/vendor/onnxruntime-web/LICENSE
 
-.PHONY: demo test lint clean
+SUITES ?= two-view browser browser-one-thread cold screening
+
+.PHONY: demo test lint bench clean
 
 demo: .venv/installed  ## the main job end to end on simulated films, ending in runs/demo/report.html
 	.venv/bin/edgekit demo
@@ -17,12 +19,22 @@ lint: .venv/installed  ## lint and types
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
+bench: .venv/bench  ## every suite of benchmarks/ that is not smoke, ending in build/benchmarks.html; see benchmarks/README.md
+	@test -n "$(RUN)" -a -n "$(B0_RUN)" -a -n "$(STUDIES)" -a -n "$(BUNDLES)" || { echo 'make bench RUN=... B0_RUN=... STUDIES=... BUNDLES="..."'; exit 2; }
+	set -e; for suite in $(SUITES); do .venv/bin/python benchmarks/run.py $$suite --run $(RUN) --b0-run $(B0_RUN) \
+	  --studies $(STUDIES) --bundle $(BUNDLES) --out benchmarks/results/$$suite.json; done
+	.venv/bin/python benchmarks/page.py build/benchmarks.html --readme benchmarks/README.md
+
 clean:  ## the environment and caches; what you made in runs/ and build/ stays
 	rm -rf .venv dist sample_app/node_modules sample_app/vendor .mypy_cache .pytest_cache .ruff_cache
 	find edgekit export benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(RUNTIME): sample_app/package-lock.json sample_app/vendor.mjs
 	npm ci --prefix sample_app --no-audit --no-fund
+
+.venv/bench: .venv/installed
+	.venv/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[all,bench]'
+	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,0 +1,98 @@
+"""Whole processes: what `edgekit predict` takes from the command to the answer, and how much memory."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import EdgekitError
+from edgekit.types import Latency
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit.types import Bundle, Study
+
+EVERY_S = 0.01
+
+
+def measure_cold(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study]) -> list[Latency]:
+    """Time fresh processes that answer for one patient from DICOM."""
+    films = ["--ap", str(studies[0].ap), "--lateral", str(studies[0].lateral), "--json"]
+    runs = [watch(["predict", str(bundle.folder), *films]) for _ in range(suite["warmup"] + suite["runs"])][suite["warmup"] :]
+    return [
+        _make_row("cold", name, bundle, [1000 * seconds for seconds, _ in runs], max(max(memory) for _, memory in runs), suite["warmup"])
+    ]
+
+
+def measure_screening(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study]) -> list[Latency]:
+    """Time one process that answers for many rows; they point at the same films again and again."""
+    from edgekit.studies import write_studies
+
+    few = list(studies)[: suite["films_of"]]
+    rows = [few[index % len(few)] for index in range(suite["rows"])]
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "studies.csv"
+        write_studies(table, rows)
+        seconds, memory = watch(["predict", str(bundle.folder), "--studies", str(table), "--out", str(Path(folder) / "predictions.csv")])
+    row = _make_row("screening", name, bundle, [1000 * seconds / len(rows)], max(memory), 0)
+    quarters = [statistics.median(memory[len(memory) * part // 4 : len(memory) * (part + 1) // 4] or [0.0]) for part in range(4)]
+    row.notes.append(f"{len(rows)} rows on the films of {len(few)} patients, start of the process included")
+    row.notes.append("resident memory by quarter of the time: " + ", ".join(f"{value:.0f}" for value in quarters) + " MB")
+    return [row]
+
+
+def watch(command: Sequence[str]) -> tuple[float, list[float]]:
+    """Run ``edgekit`` and return its seconds and its resident memory in MB over time, the last value its peak."""
+    started = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([sys.executable, "-m", "edgekit", *command], stdout=subprocess.DEVNULL, stderr=errors)
+        memory, peak = [], 0.0
+        while process.poll() is None:
+            status = _read_status(process.pid)
+            peak = max(peak, status.get("VmHWM", 0.0))
+            if "VmRSS" in status:
+                memory.append(status["VmRSS"])
+            time.sleep(EVERY_S)
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            errors.seek(0)
+            raise EdgekitError(f"edgekit {' '.join(command)} ended with {process.returncode}: {errors.read()[-500:]}")
+    return seconds, [*memory, peak]
+
+
+def _read_status(pid: int) -> dict[str, float]:
+    """Return the memory fields of a process in MB; nothing when it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(("VmHWM", "VmRSS"))}
+
+
+def _make_row(kind: str, name: str, bundle: Bundle, times: list[float], peak: float, warmup: int) -> Latency:
+    import numpy as np
+
+    p50, p95, p99 = (float(value) for value in np.percentile(times, [50, 95, 99]))
+    lower, upper = (float(value) for value in np.percentile(times, [25, 75]))
+    return Latency(
+        name=kind,
+        session=name,
+        precision=bundle.manifest["precision"],
+        n=len(times),
+        warmup=warmup,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        load_ms=None,
+        peak_rss_mb=peak,
+        size_mb=bundle.model.stat().st_size / 1e6,
+        spread=(upper - lower) / p50 if len(times) > 1 else None,
+        throughput_per_s=1000 / statistics.fmean(times),
+        notes=["the whole process: interpreter, imports, hashes of the bundle, session, films, answer"],
+    )

@@ -1,0 +1,116 @@
+"""The benchmark as its user runs it: one command, a record, a page. Times are never asserted."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+BENCHMARKS = REPOSITORY / "benchmarks"
+
+
+def run_script(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("films")
+    lines = ["patient_id,brand,has_crosslink,split,ap,lateral,ap_box,lateral_box,exclude"]
+    random = np.random.default_rng(0)
+    for number in range(3):
+        for view in ("ap", "lateral"):
+            coarse = Image.fromarray(random.integers(0, 256, (9, 8), np.uint8))
+            coarse.resize((120, 150)).save(folder / f"{number}_{view}.png")
+        lines.append(f"p{number},design-{'abc'[number]},,test,{number}_ap.png,{number}_lateral.png,,,")
+    (folder / "studies.csv").write_text("\n".join(lines) + "\n")
+    return folder / "studies.csv"
+
+
+@pytest.fixture(scope="module")
+def records(tiny_run: Path, tiny_bundle: Path, patients: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the record of the smoke suite."""
+    folder = tmp_path_factory.mktemp("records")
+    given = ["--run", tiny_run, "--bundle", tiny_bundle, "--studies", patients, "--work", folder / "work", "--set", "per_round=2"]
+    done = run_script(BENCHMARKS / "run.py", "smoke", *given, "--out", folder / "smoke.json")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def record(records: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((records / "smoke.json").read_text())
+    return document
+
+
+def test_every_candidate_has_a_time_and_an_accuracy(record: dict[str, Any]) -> None:
+    sessions = [row["session"] for row in record["rows"]]
+    assert sessions == ["desktop-cpu:fp32/onnxruntime", "eager-equal"]
+    assert {name: found["n"] for name, found in record["accuracy"].items()} == dict.fromkeys(sessions, 3)
+    assert all(row["n"] == 2 * 2 and set(row["ratio"]) == set(sessions) - {row["session"]} for row in record["rows"])
+    assert record["provenance"]["packages"]["torch"]
+
+
+def test_what_can_not_be_measured_is_named_with_the_reason(record: dict[str, Any]) -> None:
+    reasons = {each["session"]: each["reason"] for each in record["not_measured"]}
+    assert "--bundle" in reasons["web:w8a8/browser"]
+    assert "--b0-run" in reasons["eager-usual"]
+    assert "names no studies to calibrate on" in reasons["openvino-graph"]
+    assert [goal["verdict"] for goal in record["goals"]] == ["reached", "reached", "not measured"]
+
+
+def test_a_goal_may_be_a_sum(record: dict[str, Any]) -> None:
+    ours = record["rows"][0]
+    assert record["goals"][1]["measured"] == ours["load_ms"] + ours["first_ms"]
+    assert record["goals"][0]["measured"] == ours["ratio"]["eager-equal"]
+
+
+def test_only_numbers_of_a_suite_can_be_replaced(tmp_path: Path) -> None:
+    given = ["--run", tmp_path, "--bundle", tmp_path, "--studies", tmp_path, "--out", tmp_path / "out.json"]
+    for wrong in ("kind=3", "round=3", "rounds=many"):
+        done = run_script(BENCHMARKS / "run.py", "smoke", *given, "--set", wrong)
+        assert done.returncode != 0
+        assert f"--set {wrong}" in done.stderr
+
+
+def test_whole_processes_answer(patients: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.manifest import open_bundle
+    from edgekit.studies import read_studies
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    processes = importlib.import_module("processes")
+    bundle, studies = open_bundle(tiny_bundle), read_studies(patients)
+    (cold,) = processes.measure_cold({"warmup": 0, "runs": 2}, bundle, "tiny", studies)
+    assert (cold.n, cold.load_ms) == (2, None)
+    assert cold.peak_rss_mb > 50  # an interpreter with numpy and onnxruntime takes more
+    (screening,) = processes.measure_screening({"rows": 7, "films_of": 3}, bundle, "tiny", studies)
+    assert "7 rows on the films of 3 patients" in screening.notes[1]
+
+
+def test_the_page_asks_nobody_for_anything(records: Path) -> None:
+    page = records / "page.html"
+    done = run_script(BENCHMARKS / "page.py", page, "--records", records)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert not re.search(r"(src|href)=\"(?!#|data:)|@import|url\(|<script", text)
+    for shown in ("desktop-cpu:fp32/onnxruntime", "eager-equal", "not measured", "<svg"):
+        assert shown in text
+
+
+def test_the_readme_table_is_that_of_the_kept_records(tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    kept = (BENCHMARKS / "README.md").read_text()
+    copy.write_text(kept)
+    done = run_script(BENCHMARKS / "page.py", tmp_path / "page.html", "--readme", copy)
+    assert done.returncode == 0, done.stderr
+    assert copy.read_text() == kept, "run: .venv/bin/python benchmarks/page.py build/benchmarks.html --readme benchmarks/README.md"
