@@ -42,15 +42,16 @@ def chromium_path() -> str:
         pytest.skip(f"{error.message}; {error.remedy}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def launch(chromium_path: str) -> Iterator[Callable[..., Any]]:
+    """A module's own Playwright: while one is open, no browser session of the other tests can open another."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         yield lambda *arguments: playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox", *arguments])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(launch: Callable[..., Any]) -> Iterator[Any]:
     browser = launch()
     yield browser
