@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -229,13 +230,18 @@ def test_a_public_address_or_no_network_is_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_command_serves_until_it_is_interrupted(bundle: Path) -> None:
     command = [sys.executable, "-m", "edgekit", "app", str(bundle), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        port = int(line.split("127.0.0.1:")[1].split("/")[0])
-        assert ask(port, "/")[0] == 200
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+    # Where these tests run in the background, SIGINT is ignored, and a child would inherit that.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            port = int(line.split("127.0.0.1:")[1].split("/")[0])
+            assert ask(port, "/")[0] == 200
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, out, err) == (0, "Stopped.\n", "")
 
 
