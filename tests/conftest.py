@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +93,49 @@ def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     from edgekit.targets import load_target
 
     return export_bundle(tiny_run, load_target("desktop-cpu:fp32"), tmp_path_factory.mktemp("bundles") / "tiny", force=True).folder
+
+
+@pytest.fixture(scope="session")
+def web_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_bundle` with the web runner. Whoever changes it takes a copy."""
+    from edgekit.manifest import seal_bundle
+    from edgekit.targets import load_target
+
+    folder = tmp_path_factory.mktemp("web") / "bundle"
+    shutil.copytree(tiny_bundle, folder, ignore=shutil.ignore_patterns("runner"))
+    shutil.copytree(load_target("web").folder / "runner", folder / "runner")
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    del manifest["manifest_sha256"]
+    seal_bundle(folder, manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def web_runtime() -> Path:
+    """The folder of onnxruntime-web."""
+    from edgekit.sessions.browser import find_runtime
+
+    with needed():
+        return find_runtime()
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The program Chromium."""
+    from edgekit.sessions.browser import find_browser
+
+    with needed():
+        return find_browser()
+
+
+@contextmanager
+def needed() -> Iterator[None]:
+    """Skip where something is missing; where everything is meant to be there, fail."""
+    from edgekit.errors import MissingError
+
+    try:
+        yield
+    except MissingError as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(f"{error.message}; {error.remedy}")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from edgekit.reading.sheet import collect_answers, make_sheet
 from edgekit.studies import write_studies
 from edgekit.types import Study
 
-CHROMIUM = shutil.which("chromium")
 READERS = 6
 
 
@@ -246,12 +244,11 @@ addEventListener("load", async () => {
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
-def test_a_reader_answers_in_the_browser(table, tmp_path):
+def test_a_reader_answers_in_the_browser(table, tmp_path, chromium_path):
     make_sheet(table, tmp_path / "out", 0, None)
     page = tmp_path / "out" / "sheet" / "index.html"
     page.write_text(page.read_text() + f"<script>{READ_ALL}</script>")
-    words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    words = [chromium_path, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     words += ["--virtual-time-budget=20000", "--dump-dom", page.as_uri()]
     dom = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
     body = re.search(r'<body[^>]*data-title="([^"]*)"[^>]*data-file="([^"]*)"', dom)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,7 @@ from app_steps import PHONE
 
 from edgekit.app.server import HEADERS, serve_site
 from edgekit.app.site import Page, build_site
-from edgekit.errors import MissingError
-from edgekit.manifest import open_bundle, seal_bundle
-from edgekit.sessions.browser import find_browser, find_runtime
-from edgekit.targets import load_target
+from edgekit.manifest import open_bundle
 
 VIOLATIONS = """
     globalThis.violations = [];
@@ -28,18 +23,6 @@ VIOLATIONS = """
 
 WITHOUT_SERVICE_WORKER = "delete Navigator.prototype.serviceWorker;"
 """Keeping the app offline copies 25 MB; only the tests about it let it."""
-
-
-@pytest.fixture(scope="session")
-def chromium_path() -> str:
-    """Skip where there is no browser; where everything is meant to be there, fail."""
-    try:
-        find_runtime()
-        return find_browser()
-    except MissingError as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(f"{error.message}; {error.remedy}")
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +42,7 @@ def chromium(launch: Callable[..., Any]) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def web_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny bundle with the web runner."""
-    folder = tmp_path_factory.mktemp("web") / "bundle"
-    shutil.copytree(tiny_bundle, folder, ignore=shutil.ignore_patterns("runner"))
-    shutil.copytree(load_target("web").folder / "runner", folder / "runner")
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    del manifest["manifest_sha256"]
-    seal_bundle(folder, manifest)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def site(chromium_path: str, web_bundle: Path) -> dict[str, Page]:  # noqa: ARG001  (skips)
+def site(web_runtime: Path, web_bundle: Path) -> dict[str, Page]:  # noqa: ARG001  (skips)
     return build_site(open_bundle(web_bundle))
 
 
