@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import statistics
 import tomllib
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -25,7 +24,7 @@ from processes import measure_cold, measure_screening
 from edgekit.errors import EdgekitError, MissingError, UsageError
 from edgekit.files import write_json
 from edgekit.latency.device import describe_device, find_disturbances, read_load
-from edgekit.latency.workers import WARMUP, Worker, measure_rounds
+from edgekit.latency.workers import Worker, measure_rounds, summarize_turns
 from edgekit.manifest import open_bundle
 from edgekit.provenance import describe_software
 from edgekit.types import Latency
@@ -207,34 +206,15 @@ def list_candidates(
 
 def make_row(candidate: Candidate, worker: Worker, times: dict[str, list[list[float]]], peak: float) -> Latency:
     """Return a candidate's row; ratios are medians over the rounds."""
-    import numpy as np
-
-    medians = {name: [statistics.median(turn) for turn in turns] for name, turns in times.items()}
-    own = medians[candidate.name]
-    every = [value for turn in times[candidate.name] for value in turn]
-    p50, p95, p99 = (float(value) for value in np.percentile(every, [50, 95, 99]))
-    lower, middle, upper = (float(value) for value in np.percentile(own, [25, 50, 75]))
-    ratio = {
-        name: statistics.median(their / mine for their, mine in zip(theirs, own, strict=True))
-        for name, theirs in medians.items()
-        if name != candidate.name
-    }
     return Latency(
         name="two-view",
         session=candidate.name,
         precision=candidate.precision,
-        n=len(every),
-        warmup=WARMUP,
-        p50_ms=p50,
-        p95_ms=p95,
-        p99_ms=p99,
+        **summarize_turns(candidate.name, times),
         load_ms=worker.load_ms,
         peak_rss_mb=None if candidate.name.endswith("/browser") else peak,
         size_mb=candidate.model.stat().st_size / 1e6 if candidate.model and candidate.model.is_file() else None,
-        ratio=ratio,
         first_ms=worker.first_ms,
-        spread=(upper - lower) / middle,
-        throughput_per_s=1000 / statistics.fmean(every),
         opening=worker.opening,
         runtime=worker.runtime,
         notes=[candidate.what],

@@ -10,18 +10,15 @@ The modules: `workers` (a process each, and their turns), `host` (what happens b
 
 from __future__ import annotations
 
-import statistics
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgekit.errors import EdgekitError, MissingError, UsageError
 from edgekit.latency.device import describe_device, find_disturbances, read_load
 from edgekit.latency.host import FILM_SIDE, time_host
-from edgekit.latency.workers import WARMUP, Worker, measure_rounds
+from edgekit.latency.workers import Worker, measure_rounds, summarize_turns
 from edgekit.provenance import describe_software
 from edgekit.types import Latency
 
@@ -184,33 +181,16 @@ def _make_row(
     session: str, threads: int | None, worker: Worker, bundle: Bundle, times: dict[str, list[list[float]]], peak: float
 ) -> dict[str, Any]:
     """Return the fields of `Latency`, without the stages."""
-    own = times[worker.name]
-    medians = [statistics.median(turn) for turn in own]
-    every = [value for turn in own for value in turn]
-    ratio = {
-        peer: statistics.median(statistics.median(other) / mine for other, mine in zip(theirs, medians, strict=True))
-        for peer, theirs in times.items()
-        if peer != worker.name
-    }
-    p50, p95, p99 = (float(value) for value in np.percentile(every, [50, 95, 99]))
-    lower, middle, upper = (float(value) for value in np.percentile(medians, [25, 50, 75]))
     return {
         "name": ROW,
         "session": session,
         "precision": "fp32" if session == "torch" else bundle.manifest["precision"],
-        "n": len(every),
-        "warmup": WARMUP,
-        "p50_ms": p50,
-        "p95_ms": p95,
-        "p99_ms": p99,
+        **summarize_turns(worker.name, times),
         "load_ms": worker.load_ms,
         "peak_rss_mb": None if session == "browser" else peak,
         "size_mb": _size_mb(bundle, session),
-        "ratio": ratio,
         "threads": threads,
         "first_ms": worker.first_ms,
-        "spread": (upper - lower) / middle,
-        "throughput_per_s": 1000 / statistics.fmean(every),
         "opening": worker.opening,
         "runtime": worker.runtime,
         "notes": list(NOTES.get(session, ())),

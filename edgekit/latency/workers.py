@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import statistics
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from edgekit.errors import EdgekitError
 
@@ -198,3 +201,26 @@ def _serve(pipe: Connection, opener: Callable[[], AbstractContextManager[Answeri
         return
     except Exception as error:  # the parent raises it
         pipe.send(error)
+
+
+def summarize_turns(name: str, times: dict[str, list[list[float]]]) -> dict[str, Any]:
+    """Return the fields of ``edgekit.types.Latency`` that follow from the times of `measure_rounds`, for the worker `name`."""
+    medians = {worker: [statistics.median(turn) for turn in turns] for worker, turns in times.items()}
+    own = medians[name]
+    every = [value for turn in times[name] for value in turn]
+    p50, p95, p99 = (float(value) for value in np.percentile(every, [50, 95, 99]))
+    lower, middle, upper = (float(value) for value in np.percentile(own, [25, 50, 75]))
+    return {
+        "n": len(every),
+        "warmup": WARMUP,
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "ratio": {
+            peer: statistics.median(other / mine for other, mine in zip(theirs, own, strict=True))
+            for peer, theirs in medians.items()
+            if peer != name
+        },
+        "spread": (upper - lower) / middle,
+        "throughput_per_s": 1000 / statistics.fmean(every),
+    }
