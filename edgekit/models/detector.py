@@ -111,6 +111,7 @@ class Stages(nn.Module):
 
 def _replace_backbone(network: Any, conv: Any) -> None:
     """Put EfficientNet-Lite0's stages in the place of YOLOv5n's layers up to stride 16; the neck and the head stay."""
+    activation = type(network.model[0].act)  # by now the class of `conv` has its own again
     classifier = Classifier("efficientnet_lite0", len(VIEWS))
     deep, fine = 5, 3
     layers = {
@@ -118,9 +119,9 @@ def _replace_backbone(network: Any, conv: Any) -> None:
         1: (nn.Identity(), -1),
         2: (nn.Identity(), -1),
         3: (nn.Identity(), -1),
-        4: (conv(40, 64, 1), -1),
+        4: (conv(40, 64, 1, act=activation()), -1),
         5: (Stages(classifier, fine, deep), 0),  # stride 16, 112 channels
-        6: (conv(112, 128, 1), -1),
+        6: (conv(112, 128, 1, act=activation()), -1),
     }
     for index, (layer, source) in layers.items():
         layer.i, layer.f, layer.type = index, source, type(layer).__name__
