@@ -104,6 +104,7 @@ def export_lowered(
     from edgekit.quantization.finetuning import finetune_pipeline
     from edgekit.quantization.half import halve
     from edgekit.quantization.repair import quantize_graph
+    from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
 
     lowered = set(target.stages.values()) - {"fp32"}
     if len(lowered) > 1:
@@ -119,6 +120,8 @@ def export_lowered(
         if settings.finetuning_epochs:
             folded = fold_batch_norms(pipeline)
             tuned = export_graph(finetune_pipeline(folded, target.stages, calibration, settings.finetuning_epochs), opset)
+        if not symmetric:  # what TensorRT multiplies in 8 bits are Q/DQ pairs around float operators, with a zero point of zero
+            tuned = unfold_stems(crop_in_integers(read_bytes(tuned)))
         wanted = {node.name for node in tuned.graph.node if target.stages[stage_of(node.name)] == "w8a8"}
         quantized, repair = quantize_graph(tuned, model, wanted, calibration, settings, activations, symmetric)
         write_json(folder / REPAIR, repair.to_json())

@@ -26,6 +26,8 @@ from edgekit.types import VIEWS
 BACKBONES = ("yolov5n", "efficientnet_lite0")
 FROZEN_LAYERS = {"yolov5n": (), "efficientnet_lite0": (0,)}
 """Layers of the network that training leaves as they are, BatchNorm's statistics included."""
+REACH = 2
+"""Cells on each side of the best one that its box depends on."""
 ACTIVATIONS = {"relu": "torch.nn.ReLU()", "silu": "torch.nn.SiLU()"}
 
 
@@ -205,15 +207,48 @@ class Detector(nn.Module):
             x = layer(sources if isinstance(layer.f, list) else sources[0])
             outputs.append(x)
         head = layers[-1]
-        raw = head.forward_head([outputs[i] for i in head.f], **head.one2many)
-
-        logits = raw["scores"]  # (N, 2, A)
+        maps = [outputs[i] for i in head.f]
+        logits = torch.cat([branch(level).flatten(2) for branch, level in zip(head.cv3, maps, strict=True)], dim=2)  # (N, 2, A)
         best = logits.amax(dim=1, keepdim=True).argmax(dim=2, keepdim=True)  # (N, 1, 1), on logits: sigmoids saturate and tie
-        distances = torch.gather(raw["boxes"], 2, best.expand(-1, raw["boxes"].shape[1], -1))
-        distances = (distances.reshape(-1, 4, self.bins.shape[2]).softmax(dim=2) * self.bins).sum(dim=2)
         count = films.shape[0]
         anchor = torch.gather(self.anchors.expand(count, -1, -1), 2, best.expand(-1, 2, -1)).squeeze(2)
         stride = torch.gather(self.strides.expand(count, -1, -1), 2, best).squeeze(2)
+        distances = torch.zeros(count, 4 * self.bins.shape[2], device=films.device)
+        for branch, level in zip(head.cv2, maps, strict=True):
+            chosen = (stride == float(self.side // level.shape[2])).to(level.dtype)
+            distances = distances + chosen * regress_at(branch, level, anchor)
+        distances = (distances.reshape(-1, 4, self.bins.shape[2]).softmax(dim=2) * self.bins).sum(dim=2)
         boxes = torch.cat([anchor - distances[:, :2], anchor + distances[:, 2:]], dim=1) * stride
         view_scores = logits.amax(dim=2).sigmoid()
         return boxes.clamp(0.0, float(self.side)), view_scores.amax(dim=1), view_scores
+
+
+def regress_at(branch: nn.Sequential, level: Tensor, anchor: Tensor) -> Tensor:
+    """Run the box branch of a level around one cell of each film: what the branch says of every other cell is not asked.
+
+    Its two 3x3 convolutions see 5x5 cells. These are picked by products with zeros and ones, which lower on every toolchain; a cell beyond
+    the border becomes zero before each convolution, as their own padding would have made it.
+
+    Parameters
+    ----------
+    branch
+        Convolution, convolution, 1x1 convolution.
+    level
+        float (N, C, h, w).
+    anchor
+        float (N, 2), x and y of the cells' centres. Beyond the level the answer means nothing.
+
+    Returns
+    -------
+    float (N, O)
+    """
+    around = torch.arange(-REACH, REACH + 1, device=level.device).to(level.dtype) - 0.5
+    x, y = (anchor[:, axis : axis + 1] + around for axis in (0, 1))  # (N, 5), indices of columns and rows
+    columns, rows = (
+        ((index.unsqueeze(2) - torch.arange(size, device=level.device).to(level.dtype)).abs() < 0.5).to(level.dtype)
+        for index, size in ((x, level.shape[3]), (y, level.shape[2]))
+    )
+    inside = (rows.sum(dim=2, keepdim=True) @ columns.sum(dim=2, keepdim=True).transpose(1, 2)).unsqueeze(1)  # (N, 1, 5, 5)
+    patch = rows.unsqueeze(1) @ level @ columns.transpose(1, 2).unsqueeze(1)
+    result: Tensor = branch[2](branch[1](branch[0](patch) * inside))
+    return result[:, :, REACH, REACH]

@@ -64,7 +64,9 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, a
         op_types_to_quantize=list(SYMMETRIC_OPERATORS if symmetric else OPERATORS),
         extra_options=options,
     )
-    quantizer.quantize_model()
+    quantizer.quantize_model()  # what reads bytes already (see `edgekit.rewriting`) is left as it is
+    if activations == "int8" and not symmetric:
+        _sign_bytes(quantizer.model.model)
     quantizer.model.topological_sort()
     quantized = quantizer.model.model
     _slim(quantized)
@@ -124,6 +126,25 @@ def weight_scales(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     scales: NDArray[np.float64] = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / LEVELS
     scales[scales == 0] = 1.0
     return scales
+
+
+def _sign_bytes(model: Any) -> None:
+    """Let each convolution that reads unsigned bytes read signed ones, of the same scale: no runtime computes both types in one."""
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    for node in [node for node in model.graph.node if node.op_type == "Conv"]:
+        read = makers.get(node.input[0])
+        if read is None or read.op_type != "DequantizeLinear" or constants[read.input[2]].data_type != 2:
+            continue
+        zero = int(numpy_helper.to_array(constants[read.input[2]])) - 128
+        name = f"{read.output[0]}.signed"
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(zero, np.int8), f"{name}.zero"))
+        pair = [read.input[1], f"{name}.zero"]
+        model.graph.node.append(helper.make_node("QuantizeLinear", [read.output[0], *pair], [name]))
+        model.graph.node.append(helper.make_node("DequantizeLinear", [name, *pair], [f"{name}.float"]))
+        node.input[0] = f"{name}.float"
 
 
 def _slim(model: Any) -> None:

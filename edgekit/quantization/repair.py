@@ -47,11 +47,19 @@ class Damage:
         Mean over the patients of the largest change of a brand's probability.
     parameters
         Number of its weights.
+    multiply_adds
+        What it computes for a patient, and would have to in float.
     """
 
     block: str
     probability_change: float
     parameters: int
+    multiply_adds: int
+
+    @property
+    def urgency(self) -> float:
+        """What giving it back wins for what it costs: the damages of blocks add up like variances, their multiply-adds take time."""
+        return self.probability_change**2 / self.multiply_adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class Repair:
     float_share
         Their share of the weights that could be computed with in 8 bits.
     ranking
-        Every block, the worst first; empty when nothing had to be given back.
+        Every block, in the order in which they are given back (`Damage.urgency`); empty when nothing had to be given back.
     """
 
     tolerance: float
@@ -99,14 +107,14 @@ def quantize_graph(
     """Compute as much of `model` in 8 bits as the answers on the calibration patients allow.
 
     Everything wanted is quantized; if the answers change by more than the tolerance, each block is quantized alone, the blocks are
-    ranked by what that does to the answers, and as few of the worst as suffice are given back to float.
+    ranked by what that does to the answers and by what they would take in float, and as many of the first as suffice are given back.
 
     Parameters
     ----------
     model
         An ``onnx.ModelProto`` in float32, its nodes named by module (see ``edgekit.backends.onnx.export_graph``).
     reference
-        The graph whose answers are to hold: `model` itself, or what it was before it was fine-tuned.
+        The graph whose answers are to hold: `model` itself, or what it was before it was rewritten and fine-tuned.
     wanted
         Names of the nodes whose stage is to be 8-bit.
     calibration
@@ -133,29 +141,30 @@ def quantize_graph(
     observation = observe(model, everything, calibration, settings.method)
     expected = answer(reference, calibration, "Reading the reference")
 
-    def attempt(nodes: set[str], stored: set[str], patients: int, description: str) -> tuple[Any, float]:
+    def attempt(nodes: set[str], stored: set[str], truth: NDArray[np.float64], description: str) -> tuple[Any, float]:
         lightened = store_weights(model, stored, observation) if stored else model
         quantized = insert_quantization(lightened, nodes, observation, activations, symmetric)
-        found = answer(quantized, calibration[:patients], description)
-        return quantized, float(np.abs(found - expected[:patients]).max(axis=1).mean())
+        found = answer(quantized, calibration[: len(truth)], description)
+        return quantized, float(np.abs(found - truth).max(axis=1).mean())
 
-    weights = _count_weights(model)
-    sizes = {block: sum(weights.get(name, 0) for name in nodes) for block, nodes in blocks.items()}
+    work = _count_work(model)
+    sizes, costs = ({block: sum(work[name][part] for name in nodes if name in work) for block, nodes in blocks.items()} for part in (0, 1))
     description = "Measuring the damage"
-    shipped, before = attempt(everything, set(), len(calibration), description)
+    shipped, before = attempt(everything, set(), expected, description)
     after, kept, ranking = before, [], []
     if before > settings.tolerance:
+        unrounded = answer(model, calibration[:RANKED_ON], "")  # a block's own damage, not what rewriting changed before it
         for block, nodes in track(list(blocks.items()), "Ranking the blocks"):
-            damage = attempt(nodes, set(), RANKED_ON, "")[1]
-            ranking.append(Damage(block, damage, sizes[block]))
-        ranking.sort(key=lambda damage: -damage.probability_change)
+            damage = attempt(nodes, set(), unrounded, "")[1]
+            ranking.append(Damage(block, damage, sizes[block], max(costs[block], 1)))
+        ranking.sort(key=lambda damage: -damage.urgency)
         order = [damage.block for damage in ranking]
         low, high = 0, len(order)  # giving back `low` is too few, `high` is enough: with all of them nothing is quantized
         while high - low > 1:
             middle = (low + high) // 2
             given_back = set().union(*(blocks[block] for block in order[:middle]))
             heavy = set().union(*(blocks[block] for block in order[:middle] if sizes[block] > FLOAT_WEIGHTS and not symmetric))
-            attempted, change = attempt(everything - given_back, heavy, len(calibration), description)
+            attempted, change = attempt(everything - given_back, heavy, expected, description)
             if change > settings.tolerance:
                 low = middle
             else:
@@ -198,7 +207,16 @@ def answer(model: Any, calibration: Sequence[Tensors], description: str) -> NDAr
     return np.array([answers[0] for answers in run_patients(model, ["probabilities"], calibration, description)], np.float64)
 
 
-def _count_weights(model: Any) -> dict[str, int]:
-    """Return the number of weights of each convolution, by node."""
-    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
-    return {node.name: sizes[node.input[1]] for node in model.graph.node if node.op_type == "Conv"}
+def _count_work(model: Any) -> dict[str, tuple[int, int]]:
+    """Return the number of weights and of multiply-adds of each convolution, by node."""
+    import onnx
+
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    work = {}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            films, _, height, width = (dim.dim_value for dim in shapes[node.output[0]])
+            size = int(np.prod(weights[node.input[1]]))
+            work[node.name] = size, films * height * width * size
+    return work

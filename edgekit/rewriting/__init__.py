@@ -1,0 +1,12 @@
+"""ONNX graphs rewritten to the same arithmetic in another form: how a runtime gets there fast is not the model's business.
+
+The pipeline in ``edgekit.models`` stays the plain reference. Each function here takes a graph and returns another that answers alike;
+its docstring says up to what.
+"""
+
+from __future__ import annotations
+
+from edgekit.rewriting.cropping import crop_in_integers
+from edgekit.rewriting.films import read_bytes, unfold_stems
+
+__all__ = ["crop_in_integers", "read_bytes", "unfold_stems"]

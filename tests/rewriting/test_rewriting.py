@@ -1,0 +1,207 @@
+"""Rewritten graphs answer as the plain ones do; crops are held to Pillow's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from PIL import Image
+
+from edgekit.backends.onnx import export_graph, stage_of
+from edgekit.models.classifier import start_classifier
+from edgekit.models.cropper import crop_and_resize
+from edgekit.models.runfolder import load_pipeline
+from edgekit.quantization.observing import observe
+from edgekit.quantization.placement import OPERATORS, insert_quantization
+from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
+from edgekit.rewriting.films import unfold
+from edgekit.types import OUTPUTS
+
+SIDE = 96
+
+
+def smooth_film(seed: int, side: int) -> np.ndarray:
+    """uint8 (1, 1, side, side), shades as wide as a twelfth of the film."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 12)).astype(np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))[None, None].copy()
+
+
+def grainy_film(seed: int, side: int) -> np.ndarray:
+    """The same with grain: random weights see little else, and the rounding of a smooth film would be all the grain that it has."""
+    grain = np.random.default_rng(seed + 1000).integers(0, 128, (1, 1, side, side))
+    return (smooth_film(seed, side) // 2 + grain).astype(np.uint8)
+
+
+def run(model: onnx.ModelProto, inputs: dict[str, Any], outputs: list[str] | None = None) -> list[np.ndarray]:
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(outputs, inputs)
+
+
+@pytest.fixture(scope="module", params=["ap+lateral", "all"])
+def plain(request: pytest.FixtureRequest, tiny_run: Path) -> onnx.ModelProto:
+    """With the concatenated and the merged member too, whose crops take other ways. Random features turn the rounding of a crop into another
+    answer, those from ImageNet do not."""
+    pipeline = load_pipeline(tiny_run, request.param)
+    torch.manual_seed(0)
+    for name in pipeline.spec.members:
+        pipeline.members[name].load_state_dict(start_classifier("efficientnet_lite0", 3, "imagenet").state_dict())
+    return export_graph(pipeline, 20)
+
+
+@pytest.fixture(scope="module")
+def patients() -> list[dict[str, np.ndarray]]:
+    return [
+        {"ap": grainy_film(2 * seed, 128), "lateral": grainy_film(2 * seed + 1, 128), "present": np.array(present, np.float32)}
+        for seed, present in enumerate([(1, 1), (1, 1), (1, 0), (0, 1)])
+    ]
+
+
+def largest_differences(one: onnx.ModelProto, other: onnx.ModelProto, patients: list[dict[str, np.ndarray]]) -> dict[str, float]:
+    differences = dict.fromkeys(OUTPUTS, 0.0)
+    for inputs in patients:
+        for name, a, b in zip(OUTPUTS, run(one, inputs), run(other, inputs), strict=True):
+            differences[name] = max(differences[name], float(np.abs(a.astype(np.float64) - b).max()))
+    return differences
+
+
+def test_canvases_read_as_bytes_are_the_same_films(plain: onnx.ModelProto, patients: list[dict[str, np.ndarray]]) -> None:
+    changed = read_bytes(plain)
+    readers = [node.op_type for node in changed.graph.node if {"ap", "lateral"} & set(node.input)]
+    assert readers == ["Concat"]
+    differences = largest_differences(plain, changed, patients)
+    assert differences.pop("boxes") < 1e-4
+    assert max(differences.values()) < 1e-4
+
+
+def test_everything_rewritten_answers_alike(plain: onnx.ModelProto, patients: list[dict[str, np.ndarray]]) -> None:
+    changed = unfold_stems(crop_in_integers(read_bytes(plain)))
+    differences = largest_differences(plain, changed, patients)
+    assert 0 < differences["members"] < 0.05
+    assert differences["boxes"] < 0.02
+    makers = {output: node for node in changed.graph.node for output in node.output}
+    stems = [node for node in changed.graph.node if node.op_type == "Conv" and makers[node.input[0]].op_type == "DequantizeLinear"]
+    assert len(stems) == sum(node.op_type == "Conv" and "conv_stem" in node.name for node in plain.graph.node) + 1
+    assert {makers[makers[node.input[0]].input[0]].op_type for node in stems} == {"SpaceToDepth"}
+    assert not {"AveragePool"} & {node.op_type for node in changed.graph.node}
+    assert [node.name for node in changed.graph.node if "network" in node.name] == [
+        node.name for node in plain.graph.node if "network" in node.name
+    ], "stages are told by these names"
+
+
+@pytest.mark.parametrize(("kernel", "stride", "pad", "pool"), [(3, 2, 1, 1), (3, 2, 1, 3), (6, 2, 2, 2), (5, 2, 2, 1), (3, 1, 1, 2)])
+def test_a_stem_over_blocks_is_the_pooled_and_strided_convolution(kernel: int, stride: int, pad: int, pool: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(4, 1, kernel, kernel, generator=generator)
+    film = torch.rand(1, 1, 48, 48, generator=generator)
+    expected = torch.nn.functional.conv2d(torch.nn.functional.avg_pool2d(film, pool), weights, stride=stride, padding=pad)
+    unfolded, before, after = unfold(weights.numpy(), stride, pad, pool)
+    blocks = torch.nn.functional.pixel_unshuffle(film, stride * pool)
+    found = torch.nn.functional.conv2d(torch.nn.functional.pad(blocks, (before, after, before, after)), torch.from_numpy(unfolded))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+class Cropper(torch.nn.Module):
+    """Both canvases and a box of each, in: the crops out."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, ap: torch.Tensor, lateral: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        return crop_and_resize(torch.cat([ap.float(), lateral.float()]) / 255.0, boxes * 1.0, self.height, self.width)
+
+
+def export_cropper(height: int, width: int) -> onnx.ModelProto:
+    films = [torch.zeros(1, 1, SIDE, SIDE, dtype=torch.uint8) for _ in range(2)]  # the same twice would be one input
+    boxes = torch.tensor([[0.0, 0, 9, 9]] * 2)
+    program = torch.onnx.export(
+        Cropper(height, width).eval(), (*films, boxes), input_names=["ap", "lateral", "boxes"], dynamo=True, verbose=False
+    )
+    assert program is not None
+    return program.model_proto
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 32)])
+def test_crops_in_integers_are_pillow_s(height: int, width: int) -> None:
+    """Enlarged, shrunk, at the border and as narrow as a box may be."""
+    changed = crop_in_integers(read_bytes(export_cropper(height, width)))
+    assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == 4
+    films = smooth_film(1, SIDE), smooth_film(2, SIDE)
+    for box in [(20.0, 30.0, 50.0, 81.0), (0.0, 0.0, 96.0, 96.0), (3.3, 70.2, 14.9, 96.0), (50.0, 40.0, 52.0, 42.0)]:
+        (found,) = run(changed, {"ap": films[0], "lateral": films[1], "boxes": np.array([box, box], np.float32)})
+        for film, crop in zip(films, found, strict=True):
+            truth = np.asarray(Image.fromarray(film[0, 0]).resize((width, height), Image.Resampling.BILINEAR, box=box), np.float64)
+            difference = np.abs(crop[0] * 255 - truth)
+            assert difference.max() <= 2
+            assert difference.mean() <= 0.5
+
+
+def test_an_even_film_stays_even() -> None:
+    """Rounded weights don't add up to one by themselves: divided by their sum they do."""
+    changed = crop_in_integers(read_bytes(export_cropper(40, 40)))
+    for level in (1, 128, 255):
+        film = np.full((1, 1, SIDE, SIDE), level, np.uint8)
+        (found,) = run(changed, {"ap": film, "lateral": film, "boxes": np.array([[3.3, 7.7, 61.4, 88.8]] * 2, np.float32)})
+        np.testing.assert_allclose(found * 255, level, atol=1e-4)
+
+
+def test_two_products_of_the_crop_fit_16_bits() -> None:
+    """Where a processor has no 8-bit dot product, onnxruntime adds pairs of products in 16 bits, and what does not fit is cut off."""
+    changed = crop_in_integers(read_bytes(export_cropper(64, 64)))
+    products = [node for node in changed.graph.node if node.op_type == "MatMulInteger"]
+    operands = list(dict.fromkeys(name for node in products for name in node.input[:2] if name.endswith("levels") or name == "crop.across"))
+    for name in operands:
+        changed.graph.output.append(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT8 if "rows" not in name else onnx.TensorProto.UINT8, None)
+        )
+    white = np.full((1, 1, SIDE, SIDE), 255, np.uint8)
+    values = run(changed, {"ap": white, "lateral": 0 * white, "boxes": np.array([[0, 0, 64.0, 64.0]] * 2, np.float32)}, operands)
+    columns, across, rows = (
+        next(value for name, value in zip(operands, values, strict=True) if part in name) for part in ("columns", "across", "rows")
+    )
+    assert 2 * 255 * np.abs(columns.astype(int)).max() < 2**15
+    assert 2 * int(rows.max()) * np.abs(across.astype(int)).max() < 2**15
+    assert (columns.max(), rows.max(), across.min(), across.max()) == (64, 127, -128, 127)
+
+
+@pytest.mark.parametrize("activations", ["uint8", "int8"])
+def test_bytes_are_not_rounded_again(tiny_run: Path, patients: list[dict[str, np.ndarray]], activations: str) -> None:
+    model = unfold_stems(crop_in_integers(read_bytes(export_graph(load_pipeline(tiny_run, "ap+lateral"), 20))))
+    nodes = {node.name for node in model.graph.node if node.op_type in OPERATORS and stage_of(node.name) in ("detector", "members")}
+    quantized = insert_quantization(model, nodes, observe(model, nodes, patients, "minmax"), activations, symmetric=False)
+    onnx.checker.check_model(quantized, full_check=True)
+    makers = {output: node for node in quantized.graph.node for output in node.output}
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
+    stems = [
+        node
+        for node in quantized.graph.node
+        if node.op_type == "Conv" and node.name in nodes and trace(makers, node.input[0]).endswith("SpaceToDepth")
+    ]
+    assert len(stems) == 3
+    for node in stems:
+        ways = trace(makers, node.input[0]).split()
+        assert ways == (
+            ["DequantizeLinear", "SpaceToDepth"]
+            if activations == "uint8"
+            else ["DequantizeLinear", "QuantizeLinear", "DequantizeLinear", "SpaceToDepth"]
+        )
+        if activations == "int8":
+            last = makers[node.input[0]]
+            first = makers[makers[last.input[0]].input[0]]
+            assert constants[last.input[1]] == constants[first.input[1]]
+            zero = constants[last.input[2]] if len(last.input) > 2 else np.int8(0)
+            assert int(zero) == int(constants[first.input[2]]) - 128
+
+
+def trace(makers: dict[str, onnx.NodeProto], tensor: str) -> str:
+    """The operators that make a tensor, the last first, up to the blocks that films are cut into; only Q/DQ pairs stand between."""
+    way = []
+    while makers[tensor].op_type in ("QuantizeLinear", "DequantizeLinear"):
+        way.append(makers[tensor].op_type)
+        tensor = makers[tensor].input[0]
+    return " ".join([*way, makers[tensor].op_type])
