@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accuracy import Candidate, measure_accuracy
-from peers import PEERS
+from peers import PEERS, USUAL_SIDE
 from peers.setup import ENSEMBLE, Setup
 from processes import measure_cold, measure_screening
 
@@ -186,7 +186,7 @@ def list_candidates(
         digest = run_hash(source)
         folder = (arguments.work / digest[:16]).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        side = load_detector_settings(source).side if peer.footing == "equal" else load_settings(source).canvas_side
+        side = load_detector_settings(source).side if peer.footing == "equal" else USUAL_SIDE
         setup = Setup(source, folder, side, graphs[0] if graphs else None, tuple(studies))
         architecture, own = load_settings(source).architectures["ap"], tuple(load_settings(source).brands)
         what = f"{peer.what}; detector at {side} px (trained at {load_detector_settings(source).side}), {architecture}"

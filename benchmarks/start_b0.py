@@ -20,6 +20,7 @@ import torch
 from edgekit.models.classifier import imagenet_state, start_classifier
 from edgekit.models.runfolder import save_weights
 from edgekit.studies import read_studies, select
+from edgekit.training.config import load_config
 from edgekit.training.crops import crop_films
 from edgekit.training.films import cache_films
 
@@ -49,7 +50,7 @@ def main() -> None:
             module.momentum = None  # the plain average over all batches
     with tempfile.TemporaryDirectory() as folder:
         rows = [study for study in select(read_studies(arguments.studies), "train") if study.ap_box or study.lateral_box]
-        films = cache_films(rows[: arguments.films], 640, Path(folder) / "films.npy")
+        films = cache_films(rows[: arguments.films], load_config("paper").canvas_side, Path(folder) / "films.npy")
         some = np.flatnonzero(np.isfinite(films.boxes).all(axis=1))[: arguments.films]
         crops = crop_films(films, films.boxes, some[:, None], 256, "merge")
     classifier.train()

@@ -1,6 +1,6 @@
 """What people would use instead, written as they would write it: the same films, the same trained weights.
 
-Every peer comes in the shape that its user would choose (*usual*: the detector fed the whole canvas, the members of ``--b0-run``), and on
+Every peer comes in the shape that its user would choose (*usual*: a detector's input of `USUAL_SIDE`, the members of ``--b0-run``), and on
 *equal footing* (*equal*: our detector's input side, the members of ``--run``). A peer's module has two functions::
 
     prepare(setup)              make its files once: exports, quantization
@@ -59,14 +59,17 @@ def _open(module: str, setup: Setup, threads: int | None, options: tuple[tuple[s
     return importlib.import_module(f"peers.{module}").open_peer(setup, threads, **dict(options))
 
 
+USUAL_SIDE = 640
+"""Side of the detector's input in pixels that ultralytics takes when it is told nothing, and that the study trained with."""
+
 EAGER = "YOLO.predict, Pillow crops, timm members in torch eager, numpy ensemble"
 ONNX = "ultralytics' own ONNX export and predictor, Pillow crops, members exported one by one to onnxruntime, numpy ensemble"
 OPENVINO = "ultralytics' own OpenVINO int8 export and predictor, Pillow crops, members quantized by NNCF, numpy ensemble"
 GRAPH = "our one float graph, quantized by NNCF for OpenVINO"
 
 PEERS = {
-    "eager-usual": Peer("eager", "usual", "fp32", f"{EAGER}; one film a call, which is faster at 640 px", (("batch", 1),)),
-    "eager-equal": Peer("eager", "equal", "fp32", f"{EAGER}; both films in one call, which is faster at 320 px", (("batch", 2),)),
+    "eager-usual": Peer("eager", "usual", "fp32", f"{EAGER}; one film a call, which is faster at that size", (("batch", 1),)),
+    "eager-equal": Peer("eager", "equal", "fp32", f"{EAGER}; both films in one call, which is faster at that size", (("batch", 2),)),
     "ultralytics-onnx-usual": Peer("ultralytics_onnx", "usual", "fp32", ONNX),
     "ultralytics-onnx-equal": Peer("ultralytics_onnx", "equal", "fp32", ONNX),
     "openvino-usual": Peer("openvino_int8", "usual", "int8, rest as OpenVINO chooses", OPENVINO, (("hint", None),)),

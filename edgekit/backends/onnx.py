@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from edgekit.types import Target
 
 SETTINGS: dict[str, type] = {"opset": int}
-OPTIONS: dict[str, tuple[str, ...]] = {"activations": ("uint8", "int8")}
-"""Type of 8-bit activations: x86 multiplies unsigned by signed bytes, ARM signed by signed."""
+OPTIONS: dict[str, tuple[str, ...]] = {"activations": ("uint8", "int8"), "depthwise": ("int8", "float32")}
+"""Type of 8-bit activations: x86 multiplies unsigned by signed bytes, ARM signed by signed. What blocks with a depthwise convolution
+compute in: WebAssembly takes five times as long for it in 8 bits as in float."""
 
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "detector": ("fp32", "fp16", "w8a8"),
@@ -49,7 +50,7 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[T
     InputError
         The recipe asks for an opset that this backend does not make, or an operator can't be lowered.
     """
-    model, files = export_lowered(pipeline, target, folder, calibration, target.options["activations"], symmetric=False)
+    model, files = export_lowered(pipeline, target, folder, calibration, target.options, symmetric=False)
     write_graph(model, pipeline, folder / MODEL)
     return Artifact(model=MODEL, files=(MODEL, *files))
 
@@ -90,7 +91,7 @@ def export_graph(pipeline: Any, opset: int) -> Any:
 
 
 def export_lowered(
-    pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors], activations: str, symmetric: bool
+    pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors], options: dict[str, str], symmetric: bool
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the pipeline's graph in the precisions that `target` asks for, and the names of files written beside it.
 
@@ -123,7 +124,7 @@ def export_lowered(
         if not symmetric:  # what TensorRT multiplies in 8 bits are Q/DQ pairs around float operators, with a zero point of zero
             tuned = unfold_stems(crop_in_integers(read_bytes(tuned)))
         wanted = {node.name for node in tuned.graph.node if target.stages[stage_of(node.name)] == "w8a8"}
-        quantized, repair = quantize_graph(tuned, model, wanted, calibration, settings, activations, symmetric)
+        quantized, repair = quantize_graph(tuned, model, wanted, calibration, settings, symmetric=symmetric, **options)
         write_json(folder / REPAIR, repair.to_json())
         return quantized, (REPAIR,)
     return model, ()

@@ -80,7 +80,7 @@ def write_model(pipeline: Any, target: Target, folder: Path, calibration: Sequen
     InputError
         The recipe asks for an opset or a mixture that is not made, TensorRT does not take the graph, or the answers do not survive.
     """
-    model, files = export_lowered(pipeline, target, folder, calibration, activations="int8", symmetric=True)
+    model, files = export_lowered(pipeline, target, folder, calibration, {"activations": "int8"}, symmetric=True)
     check_graph(model)
     write_graph(model, pipeline, folder / MODEL)
     promised = list_precisions(model)

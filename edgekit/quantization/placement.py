@@ -43,6 +43,8 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, a
     symmetric
         Whether the activations' zero point is zero, as TensorRT demands.
     """
+    if not nodes:  # the quantizer would take none for all
+        return model
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.quant_utils import QuantType
@@ -74,8 +76,12 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, a
 
 
 def store_weights(model: Any, nodes: set[str], observation: Observation) -> Any:
-    """Return a copy whose convolutions in `nodes` keep 8-bit weights in the file and compute in float, biases corrected."""
-    from onnx import helper, numpy_helper
+    """Return a copy whose convolutions in `nodes` keep 8-bit weights in the file and compute in float, biases corrected.
+
+    Bytes become float by Cast and Mul, which a runtime does once, when it loads the graph. onnxruntime leaves a DequantizeLinear to every
+    run, and a convolution whose weights are no constant in the slow layout.
+    """
+    from onnx import TensorProto, helper, numpy_helper
 
     stored = correct_biases(model, nodes, observation)
     constants = {tensor.name: tensor for tensor in stored.graph.initializer}
@@ -87,8 +93,10 @@ def store_weights(model: Any, nodes: set[str], observation: Observation) -> Any:
         codes = np.round(weights / scales).astype(np.int8)
         stored.graph.initializer.remove(constants[name])
         stored.graph.initializer.append(numpy_helper.from_array(codes, f"{name}_quantized"))
-        stored.graph.initializer.append(numpy_helper.from_array(scales.ravel().astype(np.float32), f"{name}_scale"))
-        stored.graph.node.insert(0, helper.make_node("DequantizeLinear", [f"{name}_quantized", f"{name}_scale"], [name], axis=0))
+        stored.graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), f"{name}_scale"))
+        stored.graph.node.insert(0, helper.make_node("Mul", [f"{name}_levels", f"{name}_scale"], [name], name=f"{name}_Mul"))
+        cast = helper.make_node("Cast", [f"{name}_quantized"], [f"{name}_levels"], name=f"{name}_Cast", to=TensorProto.FLOAT)
+        stored.graph.node.insert(0, cast)
     return stored
 
 

@@ -15,7 +15,7 @@ from edgekit.quantization.placement import OPERATORS, insert_quantization, store
 from edgekit.quantization.running import run_patients
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -75,7 +75,7 @@ class Repair:
     before, after
         Mean largest change of a probability with everything in 8 bits, and as shipped.
     kept_float
-        Blocks given back to float.
+        Blocks given back to float, those that the recipe keeps so first.
     float_share
         Their share of the weights that could be computed with in 8 bits.
     ranking
@@ -103,6 +103,7 @@ def quantize_graph(
     settings: Calibration,
     activations: str,
     symmetric: bool,
+    depthwise: str = "int8",
 ) -> tuple[Any, Repair]:
     """Compute as much of `model` in 8 bits as the answers on the calibration patients allow.
 
@@ -123,6 +124,8 @@ def quantize_graph(
         The recipe's.
     activations, symmetric
         See `edgekit.quantization.placement.insert_quantization`.
+    depthwise
+        ``float32`` gives every block with a depthwise convolution back to begin with, its weights kept in 8 bits.
 
     Returns
     -------
@@ -137,9 +140,14 @@ def quantize_graph(
     for node in model.graph.node:
         if node.op_type in OPERATORS and node.name in wanted:
             blocks.setdefault(block_of(node.name), set()).add(node.name)
+    wide = _find_depthwise(model) if depthwise == "float32" else set()
+    fixed = [block for block, nodes in blocks.items() if nodes & wide]
     everything = set().union(*blocks.values())
     observation = observe(model, everything, calibration, settings.method)
     expected = answer(reference, calibration, "Reading the reference")
+
+    def join(chosen: Iterable[str]) -> set[str]:
+        return set().union(*(blocks[block] for block in chosen))
 
     def attempt(nodes: set[str], stored: set[str], truth: NDArray[np.float64], description: str) -> tuple[Any, float]:
         lightened = store_weights(model, stored, observation) if stored else model
@@ -150,21 +158,20 @@ def quantize_graph(
     work = _count_work(model)
     sizes, costs = ({block: sum(work[name][part] for name in nodes if name in work) for block, nodes in blocks.items()} for part in (0, 1))
     description = "Measuring the damage"
-    shipped, before = attempt(everything, set(), expected, description)
-    after, kept, ranking = before, [], []
+    shipped, before = attempt(everything - join(fixed), join(fixed), expected, description)
+    after, kept, ranking = before, fixed, []
     if before > settings.tolerance:
         unrounded = answer(model, calibration[:RANKED_ON], "")  # a block's own damage, not what rewriting changed before it
-        for block, nodes in track(list(blocks.items()), "Ranking the blocks"):
-            damage = attempt(nodes, set(), unrounded, "")[1]
+        for block in track([block for block in blocks if block not in fixed], "Ranking the blocks"):
+            damage = attempt(blocks[block], set(), unrounded, "")[1]
             ranking.append(Damage(block, damage, sizes[block], max(costs[block], 1)))
         ranking.sort(key=lambda damage: -damage.urgency)
         order = [damage.block for damage in ranking]
         low, high = 0, len(order)  # giving back `low` is too few, `high` is enough: with all of them nothing is quantized
         while high - low > 1:
             middle = (low + high) // 2
-            given_back = set().union(*(blocks[block] for block in order[:middle]))
-            heavy = set().union(*(blocks[block] for block in order[:middle] if sizes[block] > FLOAT_WEIGHTS and not symmetric))
-            attempted, change = attempt(everything - given_back, heavy, expected, description)
+            heavy = join([*fixed, *(block for block in order[:middle] if sizes[block] > FLOAT_WEIGHTS and not symmetric)])
+            attempted, change = attempt(everything - join([*fixed, *order[:middle]]), heavy, expected, description)
             if change > settings.tolerance:
                 low = middle
             else:
@@ -174,7 +181,7 @@ def quantize_graph(
                 f"the answers change by more than {settings.tolerance} on average with any block in 8 bits; {order[-1]} is the mildest",
                 "raise the tolerance in the recipe, or choose a variant with 16-bit activations",
             )
-        kept = order[:high]
+        kept = [*fixed, *order[:high]]
     return shipped, Repair(
         tolerance=settings.tolerance,
         patients=len(calibration),
@@ -205,6 +212,12 @@ def block_of(node: str) -> str:
 def answer(model: Any, calibration: Sequence[Tensors], description: str) -> NDArray[np.float64]:
     """Return the graph's probabilities for each patient, float64 (N, K)."""
     return np.array([answers[0] for answers in run_patients(model, ["probabilities"], calibration, description)], np.float64)
+
+
+def _find_depthwise(model: Any) -> set[str]:
+    """Return the names of the depthwise convolutions: a group for each of many channels."""
+    groups = {node.name: next((each.i for each in node.attribute if each.name == "group"), 1) for node in model.graph.node}
+    return {name for name, count in groups.items() if count > 1}
 
 
 def _count_work(model: Any) -> dict[str, tuple[int, int]]:

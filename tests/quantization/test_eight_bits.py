@@ -17,7 +17,7 @@ from edgekit.backends.onnx import export_graph, stage_of
 from edgekit.errors import InputError
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, correct_biases, insert_quantization, round_weights
-from edgekit.quantization.repair import answer, block_of, quantize_graph
+from edgekit.quantization.repair import Damage, answer, block_of, quantize_graph
 from edgekit.types import Calibration
 
 SIDE = 16
@@ -225,9 +225,8 @@ def test_the_block_that_can_not_be_8_bit_is_found_and_given_back() -> None:
     quantized, repair = quantize_graph(model, model, quantizable(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False)
     assert repair.before > 0.02 >= repair.after
     assert repair.kept_float[0] == repair.ranking[0].block == "members.ap.network.blocks.1"
-    assert [damage.probability_change for damage in repair.ranking] == sorted(
-        (damage.probability_change for damage in repair.ranking), reverse=True
-    )
+    urgencies = [damage.urgency for damage in repair.ranking]
+    assert urgencies == sorted(urgencies, reverse=True)
     assert repair.float_share == pytest.approx((8 * 9 + 64) / (8 * 9 + 2 * (8 * 9 + 64)))
     change = np.abs(answer(quantized, calibration, "") - answer(model, calibration, "")).max(axis=1).mean()
     assert change == pytest.approx(repair.after)
@@ -245,9 +244,41 @@ def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_fl
     convolutions = [node for node in quantized.graph.node if node.op_type == "Conv" and "blocks.1" in node.name]
     assert len(convolutions) == 2
     for node in convolutions:
-        assert types[makers[node.input[1]].input[0]] == onnx.TensorProto.INT8
+        widened = makers[node.input[1]]
+        assert (widened.op_type, makers[widened.input[0]].op_type) == ("Mul", "Cast")
+        assert types[makers[widened.input[0]].input[0]] == onnx.TensorProto.INT8
         assert node.input[0] not in makers or makers[node.input[0]].op_type != "DequantizeLinear" or "blocks.1.0" in node.name
     change = np.abs(answer(quantized, calibration, "") - answer(model, calibration, "")).max(axis=1).mean()
+    assert change == pytest.approx(repair.after)
+
+
+def test_a_block_costs_what_it_multiplies_and_a_cheap_one_goes_first() -> None:
+    model = export_graph(Pipeline(spread=3000.0), 20)
+    _, repair = quantize_graph(model, model, quantizable(model), films(6), Calibration("minmax", 6, 0.02), "uint8", False)
+    costs = {damage.block.rpartition(".network.")[2]: damage.multiply_adds for damage in repair.ranking}
+    pixels = 2 * SIDE * SIDE  # of both films
+    assert (costs["conv_stem"], costs["blocks.0"], costs["blocks.1"]) == (72 * pixels, (72 + 64) * pixels, (72 + 64) * pixels)
+    assert Damage("cheap", 0.01, 1, 100).urgency > Damage("dear", 0.02, 1, 1000).urgency
+
+
+def test_depthwise_blocks_compute_in_float_where_the_recipe_says_so(graph: onnx.ModelProto, tmp_path: Path) -> None:
+    calibration = films(6)
+    settings = Calibration("minmax", 6, 0.1)
+    quantized, repair = quantize_graph(graph, graph, quantizable(graph), calibration, settings, "uint8", False, depthwise="float32")
+    assert repair.kept_float == ("members.ap.network.blocks.0", "members.ap.network.blocks.1")
+    assert repair.float_share == pytest.approx(272 / (72 + 272))
+    types = {tensor.name: tensor.data_type for tensor in quantized.graph.initializer}
+    assert sum(kind == onnx.TensorProto.INT8 for name, kind in types.items() if "weight" in name and "zero" not in name) == 5
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(quantized.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    optimized = onnx.load(tmp_path / "optimized.onnx").graph
+    constants = {tensor.name for tensor in optimized.initializer}
+    wide = [node for node in optimized.node if node.op_type in ("Conv", "FusedConv")]
+    assert len(wide) == 4
+    assert all(node.input[1] in constants for node in wide), "weights become float once, when the graph is loaded"
+    change = np.abs(answer(quantized, calibration, "") - answer(graph, calibration, "")).max(axis=1).mean()
     assert change == pytest.approx(repair.after)
 
 

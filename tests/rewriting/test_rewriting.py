@@ -44,8 +44,8 @@ def run(model: onnx.ModelProto, inputs: dict[str, Any], outputs: list[str] | Non
 
 @pytest.fixture(scope="module", params=["ap+lateral", "all"])
 def plain(request: pytest.FixtureRequest, tiny_run: Path) -> onnx.ModelProto:
-    """With the concatenated and the merged member too, whose crops take other ways. Random features turn the rounding of a crop into another
-    answer, those from ImageNet do not."""
+    """With the concatenated and the merged member too, whose crops take other ways. Random features turn the rounding of a crop into
+    another answer, those from ImageNet do not."""
     pipeline = load_pipeline(tiny_run, request.param)
     torch.manual_seed(0)
     for name in pipeline.spec.members:
