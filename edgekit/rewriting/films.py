@@ -25,8 +25,8 @@ def read_bytes(model: Any) -> Any:
     editor = Editor(model)
     for division in editor.nodes("Div"):
         joined = editor.maker(division.input[0], "Concat")
-        casts = [editor.maker(name, "Cast") for name in joined.input] if joined else [None]
-        if None in casts or editor.constant(division.input[1]) != WHITE:
+        casts = [cast for name in joined.input if (cast := editor.maker(name, "Cast"))] if joined else []
+        if not casts or len(casts) < len(joined.input) or editor.constant(division.input[1]) != WHITE:
             continue
         together = editor.add("Concat", [cast.input[0] for cast in casts], "canvases", axis=0)
         editor.redirect(division.output[0], dequantize(editor, together, np.float32(1 / WHITE), np.uint8(0)))

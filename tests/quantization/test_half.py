@@ -162,7 +162,8 @@ def test_the_pipelines_networks_are_half_and_all_else_is_not(pipelines: tuple[An
     assert all(types[node.input[1]] == HALF for node in convolutions)
     assert [value.name for value in (*halved.graph.input, *halved.graph.output)] == [*INPUTS, *OUTPUTS]
     added = len(halved.graph.node) - len(model.graph.node)
-    assert added == sum(node.name.endswith(("_to_half", "_to_float")) for node in halved.graph.node) < 20
+    at_borders = 10 + 3 * 5  # of the networks; five at each of the detector's levels, whose best cell is picked and whose padding is masked
+    assert added == sum(node.name.endswith(("_to_half", "_to_float")) for node in halved.graph.node) <= at_borders
     assert halved.ByteSize() < 0.55 * model.ByteSize()
 
 

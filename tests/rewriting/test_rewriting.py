@@ -88,9 +88,9 @@ def test_everything_rewritten_answers_alike(plain: onnx.ModelProto, patients: li
     assert len(stems) == sum(node.op_type == "Conv" and "conv_stem" in node.name for node in plain.graph.node) + 1
     assert {makers[makers[node.input[0]].input[0]].op_type for node in stems} == {"SpaceToDepth"}
     assert not {"AveragePool"} & {node.op_type for node in changed.graph.node}
-    assert [node.name for node in changed.graph.node if "network" in node.name] == [
+    assert sorted(node.name for node in changed.graph.node if "network" in node.name) == sorted(
         node.name for node in plain.graph.node if "network" in node.name
-    ], "stages are told by these names"
+    ), "stages are told by these names"
 
 
 @pytest.mark.parametrize(("kernel", "stride", "pad", "pool"), [(3, 2, 1, 1), (3, 2, 1, 3), (6, 2, 2, 2), (5, 2, 2, 1), (3, 1, 1, 2)])
