@@ -30,6 +30,9 @@ RANKED_ON = 32
 """Patients on which blocks are ranked: enough to order them, and it is done once a block."""
 
 
+CONVERSION = 16
+"""Multiply-adds in float that take as long as one element on its way from 8 bits to float or back."""
+
 FLOAT_WEIGHTS = 1 << 15
 """A block with more weights than this keeps them in 8 bits when it is given back, and computes in float: the file stays small. Not where
 everything is symmetric: TensorRT has no convolution of float by 8-bit weights."""
@@ -47,19 +50,20 @@ class Damage:
         Mean over the patients of the largest change of a brand's probability.
     parameters
         Number of its weights.
-    multiply_adds
-        What it computes for a patient, and would have to in float.
+    multiply_adds, elements
+        What it computes for a patient, and how many elements its nodes write: in float both take longer.
     """
 
     block: str
     probability_change: float
     parameters: int
     multiply_adds: int
+    elements: int
 
     @property
     def urgency(self) -> float:
-        """What giving it back wins for what it costs: the damages of blocks add up like variances, their multiply-adds take time."""
-        return self.probability_change**2 / self.multiply_adds
+        """What giving it back wins for what it costs: the damages of blocks add up like variances, their arithmetic takes time."""
+        return self.probability_change**2 / (self.multiply_adds + CONVERSION * self.elements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,9 @@ def quantize_graph(
         return quantized, float(np.abs(found - truth).max(axis=1).mean())
 
     work = _count_work(model)
-    sizes, costs = ({block: sum(work[name][part] for name in nodes if name in work) for block, nodes in blocks.items()} for part in (0, 1))
+    sizes, multiply_adds, elements = (
+        {block: sum(work[name][part] for name in nodes) for block, nodes in blocks.items()} for part in range(3)
+    )
     description = "Measuring the damage"
     shipped, before = attempt(everything - join(fixed), join(fixed), expected, description)
     after, kept, ranking = before, fixed, []
@@ -164,7 +170,7 @@ def quantize_graph(
         unrounded = answer(model, calibration[:RANKED_ON], "")  # a block's own damage, not what rewriting changed before it
         for block in track([block for block in blocks if block not in fixed], "Ranking the blocks"):
             damage = attempt(blocks[block], set(), unrounded, "")[1]
-            ranking.append(Damage(block, damage, sizes[block], max(costs[block], 1)))
+            ranking.append(Damage(block, damage, sizes[block], multiply_adds[block], elements[block]))
         ranking.sort(key=lambda damage: -damage.urgency)
         order = [damage.block for damage in ranking]
         low, high = 0, len(order)  # giving back `low` is too few, `high` is enough: with all of them nothing is quantized
@@ -220,16 +226,17 @@ def _find_depthwise(model: Any) -> set[str]:
     return {name for name, count in groups.items() if count > 1}
 
 
-def _count_work(model: Any) -> dict[str, tuple[int, int]]:
-    """Return the number of weights and of multiply-adds of each convolution, by node."""
+def _count_work(model: Any) -> dict[str, tuple[int, int, int]]:
+    """Return how many weights, multiply-adds and elements written each node has, by name; only convolutions have the first two."""
     import onnx
 
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.output)}
     work = {}
     for node in model.graph.node:
-        if node.op_type == "Conv":
-            films, _, height, width = (dim.dim_value for dim in shapes[node.output[0]])
-            size = int(np.prod(weights[node.input[1]]))
-            work[node.name] = size, films * height * width * size
+        elements = int(np.prod([dim.dim_value for dim in shapes[node.output[0]]]))
+        size = int(np.prod(weights[node.input[1]])) if node.op_type == "Conv" else 0
+        channels = weights[node.input[1]][0] if node.op_type == "Conv" else 1
+        work[node.name] = size, elements * size // channels, elements
     return work

@@ -258,7 +258,8 @@ def test_a_block_costs_what_it_multiplies_and_a_cheap_one_goes_first() -> None:
     costs = {damage.block.rpartition(".network.")[2]: damage.multiply_adds for damage in repair.ranking}
     pixels = 2 * SIDE * SIDE  # of both films
     assert (costs["conv_stem"], costs["blocks.0"], costs["blocks.1"]) == (72 * pixels, (72 + 64) * pixels, (72 + 64) * pixels)
-    assert Damage("cheap", 0.01, 1, 100).urgency > Damage("dear", 0.02, 1, 1000).urgency
+    assert Damage("cheap", 0.01, 1, 100, 1).urgency > Damage("dear", 0.02, 1, 1000, 1).urgency
+    assert Damage("small", 0.01, 1, 100, 1).urgency > Damage("spread", 0.01, 1, 100, 10).urgency
 
 
 def test_depthwise_blocks_compute_in_float_where_the_recipe_says_so(graph: onnx.ModelProto, tmp_path: Path) -> None:
