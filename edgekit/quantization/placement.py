@@ -67,8 +67,10 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, a
         extra_options=options,
     )
     quantizer.quantize_model()  # what reads bytes already (see `edgekit.rewriting`) is left as it is
-    if activations == "int8" and not symmetric:
-        _sign_bytes(quantizer.model.model)
+    if not symmetric:
+        _keep_float(quantizer.model.model)
+        if activations == "int8":
+            _sign_bytes(quantizer.model.model)
     quantizer.model.topological_sort()
     quantized = quantizer.model.model
     _slim(quantized)
@@ -134,6 +136,32 @@ def weight_scales(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     scales: NDArray[np.float64] = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / LEVELS
     scales[scales == 0] = 1.0
     return scales
+
+
+def _keep_float(model: Any) -> None:
+    """Put a Max that changes nothing behind each convolution that reads and writes 8 bits and is to compute in float.
+
+    onnxruntime (WeightBiasQuantization) takes a convolution between a DequantizeLinear and a QuantizeLinear for one whose weights somebody
+    forgot, and rounds them with a single scale: of a depthwise convolution little is left. An activation function between does not help.
+    """
+    from onnx import helper, numpy_helper
+
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    readers: dict[str, list[Any]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    for node in [node for node in model.graph.node if node.op_type == "Conv"]:
+        output, (films, weights) = node.output[0], (makers.get(name) for name in node.input[:2])
+        activated = [name for reader in readers[output] if reader.op_type in ("Relu", "Clip") for name in reader.output]
+        rounded = any(reader.op_type == "QuantizeLinear" for name in (output, *activated) for reader in readers[name])
+        if films != "DequantizeLinear" or weights == "DequantizeLinear" or not rounded:
+            continue
+        lowest = numpy_helper.from_array(np.float32(np.finfo(np.float32).min), f"{output}.lowest")
+        model.graph.initializer.append(lowest)
+        for reader in model.graph.node:
+            reader.input[:] = [f"{output}.kept" if name == output else name for name in reader.input]
+        model.graph.node.append(helper.make_node("Max", [output, lowest.name], [f"{output}.kept"], name=f"{output}.kept"))
 
 
 def _sign_bytes(model: Any) -> None:

@@ -283,6 +283,24 @@ def test_depthwise_blocks_compute_in_float_where_the_recipe_says_so(graph: onnx.
     assert change == pytest.approx(repair.after)
 
 
+def test_a_convolution_between_8_bit_neighbours_stays_float_in_onnxruntime(graph: onnx.ModelProto, tmp_path: Path) -> None:
+    """It would round weights that stand between a pair of 8-bit neighbours, all with one scale."""
+    nodes = quantizable(graph)
+    wide = next(node for node in graph.graph.node if node.op_type == "Conv" and "blocks.0.0" in node.name)
+    clip = next(node for node in graph.graph.node if node.op_type == "Clip" and node.input[0] == wide.output[0])
+    seen = observe(graph, nodes, films(6), "minmax")
+    quantized = insert_quantization(graph, nodes - {wide.name, clip.name}, seen, "uint8", False)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(quantized.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    optimized = onnx.load(tmp_path / "optimized.onnx").graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in optimized.initializer}
+    (found,) = [node for node in optimized.node if node.op_type in ("Conv", "FusedConv")]
+    truth = next(numpy_helper.to_array(tensor) for tensor in graph.graph.initializer if tensor.name == wide.input[1])
+    np.testing.assert_array_equal(constants[found.input[1]], truth)
+
+
 def test_a_tolerance_that_no_block_meets_is_an_error(graph: onnx.ModelProto) -> None:
     with pytest.raises(InputError, match="any block in 8 bits"):
         quantize_graph(graph, graph, quantizable(graph), films(3), Calibration("minmax", 3, 1e-9), "uint8", False)
