@@ -95,7 +95,7 @@ def export_lowered(
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the pipeline's graph in the precisions that `target` asks for, and the names of files written beside it.
 
-    ``quantization.json`` says which blocks stayed float and why (`edgekit.quantization.repair.Repair`).
+    ``quantization.json`` says which blocks stayed float and why (`edgekit.quantization.repair.Repair`), and what the crop is computed in.
 
     Raises
     ------
@@ -104,8 +104,7 @@ def export_lowered(
     """
     from edgekit.quantization.finetuning import finetune_pipeline
     from edgekit.quantization.half import halve
-    from edgekit.quantization.repair import quantize_graph
-    from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
+    from edgekit.quantization.repair import quantize_graph, rewrite_graph
 
     lowered = set(target.stages.values()) - {"fp32"}
     if len(lowered) > 1:
@@ -121,11 +120,12 @@ def export_lowered(
         if settings.finetuning_epochs:
             folded = fold_batch_norms(pipeline)
             tuned = export_graph(finetune_pipeline(folded, target.stages, calibration, settings.finetuning_epochs), opset)
+        crop = "float32"
         if not symmetric:  # what TensorRT multiplies in 8 bits are Q/DQ pairs around float operators, with a zero point of zero
-            tuned = unfold_stems(crop_in_integers(read_bytes(tuned)))
+            tuned, crop = rewrite_graph(tuned, calibration, settings.tolerance)
         wanted = {node.name for node in tuned.graph.node if target.stages[stage_of(node.name)] == "w8a8"}
         quantized, repair = quantize_graph(tuned, model, wanted, calibration, settings, symmetric=symmetric, **options)
-        write_json(folder / REPAIR, repair.to_json())
+        write_json(folder / REPAIR, {"crop": crop, **repair.to_json()})
         return quantized, (REPAIR,)
     return model, ()
 

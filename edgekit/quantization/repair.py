@@ -13,6 +13,7 @@ from edgekit.progress import track
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, insert_quantization, store_weights
 from edgekit.quantization.running import run_patients
+from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +30,9 @@ ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}
 RANKED_ON = 32
 """Patients on which blocks are ranked: enough to order them, and it is done once a block."""
 
+
+ROUNDING_SHARE = 1 / 3
+"""Share of the tolerance that cropping in integers may use up."""
 
 CONVERSION = 16
 """Multiply-adds in float that take as long as one element on its way from 8 bits to float or back."""
@@ -97,6 +101,31 @@ class Repair:
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``quantization.json``."""
         return asdict(self)
+
+
+def rewrite_graph(model: Any, calibration: Sequence[Tensors], tolerance: float) -> tuple[Any, str]:
+    """Let what is to be quantized read bytes (`edgekit.rewriting`), and crop in integers if the answers bear it.
+
+    Parameters
+    ----------
+    model
+        An ``onnx.ModelProto`` in float32.
+    calibration
+        The graph's inputs of each patient.
+    tolerance
+        The recipe's.
+
+    Returns
+    -------
+    The graph, and what it crops in: ``integers``, or ``float32`` where that alone changes the answers by more than `ROUNDING_SHARE` of the
+    tolerance.
+    """
+    plain = read_bytes(model)
+    cropped = crop_in_integers(plain)
+    expected, found = (answer(each, calibration, "Rewriting the graph") for each in (model, cropped))
+    if np.abs(found - expected).max(axis=1).mean() <= ROUNDING_SHARE * tolerance:
+        return unfold_stems(cropped), "integers"
+    return unfold_stems(plain), "float32"
 
 
 def quantize_graph(

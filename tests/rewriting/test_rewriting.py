@@ -19,6 +19,7 @@ from edgekit.models.cropper import crop_and_resize
 from edgekit.models.runfolder import load_pipeline
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, insert_quantization
+from edgekit.quantization.repair import rewrite_graph
 from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
 from edgekit.rewriting.films import unfold
 from edgekit.types import OUTPUTS
@@ -167,6 +168,19 @@ def test_two_products_of_the_crop_fit_16_bits() -> None:
     assert 2 * 255 * np.abs(columns.astype(int)).max() < 2**15
     assert 2 * int(rows.max()) * np.abs(across.astype(int)).max() < 2**15
     assert (columns.max(), rows.max(), across.min(), across.max()) == (64, 127, -128, 127)
+
+
+@pytest.mark.parametrize(("tolerance", "crop", "products"), [(0.5, "integers", 4), (1e-6, "float32", 0)])
+def test_the_crop_stays_float_where_the_answers_do_not_bear_its_rounding(
+    tiny_run: Path, patients: list[dict[str, np.ndarray]], tolerance: float, crop: str, products: int
+) -> None:
+    model = export_graph(load_pipeline(tiny_run, "ap+lateral"), 20)
+    changed, found = rewrite_graph(model, patients, tolerance)
+    assert found == crop
+    assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == products
+    assert any(node.op_type == "SpaceToDepth" for node in changed.graph.node), "the detector reads bytes in any case"
+    if crop == "float32":
+        assert largest_differences(model, changed, patients)["members"] < 1e-3
 
 
 @pytest.mark.parametrize("activations", ["uint8", "int8"])
