@@ -18,8 +18,6 @@ class Editor:
     ----------
     model
         An ``onnx.ModelProto``; it is not changed.
-    scope
-        What the names of new nodes begin with: the module that they belong to, or nothing where they belong to none.
     """
 
     def __init__(self, model: Any) -> None:
@@ -60,20 +58,18 @@ class Editor:
         self.graph.initializer.append(self._constants[name])
         return name
 
-    def add(self, operator: str, inputs: list[str], output: str, name: str = "", **attributes: Any) -> str:
-        """Add a node and return the name of its output.
+    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node and return the name of its output, which is its own too: it belongs to the geometry.
 
         Parameters
         ----------
         output
             What the output is called; a number is added where that is taken.
-        name
-            The node's name, where its stage is told by it; otherwise the output's, which belongs to the geometry.
         """
         from onnx import helper
 
         output = self._fresh(output)
-        self.graph.node.append(helper.make_node(operator, inputs, [output], name=name or output, **attributes))
+        self.graph.node.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
     def redirect(self, old: str, new: str) -> None:

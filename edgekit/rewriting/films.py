@@ -49,10 +49,10 @@ def unfold_stems(model: Any) -> Any:
     return editor.finish()
 
 
-def dequantize(editor: Editor, tensor: str, scale: np.float32, zero: np.generic, name: str = "") -> str:
+def dequantize(editor: Editor, tensor: str, scale: np.float32, zero: np.generic) -> str:
     """Add the node that turns a tensor of bytes into float, and return the name of its output."""
     constants = [editor.add_constant(f"{tensor}.scale", scale), editor.add_constant(f"{tensor}.zero", zero)]
-    return editor.add("DequantizeLinear", [tensor, *constants], f"{tensor}.float", name)
+    return editor.add("DequantizeLinear", [tensor, *constants], f"{tensor}.float")
 
 
 def bytes_of(editor: Editor, tensor: str) -> str | None:
@@ -80,7 +80,6 @@ class _Stem:
     """What stands before a first convolution: bytes / 255, mean-pooled by `pool`, less `mean`, by `std`."""
 
     films: str
-    side: int
     pool: int
     mean: float
     std: float
@@ -104,8 +103,11 @@ def _read_stem(editor: Editor, node: Any) -> _Stem | None:
             return None
     if len(set(attributes["strides"].ints)) != 1 or len(set(attributes["pads"].ints)) != 1 or attributes["group"].i != 1:
         return None
+    _, channels, *sides = editor.shape(tensor)
+    if channels != 1 or any(side % (attributes["strides"].ints[0] * pool) for side in sides):
+        return None
     films = bytes_of(editor, tensor)
-    return _Stem(films, editor.shape(tensor)[-1], pool, mean, std) if films and editor.shape(tensor)[1] == 1 else None
+    return _Stem(films, pool, mean, std) if films else None
 
 
 def _replace_stem(editor: Editor, node: Any, stem: _Stem) -> None:
