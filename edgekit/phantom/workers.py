@@ -7,7 +7,8 @@ import signal
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from edgekit.errors import InputError
@@ -45,9 +46,7 @@ def run_parallel(work: Callable[[Task], Result], tasks: Sequence[Task], remedy: 
     if workers <= 1:
         yield from map(work, tasks)
         return
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    )
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
     waiting = iter(tasks)
     try:
         running = {pool.submit(work, task) for task in islice(waiting, 2 * workers)}  # memory does not grow with the number of tasks
@@ -63,3 +62,16 @@ def run_parallel(work: Callable[[Task], Result], tasks: Sequence[Task], remedy: 
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """In a worker: leave Ctrl+C to the parent, and end when it ends, however that comes about."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
