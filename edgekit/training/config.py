@@ -73,6 +73,12 @@ class MembersConfig:
         +/- share of the box's side by which each edge moves.
     contrast
         +/- gain of contrast and brightness.
+    gamma
+        +/- natural logarithm of the exponent of the grey values.
+    blur
+        Share of the draws at up to half the resolution.
+    noise
+        Largest standard deviation of added noise, as a share of the grey range.
     photo_share
         Share of the draws that show the film as photographed off a screen.
     """
@@ -90,6 +96,9 @@ class MembersConfig:
     rotation_degrees: float
     box_jitter: float
     contrast: float
+    gamma: float
+    blur: float
+    noise: float
     photo_share: float
 
 
@@ -207,9 +216,10 @@ def check_config(config: TrainingConfig) -> None:
             raise InputError(f"{name} = {value!r}", f"choose one of {', '.join(accepted)}")
     if detector.learning_rate > 1:
         raise InputError(f"detector learning_rate {detector.learning_rate} must be at most 1", "the preset's is 0.002")
-    for section, share in (("detector", detector.photo_share), ("members", members.photo_share)):
+    shares = {"detector photo_share": detector.photo_share, "members photo_share": members.photo_share, "members blur": members.blur}
+    for name, share in shares.items():
         if not 0 <= share <= 1:
-            raise InputError(f"{section} photo_share {share} must be from 0 to 1")
+            raise InputError(f"{name} {share} must be from 0 to 1")
     if not 0 <= members.label_smoothing < 1:
         raise InputError(f"members label_smoothing {members.label_smoothing} must be at least 0 and below 1")
     if detector.side < 32 or detector.side % 32 or config.canvas_side % detector.side:
@@ -233,5 +243,7 @@ def check_config(config: TrainingConfig) -> None:
     }
     if wrong := [name for name, value in positive.items() if value <= 0]:
         raise InputError(f"{', '.join(wrong)}: too small")
+    if min(members.gamma, members.noise) < 0:
+        raise InputError(f"members gamma {members.gamma} and noise {members.noise} must be at least 0")
     if not 0.5 <= config.ensembles.coverage < 1:
         raise InputError(f"ensembles coverage {config.ensembles.coverage} must be at least 0.5 and below 1")

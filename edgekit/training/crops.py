@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgekit.models.cropper import MARGIN, crop_and_resize, expand_boxes
+from edgekit.training.augmentation import vary_crops
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def augment(
         halves.append(functional.avg_pool2d(squares, (1, 2)) if member == "concat" else squares)
     crops = torch.cat(halves, dim=3)
     crops = (crops - 0.5) * gain[own].reshape(-1, 1, 1, 1) + 0.5 + offset[own].reshape(-1, 1, 1, 1)
-    return torch.where(invert[own].reshape(-1, 1, 1, 1), 1 - crops, crops).clamp(0, 1)
+    crops = torch.where(invert[own].reshape(-1, 1, 1, 1), 1 - crops, crops).clamp(0, 1)
+    return vary_crops(crops, count, config, generator, own)
 
 
 def crop_films(films: FilmSet, boxes: NDArray[np.float32], rows: NDArray[np.int64], side: int, member: str) -> Tensor:

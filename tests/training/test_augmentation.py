@@ -1,8 +1,17 @@
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
 
-from edgekit.training.augmentation import vary_film
+import numpy as np
+import pytest
+import torch
+
+from edgekit.training.augmentation import vary_crops, vary_film
+from edgekit.training.config import MembersConfig, load_config
+
+
+def set_members(**settings: float) -> MembersConfig:
+    return dataclasses.replace(load_config("paper").members, **{"gamma": 0.0, "blur": 0.0, "noise": 0.0, **settings})
 
 
 def make_letterboxed() -> np.ndarray:
@@ -36,3 +45,45 @@ def test_films_vary_in_brightness_contrast_and_polarity_but_nothing_moves() -> N
 def test_a_black_film_is_left_alone() -> None:
     black = np.zeros((32, 32), np.uint8)
     np.testing.assert_array_equal(vary_film(black, np.random.default_rng(0)), black)
+
+
+def test_half_of_the_crops_get_noise_of_every_strength_up_to_the_limit() -> None:
+    crops = torch.full((400, 1, 32, 32), 0.5)
+    varied = vary_crops(crops, 400, set_members(noise=0.04), torch.Generator().manual_seed(0))
+    deviations = varied.std(dim=(1, 2, 3))
+    noisy = deviations[deviations > 0]
+    assert 160 <= len(noisy) <= 240
+    assert noisy.mean() == pytest.approx(0.02, abs=0.003)  # drawn evenly from 0 to 0.04
+    assert noisy.max() < 0.043
+    assert varied.mean() == pytest.approx(0.5, abs=0.001)
+
+
+def test_blur_takes_the_finest_pattern_away_and_leaves_the_coarse_one() -> None:
+    fine = (torch.arange(32) % 2).float().expand(400, 1, 32, 32)
+    coarse = (torch.arange(32) < 16).float().expand(400, 1, 32, 32)
+    config = set_members(blur=1.0)
+    generators = (torch.Generator().manual_seed(0) for _ in range(2))
+    fine_contrast, coarse_contrast = (
+        vary_crops(crops, 400, config, generator)[:, 0, 16, 4:28].std(dim=1) / crops[:, 0, 16, 4:28].std(dim=1)
+        for crops, generator in zip((fine, coarse), generators, strict=True)
+    )
+    assert fine_contrast.mean() == pytest.approx(0.5, abs=0.05)  # from all of it to none
+    assert coarse_contrast.min() > 0.9
+
+
+def test_gamma_bends_the_greys_and_holds_black_and_white() -> None:
+    ramp = torch.linspace(0, 1, 64).expand(200, 1, 8, 64)
+    varied = vary_crops(ramp, 200, set_members(gamma=0.4), torch.Generator().manual_seed(0))
+    assert varied[..., 0].max() < 0.003
+    assert (varied[..., -1] == 1).all()
+    exponents = varied[:, 0, 0, 32].log() / ramp[0, 0, 0, 32].log()
+    assert exponents.min() == pytest.approx(np.exp(-0.4), rel=0.03)
+    assert exponents.max() == pytest.approx(np.exp(0.4), rel=0.03)
+
+
+def test_processes_that_share_a_batch_draw_the_same() -> None:
+    crops = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    config = load_config("paper").members
+    whole = vary_crops(crops, 6, config, torch.Generator().manual_seed(2))
+    part = vary_crops(crops[2:4], 6, config, torch.Generator().manual_seed(2), slice(2, 4))
+    torch.testing.assert_close(part, whole[2:4])

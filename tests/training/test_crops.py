@@ -40,7 +40,8 @@ def test_samples_of_each_member() -> None:
 def test_without_augmentation_a_training_crop_is_the_pipelines_crop(member: str) -> None:
     """The context crop and the affine map must land where the pipeline's cropper does, flipped or not."""
     films, boxes = make_films()
-    config = dataclasses.replace(load_config("demo").members, side=64, rotation_degrees=0.0, box_jitter=0.0, contrast=0.0)
+    plain_settings = {"rotation_degrees": 0.0, "box_jitter": 0.0, "contrast": 0.0, "gamma": 0.0, "blur": 0.0, "noise": 0.0}
+    config = dataclasses.replace(load_config("demo").members, side=64, **plain_settings)
     rows = select_samples(member, films, boxes, ("x", "y")).films
     plain = crop_films(films, boxes, rows, 64, member)
     context = cache_context(films.canvases, boxes, 64)
