@@ -225,7 +225,7 @@ def check_config(config: TrainingConfig) -> None:
     if detector.side < 32 or detector.side % 32 or config.canvas_side % detector.side:
         raise InputError(
             f"detector side {detector.side} must be a multiple of 32 that divides the canvas side {config.canvas_side}",
-            "for example canvas_side = 640 with side = 320",
+            "for example canvas_side = 768 with side = 256",
         )
     if members.side < 32 or members.side % 32:
         raise InputError(f"members side {members.side} must be a multiple of 32", "the study's is 256")

@@ -120,9 +120,9 @@ def train_member(
     """Train one member; the weights with the lowest validation loss win.
 
     Cross-entropy with each brand weighted by the inverse of its frequency, Adam, one-cycle learning rate with cosine annealing;
-    flip, rotation, jitter of the box, contrast and inversion as augmentation. From ImageNet weights, the linear layer is first fitted
-    on frozen features and BatchNorm keeps ImageNet's statistics: with few patients, fine-tuning under a random layer distorts the
-    features first and learns second (Kumar et al., *Fine-tuning can distort pretrained features*, ICLR 2022).
+    flip, rotation, jitter of the box, inversion, contrast, gamma, blur and noise as augmentation. From ImageNet weights, the linear
+    layer is first fitted on frozen features and BatchNorm keeps ImageNet's statistics: with few patients, fine-tuning under a random
+    layer distorts the features first and learns second (Kumar et al., *Fine-tuning can distort pretrained features*, ICLR 2022).
 
     Everything random comes from one generator whose state is in the checkpoint, so that a training which is taken up again ends with
     the same weights (on a CPU with as many threads, to the bit). Processes that ``accelerate launch`` started share each batch.
