@@ -41,6 +41,9 @@ def test_the_users_file_lies_over_the_preset(tmp_path: Path) -> None:
         ('[members]\ninit = "coco"', "coco"),
         ('[detector]\nactivation = "gelu"', "gelu"),
         ("[members]\nlabel_smoothing = 2.0", "label_smoothing 2.0"),
+        ("[members]\nblur = 1.5", "members blur 1.5"),
+        ("[members]\nnoise = -0.1", "noise -0.1"),
+        ("[members]\ngamma = -0.1", "gamma -0.1"),
         ("seed = ", "not TOML"),
     ],
 )
