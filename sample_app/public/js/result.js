@@ -84,13 +84,15 @@ function showFilms(looked) {
   const figures = looked.map((film) => {
     const figure = document.createElement("figure");
     const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [film.bitmap.width, film.bitmap.height];
     canvas.setAttribute("role", "img");
     const name = VIEW_NAMES[film.view];
     canvas.setAttribute("aria-label", `${name} film${film.box ? " with the construct outlined" : ", no construct found"}`);
     figure.append(canvas, make("figcaption", film.box ? `${name} · construct ${percent(film.score)}` : `${name} · no construct, not used`));
     return { canvas, film, figure };
   });
-  const draw = () => figures.forEach(({ canvas, film }) => drawFilm(canvas, film, layers));
+  // Each film in a task of its own: with the screen's own layout they would block the page for longer than a touch may wait.
+  const draw = () => figures.forEach(({ canvas, film }) => setTimeout(() => drawFilm(canvas, film, layers)));
   for (const [id, layer] of [["toggle-box", "box"], ["toggle-heat", "heat"]]) {
     const button = find(id);
     button.setAttribute("aria-pressed", "true");
