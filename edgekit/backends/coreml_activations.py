@@ -122,14 +122,17 @@ def quantize_activations(pipeline: Any, stages: dict[str, str], calibration: Seq
 
 
 def _find_units(pipeline: Any, stages: dict[str, str]) -> Iterator[tuple[Any, str]]:
-    """Yield what is quantized as one: parent and name of each layer of the detector, of each branch of its head, of each member."""
+    """Yield what is quantized as one: parent and name of each layer of the detector, of its head's branches, of each member."""
     if stages["detector"] == "w8a8":
         *layers, head = pipeline.detector.network.model
         for layer in layers:
             if any(isinstance(part, nn.Conv2d) for part in layer.modules()):
                 yield pipeline.detector.network.model, str(layer.i)
-        for branches in head.one2many.values():
-            yield from ((branches, str(index)) for index in range(len(branches)))
+        yield from ((head.cv3, str(index)) for index in range(len(head.cv3)))
+        for branch in head.cv2:  # `regress_at` runs its layers one by one
+            for index, layer in enumerate(branch):
+                branch[index] = nn.Sequential(layer)  # a convolution that is not within something would stay as it is
+                yield branch, str(index)
     if stages["members"] == "w8a8":
         for member in pipeline.members.values():
             member.network = Features(member.network)
