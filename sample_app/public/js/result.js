@@ -91,19 +91,19 @@ function showFilms(looked) {
     figure.append(canvas, make("figcaption", film.box ? `${name} · construct ${percent(film.score)}` : `${name} · no construct, not used`));
     return { canvas, film, figure };
   });
-  // Each film in a task of its own: with the screen's own layout they would block the page for longer than a touch may wait.
-  const draw = () => figures.forEach(({ canvas, film }) => setTimeout(() => drawFilm(canvas, film, layers)));
+  const draw = ({ canvas, film }) => drawFilm(canvas, film, layers);
   for (const [id, layer] of [["toggle-box", "box"], ["toggle-heat", "heat"]]) {
     const button = find(id);
     button.setAttribute("aria-pressed", "true");
     button.onclick = () => {
       layers[layer] = !layers[layer];
       button.setAttribute("aria-pressed", String(layers[layer]));
-      draw();
+      figures.forEach(draw);
     };
   }
   find("looked").replaceChildren(...figures.map(({ figure }) => figure));
-  draw();
+  // Each film in a task of its own: together with the screen's layout they would block the page for longer than a touch may wait.
+  figures.forEach((figure) => setTimeout(() => draw(figure)));
 }
 
 function makeRow({ brand, share, text, fits }) {
