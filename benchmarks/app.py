@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.app.server import serve_site
 from edgekit.app.site import build_site
+from edgekit.errors import EdgekitError, InputError
 from edgekit.evaluation.photos import match_photos, read_photos
 from edgekit.files import write_json
 from edgekit.latency.device import describe_device, find_disturbances, read_load
@@ -56,8 +57,6 @@ SUGGEST = """async (file) => {
 
 def main() -> None:
     """Measure, print and keep a record."""
-    from playwright.sync_api import sync_playwright
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="exported for web")
     parser.add_argument("studies", type=Path, help="studies.csv")
@@ -65,21 +64,39 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=5, help="that are timed, each with an empty cache and another patient")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    try:
+        record = measure(arguments)
+    except EdgekitError as error:
+        raise SystemExit(f"{error.message}\n{error.remedy}") from None
+    write_json(arguments.out, record)
+    tasks, corners = record["tasks_above_50_ms"], record["corners"]["within_share_of_width"]
+    print(f"usable after {record['interactive_ms']['median']:.0f} ms (goal {INTERACTIVE_MS}); tasks above {TASK_MS} ms: {tasks or 'none'}")
+    print(f"corners found within a share of the film's width: {corners} (goal {CORNERS[1]} within {CORNERS[0]})")
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure, and return the record."""
+    from playwright.sync_api import sync_playwright
+
     load = read_load()
     studies = read_studies(arguments.studies)
     album = match_photos(arguments.photos, read_photos(arguments.photos), studies, studies)
+    patients = [each for each in album.items() if len(each[1]) == len(VIEWS)]
+    if not patients:
+        raise InputError(
+            f"{arguments.photos} has no patient with photos of both views", "photograph films with: edgekit phantom photo STUDIES OUT"
+        )
     site = build_site(open_bundle(arguments.bundle))
     with serve_site(site, "127.0.0.1", 0) as port, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         address = f"http://127.0.0.1:{port}/"
-        patients = [each for each in album.items() if len(each[1]) == len(VIEWS)]
         visits = [visit(browser, address, study, photos) for study, photos in patients[: arguments.visits]]
         errors = find_corners(browser, address, [photo for photos in album.values() for photo in photos.values()])
         browser.close()
     interactive = statistics.median(ready for ready, _ in visits)
     tasks = [task for _, each in visits for task in each]
     within = {str(share): sum(error <= share for error in errors) / len(errors) for share in SHARES}
-    record = {
+    return {
         **describe_software(),
         "device": describe_device(),
         "warnings": find_disturbances(load, {}),
@@ -88,9 +105,6 @@ def main() -> None:
         "tasks_above_50_ms": tasks,
         "corners": {"photos": len(errors), "within_share_of_width": within, "goal": {"within": CORNERS[0], "photos": CORNERS[1]}},
     }
-    write_json(arguments.out, record)
-    print(f"usable after {interactive:.0f} ms (goal {INTERACTIVE_MS}); tasks above {TASK_MS} ms: {tasks or 'none'}")
-    print(f"corners found within a share of the film's width: {within} (goal {CORNERS[1]} within {CORNERS[0]})")
 
 
 def visit(browser: Any, address: str, study: Study, photos: Mapping[View, Photo]) -> tuple[float, list[dict[str, Any]]]:
