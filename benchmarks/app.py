@@ -48,10 +48,22 @@ WATCH = """
     watcher.observe({ type: "longtask", buffered: true });
 """
 READY = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
-SUGGEST = """async (file) => {
-    const { decode } = await import("/js/decode.js");
-    const { suggestCorners } = await import("/js/corners.js");
-    return suggestCorners(await decode(new Blob([Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0))])));
+LOOKED = """() => document.getElementById("use").checkVisibility()
+    && !document.getElementById("corner-help").textContent.startsWith("Looking")"""
+OPEN = """async () => {
+    const { Helper } = await import("/js/workers.js");
+    const helpers = ["darkroom", "reader"].map((name) => new Helper(new URL(`/js/${name}.js`, location.href)));
+    const { cornerSide } = await helpers[1].call("open", { threads: 1 });
+    if (cornerSide === null) return false;
+    const { suggestCorners } = await import("/js/suggestion.js");
+    globalThis.suggest = async (file) => {
+        const source = new Blob([Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0))]);
+        const { id } = await helpers[0].call("open", { source });
+        const corners = await suggestCorners(id, cornerSide, ...helpers);
+        await helpers[0].call("drop", { id });
+        return corners;
+    };
+    return true;
 }"""
 
 
@@ -126,7 +138,7 @@ def visit(browser: Any, address: str, study: Study, photos: Mapping[View, Photo]
             page.click(f".slot[data-view={view}]")
             page.set_input_files("#file", str(photo.file if kind == "photo" else study.film(view)))
             if kind == "photo":
-                page.wait_for_selector("#use", state="visible", timeout=60_000)
+                page.wait_for_function(LOOKED, timeout=60_000)
                 pause("finding corners")
                 for _ in range(4):
                     page.click("#turn")
@@ -152,9 +164,11 @@ def find_corners(browser: Any, address: str, photos: Sequence[Photo]) -> list[fl
     """Return for each photo how far its worst suggested corner is off, in widths of the film; infinite where no film was found."""
     page = browser.new_page()
     page.goto(address)
+    if not page.evaluate(OPEN):
+        raise InputError("the bundle has no corner finder", "train its run with photos for [corners], and export it again")
     errors = []
     for photo in track(photos, "Finding films", len(photos)):
-        found = page.evaluate(SUGGEST, base64.b64encode(photo.file.read_bytes()).decode())
+        found = page.evaluate("file => suggest(file)", base64.b64encode(photo.file.read_bytes()).decode())
         top_left, top_right, bottom_right, bottom_left = photo.corners.tolist()
         width = (math.dist(top_left, top_right) + math.dist(bottom_left, bottom_right)) / 2
         errors.append(max(map(math.dist, found, photo.corners.tolist())) / width if found else math.inf)

@@ -2,7 +2,7 @@
 
 ::
 
-    build/<target>/  manifest.json  MODEL_CARD.md  recipe.toml  golden/  runner/  the model file(s)
+    build/<target>/  manifest.json  MODEL_CARD.md  recipe.toml  golden/  runner/  the model file(s)  corners.onnx (web)
 
 Paths of the run and the studies are recorded relative to the bundle: they tell nothing about the machine, and survive moving all of
 them together.
@@ -75,11 +75,13 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         This machine has none of the recipe's sessions, or can't make the target.
     """
     from edgekit.backends import BACKENDS
+    from edgekit.backends.corners import MODEL as CORNERS
+    from edgekit.backends.corners import write_corner_finder
     from edgekit.calibration import read_calibration
     from edgekit.golden import read_golden, write_golden
     from edgekit.latency import measure_latency
     from edgekit.model_card import write_card
-    from edgekit.models.runfolder import load_pipeline, run_hash
+    from edgekit.models.runfolder import load_corner_finder, load_pipeline, run_hash
     from edgekit.parity import measure_parity, summarize
     from edgekit.sessions.torch import TorchSession
 
@@ -91,6 +93,9 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
     calibration = read_calibration(run, target.calibration, rows, pipeline.spec.canvas_side)
     with _draft_folder(out) as draft:
         artifact = backend.convert(pipeline, target, draft, calibration.inputs)
+        finder = load_corner_finder(run) if target.corners else None
+        if finder is not None and target.corners is not None:
+            write_corner_finder(finder, draft / CORNERS, target.corners)
         problems = _exceed_budget(draft / artifact.model, target.size_mb)
         _gate(problems, force)  # before minutes are spent on judging it
         shutil.copyfile(target.recipe, draft / RECIPE)
@@ -100,6 +105,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         manifest["recipe"] = tomllib.loads((draft / RECIPE).read_text(encoding="utf-8"))
         manifest["model"] = artifact.model
         manifest["model_sha256"] = hash_tree(draft / artifact.model)
+        manifest["corners"] = None if finder is None else {"model": CORNERS, "side": finder.side, "weights": target.corners}
         manifest["graph"] = backend.describe(draft / artifact.model)
         manifest["provenance"] = {**_trace(run, run_hash(run), table, out, backend.VERSIONED), "calibration": calibration.provenance(out)}
         bundle = seal_bundle(draft, manifest)  # a session reads what a device would: files with hashes

@@ -41,6 +41,7 @@ def write_card(manifest: dict[str, Any]) -> str:
             f"- Precision: {', '.join(f'{stage} {precision}' for stage, precision in manifest['stages'].items())}. "
             + (f"Below fp32: {', '.join(below)}." if below else "No stage is below fp32."),
             *_describe_size(manifest),
+            *_describe_corners(manifest),
             f"- Made by edgekit {provenance['edgekit']} on {provenance['date']} from run {provenance['run']['sha256'][:12]}.",
             "",
             "## Does it still answer as the validated reference does?",
@@ -70,6 +71,16 @@ def _describe_size(manifest: dict[str, Any]) -> list[str]:
     known = [f"{sum(sizes) / 1e6:.2f} MB"] if sizes else []
     known += [f"at most {budget['size_mb']:g} MB accepted"] if budget else []
     return [f"- Model: {', '.join(known)} (MB = 10^6 bytes)."] if known else []
+
+
+def _describe_corners(manifest: dict[str, Any]) -> list[str]:
+    """Return whether films are found in photos, for a target that may do so."""
+    if "corners" not in manifest["recipe"]:
+        return []
+    corners = manifest["corners"]
+    if corners is None:
+        return ["- Photos of a screen: a person puts the film's corners; the run has no corner finder."]
+    return [f"- Photos of a screen: {corners['model']} suggests the film's corners, and a person checks them. It was not judged here."]
 
 
 def _describe_parity(records: list[dict[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ A recipe is TOML with a closed schema::
     ensemble = "ap+lateral"     # or "best": the one chosen on validation
     sessions = ["onnxruntime"]  # what judges it: each that this machine has must pass, those it lacks are listed as unproven
     opset = 20                  # the backend's own settings
+    corners = "int8"            # may be left out: the bundle gets no corner finder. How its weights are stored, or "float32"
 
     [variants.w8a8]             # the first variant is the default; its name is its precision
     stages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import BACKENDS
+from edgekit.backends.corners import WEIGHTS as CORNER_WEIGHTS
 from edgekit.errors import InputError, UsageError
 from edgekit.types import Calibration, Judge, Target
 
@@ -95,6 +97,7 @@ def load_target(spec: str, recipe: Path | None = None) -> Target:
         size_mb=variant.get("budget", {}).get("size_mb"),
         p50_ms=variant.get("budget", {}).get("p50_ms"),
         options={key: values[0] for key, values in backend.OPTIONS.items()} | variant.get("options", {}),
+        corners=document.get("corners"),
     )
 
 
@@ -116,7 +119,9 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     check = _Check(path)
     check.choice("backend", document.get("backend"), tuple(BACKENDS))
     backend = BACKENDS[document["backend"]]
-    check.keys("", document, {"backend": str, "ensemble": str, "sessions": list, **backend.SETTINGS, "variants": dict})
+    check.keys("", document, {"backend": str, "ensemble": str, "sessions": list, **backend.SETTINGS, "variants": dict}, {"corners": str})
+    if "corners" in document:
+        check.choice("corners", document["corners"], CORNER_WEIGHTS)
     for session in document["sessions"]:
         check.choice("a session", session, backend.SESSIONS)
     for key in ("sessions", "variants"):

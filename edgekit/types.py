@@ -201,6 +201,8 @@ class Target:
         Longest median time accepted for two decoded films to the answer, in the first session on this machine; None accepts any.
     options
         The variant's options, the backend's defaults included.
+    corners
+        How the weights of the corner finder are stored: ``int8`` or ``float32``; None makes none.
     """
 
     name: str
@@ -217,6 +219,7 @@ class Target:
     size_mb: float | None
     p50_ms: float | None
     options: dict[str, str]
+    corners: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

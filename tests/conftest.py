@@ -16,6 +16,18 @@ import pytest
 BRANDS = ("design-a", "design-b", "design-c")
 
 
+def settle(module: Any, side: int, lightest: float = 1.0) -> Any:
+    """Give BatchNorm the statistics of real activations: a fresh network answers every film alike."""
+    import torch
+
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1.0
+    smooth = torch.nn.functional.interpolate(torch.rand(16, 1, side // 8, side // 8), scale_factor=8, mode="bilinear")
+    module.train()(lightest * smooth)
+    return module
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder: 3 brands, random weights, every member and ensemble, canvas 128."""
@@ -31,15 +43,6 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     run = tmp_path_factory.mktemp("runs") / "tiny"
     run.mkdir()
-
-    def settle(module: Any, side: int) -> Any:
-        """Give BatchNorm the statistics of real activations: a fresh network answers every film alike."""
-        for part in module.modules():
-            if isinstance(part, torch.nn.BatchNorm2d):
-                part.momentum = 1.0
-        smooth = torch.nn.functional.interpolate(torch.rand(16, 1, side // 8, side // 8), scale_factor=8, mode="bilinear")
-        module.train()(smooth)
-        return module
 
     detector = settle(Detector("relu", 64, "yolov5n"), 64)
     head = detector.network.model[-1]
@@ -96,17 +99,30 @@ def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def web_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny_bundle` with the web runner. Whoever changes it takes a copy."""
+def random_finder() -> Any:
+    """A corner finder with random weights. It is sure of no film."""
+    import torch
+
+    from edgekit.models.corners import SIDE, CornerFinder
+
+    torch.manual_seed(3)
+    return settle(CornerFinder(), SIDE, 255).eval()
+
+
+@pytest.fixture(scope="session")
+def web_bundle(tiny_bundle: Path, random_finder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_bundle` with the web runner and `random_finder`. Whoever changes it takes a copy."""
+    from edgekit.backends.corners import MODEL, write_corner_finder
     from edgekit.manifest import seal_bundle
     from edgekit.targets import load_target
 
     folder = tmp_path_factory.mktemp("web") / "bundle"
     shutil.copytree(tiny_bundle, folder, ignore=shutil.ignore_patterns("runner"))
     shutil.copytree(load_target("web").folder / "runner", folder / "runner")
+    write_corner_finder(random_finder, folder / MODEL, "float32")
     manifest = json.loads((folder / "manifest.json").read_bytes())
     del manifest["manifest_sha256"]
-    seal_bundle(folder, manifest)
+    seal_bundle(folder, {**manifest, "corners": {"model": MODEL, "side": random_finder.side, "weights": "float32"}})
     return folder
 
 

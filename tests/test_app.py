@@ -91,7 +91,9 @@ def test_the_release_names_what_the_app_needs_with_its_hash(site: dict[str, Page
         "/app.css",
         "/js/main.js",
         "/js/reader.js",
+        "/runner/corners.js",
         "/runner/edgekit.js",
+        "/bundle/corners.onnx",
         "/bundle/manifest.json",
         "/bundle/model.onnx",
     }
@@ -101,7 +103,8 @@ def test_the_release_names_what_the_app_needs_with_its_hash(site: dict[str, Page
 
 
 def test_the_code_that_checks_the_bundle_does_not_come_from_it(site: dict[str, Page], bundle: Path) -> None:
-    assert site["/runner/edgekit.js"].content == load_target("web").folder / "runner" / "edgekit.js"
+    for name in ("corners.js", "edgekit.js"):
+        assert site[f"/runner/{name}"].content == load_target("web").folder / "runner" / name
     used = [page.read().decode() for path, page in site.items() if path.startswith("/js/")]
     assert not any("bundle/runner" in text for text in used)
     assert bundle not in Path(str(site["/runner/edgekit.js"].content)).parents

@@ -20,7 +20,7 @@ from edgekit.cli import run as edgekit
 from edgekit.errors import DamagedBundleError, GateError, InputError
 from edgekit.golden import check_golden, read_golden
 from edgekit.manifest import SCHEMA, open_bundle, write_manifest
-from edgekit.models.runfolder import find_run
+from edgekit.models.runfolder import find_run, save_weights
 from edgekit.sessions import open_session
 from edgekit.studies import write_studies
 from edgekit.targets import load_target
@@ -197,6 +197,22 @@ def test_a_passing_export_is_put_in_place_verified(tiny_run: Path, studies: Path
     assert find_run(opened).samefile(tiny_run)
     assert "verified" in (out / "MODEL_CARD.md").read_text()
     assert [path.name for path in out.parent.iterdir()] == ["web"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_bundle_for_the_web_has_the_runs_corner_finder(tiny_run: Path, random_finder: Any, studies: Path, tmp_path: Path) -> None:
+    """Without one the manifest and the card say so; with one the run's answers to films, and so its hash, are the same."""
+    without = export_bundle(tiny_run, WEB, tmp_path / "without", studies)
+    assert without.manifest["corners"] is None
+    assert "the run has no corner finder" in (without.folder / "MODEL_CARD.md").read_text()
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    save_weights(run / "corners.safetensors", random_finder)
+    opened = export_bundle(run, WEB, tmp_path / "with", studies)
+    assert opened.manifest["corners"] == {"model": "corners.onnx", "side": 320, "weights": "int8"}
+    assert opened.manifest["files"]["corners.onnx"]["size"] == (opened.folder / "corners.onnx").stat().st_size < 200_000
+    assert opened.manifest["provenance"]["run"]["sha256"] == without.manifest["provenance"]["run"]["sha256"]
+    assert "corners.onnx suggests the film's corners" in (opened.folder / "MODEL_CARD.md").read_text()
+    assert export_bundle(run, replace(WEB, corners=None), tmp_path / "none", studies).manifest["corners"] is None
 
 
 @pytest.mark.usefixtures("quick")

@@ -73,7 +73,7 @@ def build_site(bundle: Bundle) -> dict[str, Page]:
     public = runtime.parents[1] / "public"
     files = {f"/{path.relative_to(public).as_posix()}": path for path in sorted(public.rglob("*.*"))}
     files |= {f"/runtime/{name}": runtime / name for name in RUNTIME_FILES}
-    files["/runner/edgekit.js"] = load_target("web").folder / RUNNER
+    files |= {f"/runner/{path.name}": path for path in sorted((load_target("web").folder / RUNNER).parent.glob("*.js"))}
     files |= {f"/bundle/{name}": bundle.folder / name for name in ("manifest.json", *bundle.manifest["files"])}
     worker = files.pop(WORKER).read_bytes()
     pages = {path: _make_page(path, file) for path, file in files.items()}
@@ -85,7 +85,8 @@ def build_site(bundle: Bundle) -> dict[str, Page]:
 def _describe_release(pages: dict[str, Page], bundle: Bundle) -> bytes:
     """Return the line of JavaScript that tells the service worker what to keep, and under which version."""
     golden = {f"/bundle/{name}" for name in bundle.manifest["files"] if name.startswith("golden/")}
-    wanted = {"/bundle/manifest.json", f"/bundle/{bundle.manifest['model']}"} | golden
+    models = [bundle.manifest["model"]] + ([corners["model"]] if (corners := bundle.manifest.get("corners")) else [])
+    wanted = {"/bundle/manifest.json", *(f"/bundle/{model}" for model in models)} | golden
     kept = {path: page.digest for path, page in pages.items() if path in wanted or not path.startswith("/bundle/")}
     version = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
     return f"const RELEASE = {json.dumps({'version': version, 'files': kept})};\n".encode()

@@ -24,7 +24,7 @@ def train(
     ] = None,
     detector_weights: Annotated[Path | None, typer.Option(help="A detector.safetensors to start the detector from.")] = None,
     only: Annotated[
-        str | None, typer.Option(help="Train one stage and stop: detector, members or ensemble; the stages before it are done.")
+        str | None, typer.Option(help="Train one stage and stop: detector, members, corners or ensemble; the stages it builds on are done.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run from its last epoch.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -44,11 +44,14 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # one of several processes: the main one speaks
         return
     if not (run / "pipeline.json").is_file():
-        stage: dict[str, Any] = {"run": str(run), "only": only, **asdict(load_detector_settings(run))}
+        stage: dict[str, Any] = {"run": str(run), "only": only}
+        if only != "corners":
+            stage |= asdict(load_detector_settings(run))
         if json:
             console.print_json(stage)
         else:
-            console.say(f"{run}: {only} trained; go on with --resume, or take the detector with --detector {run}.")
+            also = "" if only == "corners" else f", or take the detector with --detector {run}"
+            console.say(f"{run}: {only} trained; go on with --resume{also}.")
         return
     settings, provenance = load_settings(run), read_json(run / "provenance.json")
     if json:

@@ -3,10 +3,10 @@
 ::
 
     RUN/  config.toml  detector.safetensors  detector.json  member_<name>.safetensors  ensembles.json  pipeline.json
-          history.csv  provenance.json
+          history.csv  provenance.json  corners.safetensors
 
 ``pipeline.json`` is written last: a folder without it is unfinished. ``detector.json`` is written when the detector is done, so that
-it can be used before there are members.
+it can be used before there are members. ``corners.safetensors`` finds films in photos: it is not part of the pipeline, and may be missing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import InputError
 from edgekit.files import hash_file, replacing, write_json
 from edgekit.models.classifier import MEMBERS, Classifier
+from edgekit.models.corners import CornerFinder
 from edgekit.models.detector import Detector
 from edgekit.models.ensemble import Ensemble
 from edgekit.models.pipeline import Pipeline, PipelineSpec
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgekit.types import Bundle
+
+
+CORNERS = "corners.safetensors"
+"""The run's corner finder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +196,15 @@ def load_detector(run: Path) -> Detector:
     return detector.eval()
 
 
+def load_corner_finder(run: Path) -> CornerFinder | None:
+    """Build the run's corner finder and load its weights; None where it has none."""
+    if not (run / CORNERS).is_file():
+        return None
+    finder = CornerFinder()
+    load_weights(run / CORNERS, finder)
+    return finder.eval()
+
+
 def load_pipeline(run: Path, ensemble: str | None = None) -> Pipeline:
     """Load the pipeline that answers with one ensemble; only the members that it needs are in it.
 
@@ -252,7 +266,8 @@ def assemble_pipeline(run: Path, ensemble: Ensemble, members: Iterable[str]) -> 
 def run_hash(run: Path) -> str:
     """Sha256 over everything that decides the run's answers: its weights, ensembles and settings."""
     digest = hashlib.sha256()
-    files = sorted([*run.glob("*.safetensors"), run / "detector.json", run / "ensembles.json", run / "pipeline.json"])
+    weights = [path for path in run.glob("*.safetensors") if path.name != CORNERS]
+    files = sorted([*weights, run / "detector.json", run / "ensembles.json", run / "pipeline.json"])
     for path in files:
         if not path.is_file():
             raise InputError(f"{run} is not a finished run folder: {path.name} is missing")

@@ -103,6 +103,24 @@ class MembersConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CornersConfig:
+    """How the network is trained that finds a film in a photo of a screen.
+
+    Attributes
+    ----------
+    photos
+        Simulated photos to learn from; 0 trains none, and the phone app then suggests no corners.
+    learning_rate
+        Peak of AdamW's cosine schedule.
+    """
+
+    photos: int
+    epochs: int
+    batch: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class EnsemblesConfig:
     """How the ensembles are fitted.
 
@@ -138,6 +156,7 @@ class TrainingConfig:
     tensorboard: bool
     detector: DetectorConfig
     members: MembersConfig
+    corners: CornersConfig
     ensembles: EnsemblesConfig
 
     def to_toml(self) -> str:
@@ -203,6 +222,8 @@ def check_config(config: TrainingConfig) -> None:
     """Refuse impossible settings by name."""
     from edgekit.models.classifier import MEMBERS, NORMALIZATION
     from edgekit.models.detector import ACTIVATIONS, BACKBONES
+    from edgekit.training.corners import LEAST_SCREENS
+    from edgekit.training.screens import GLIMPSES
 
     detector, members = config.detector, config.members
     choices: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -239,10 +260,16 @@ def check_config(config: TrainingConfig) -> None:
         "members batch": members.batch - 1,  # BatchNorm needs two
         "members cuda_batch": members.cuda_batch - 1,
         "members learning_rate": members.learning_rate,
+        "corners epochs": config.corners.epochs,
+        "corners batch": config.corners.batch - 1,
+        "corners learning_rate": config.corners.learning_rate,
         "ensembles folds": config.ensembles.folds - 1,
     }
     if wrong := [name for name, value in positive.items() if value <= 0]:
         raise InputError(f"{', '.join(wrong)}: too small")
+    least = LEAST_SCREENS * GLIMPSES
+    if config.corners.photos != 0 and config.corners.photos < least:
+        raise InputError(f"corners photos {config.corners.photos} must be 0 or at least {least}", "0 trains no corner finder")
     if min(members.gamma, members.noise) < 0:
         raise InputError(f"members gamma {members.gamma} and noise {members.noise} must be at least 0")
     if not 0.5 <= config.ensembles.coverage < 1:

@@ -1,8 +1,9 @@
-"""Train everything a pipeline needs into one run folder: detector, members, ensembles.
+"""Train everything a pipeline needs into one run folder: detector, members, ensembles, and what finds films in photos.
 
 ::
 
     studies ─► films (cached, photographed) ─► detector ─► boxes ─► members ─► ensembles ─► RUN/
+                                    └────────► photos of screens ─► corner finder ────────►
 
 A stage whose result is in the run folder is done; what is not is trained, from its last checkpoint if it has one.
 """
@@ -27,6 +28,7 @@ from edgekit.provenance import describe_software
 from edgekit.studies import NO_CONSTRUCT, read_studies, select
 from edgekit.training.checkpoints import load_checkpoint
 from edgekit.training.config import check_config
+from edgekit.training.corners import train_corner_finder
 from edgekit.training.detector import count_epochs, lay_out_films, select_annotated, train_detector
 from edgekit.training.devices import choose_device, name_detector_device, start_accelerator
 from edgekit.training.ensembles import choose_ensemble, fit_ensembles
@@ -38,6 +40,7 @@ from edgekit.training.members import prepare_lesson, train_member
 from edgekit.training.memory import keep_freed_memory
 from edgekit.training.photos import photograph_films
 from edgekit.training.requirements import check_brands
+from edgekit.training.screens import photograph_screens
 from edgekit.training.workfolder import CHECKPOINTS, claim_run, release_run
 
 if TYPE_CHECKING:
@@ -104,8 +107,8 @@ def train_run(
     source
         Where the detector comes from.
     only
-        Train this stage alone: ``detector``, ``members`` or ``ensemble``; the stages before it are done. The last one finishes the run,
-        and fits the ensembles of a finished run again.
+        Train this stage alone: ``detector``, ``members``, ``corners`` or ``ensemble``; the stages that it builds on are done. The last one
+        finishes the run, and fits the ensembles of a finished run again; ``corners`` too may be trained for a finished run.
     resume
         Go on with an unfinished run.
 
@@ -134,8 +137,12 @@ def train_run(
         run.train_detector()
     if only in (None, "members"):
         run.train_members()
+    if only in (None, "corners") and accelerator.is_main_process:
+        run.train_corner_finder()
     if only in (None, "ensemble") and accelerator.is_main_process:
         run.finish(sources, started)
+    if (out / "pipeline.json").is_file() and accelerator.is_main_process:
+        release_run(out)
     accelerator.wait_for_everyone()
     return out
 
@@ -240,6 +247,18 @@ class _Run:
                 runfolder.save_weights(self.out / f"member_{name}.safetensors", member)
             self.accelerator.wait_for_everyone()
 
+    def train_corner_finder(self) -> None:
+        """Train the network that finds a film in a photo, if one is wanted; one process does."""
+        settings, path = self.config.corners, self.out / runfolder.CORNERS
+        if not settings.photos or path.is_file():
+            return
+        folder = self.scratch / "corners"
+        photos = photograph_screens(self.cache("train", self.splits["train"]), settings.photos, self.config.seed, folder / "photos.npy")
+        with keep_freed_memory() as release, progress_bar("training corner finder", settings.epochs) as advance:
+            record = self.recorder("corners", "corners/checkpoints", settings.epochs, advance, release)
+            finder = train_corner_finder(photos, settings, self.accelerator.device, self.config.seed, folder / "checkpoints", record)
+        runfolder.save_weights(path, finder)
+
     def finish(self, sources: dict[str, Any], started: float) -> None:
         """Fit the ensembles and write what makes the run whole."""
         self.make_films()
@@ -286,7 +305,6 @@ class _Run:
                 coverage=config.ensembles.coverage,
             ),
         )
-        release_run(self.out)
 
     def cache(self, name: str, rows: list[Study], ratio: int = 1) -> FilmSet:
         """Decode films, or open those decoded."""

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = ".checkpoints"
 """Folder of an unfinished run: films, checkpoints, and what it was begun with. Removed at the end."""
-STAGES = ("detector", "members", "ensemble")
+STAGES = ("detector", "members", "corners", "ensemble")
 """The stages of a training in their order; ``--only`` names one."""
+NEEDED = {"members": "detector", "ensemble": "members"}
+"""The stage that one of them builds on."""
 
 
 def claim_run(out: Path, config: TrainingConfig, sources: dict[str, Any], *, resume: bool, only: str | None) -> None:
@@ -43,8 +45,9 @@ def claim_run(out: Path, config: TrainingConfig, sources: dict[str, Any], *, res
     if only is not None and only not in STAGES:
         raise UsageError(f"--only {only}", f"choose one of {', '.join(STAGES)}")
     begun = out / CHECKPOINTS / "begun.json"
-    if (out / "pipeline.json").exists() and only != "ensemble":
-        raise InputError(f"{out} already holds a finished run", "choose another --out; --only ensemble fits its ensembles again")
+    if (out / "pipeline.json").exists() and only not in ("corners", "ensemble"):
+        remedy = "choose another --out; --only ensemble fits its ensembles again, --only corners trains its corner finder"
+        raise InputError(f"{out} already holds a finished run", remedy)
     if begun.is_file():
         if not resume and only is None:
             raise InputError(f"{out} holds an unfinished run", "go on with --resume, or delete it, or choose another --out")
@@ -55,9 +58,8 @@ def claim_run(out: Path, config: TrainingConfig, sources: dict[str, Any], *, res
         raise InputError(f"{out} exists and is not an unfinished run", "choose another --out")
     elif resume:
         raise InputError(f"{out} holds no unfinished run", "leave out --resume to begin one")
-    elif only in ("members", "ensemble"):
-        needed = STAGES[STAGES.index(only) - 1]
-        raise InputError(f"{out} is empty, and --only {only} goes on from the stage before", f"train it first with: --only {needed}")
+    elif only in NEEDED:
+        raise InputError(f"{out} is empty, and --only {only} goes on from the stage before", f"train it first with: --only {NEEDED[only]}")
     write_json(begun, sources)
     write_text(out / "config.toml", config.to_toml())
 
@@ -74,6 +76,8 @@ def _refuse_changes(out: Path, begun: dict[str, Any], config: TrainingConfig, so
     free = {"device", "tensorboard", "ensembles"}
     if only == "members" and not (out / CHECKPOINTS / "members").exists():
         free.add("members")
+    if not (out / CHECKPOINTS / "corners").exists():
+        free.add("corners")
     for key, value in new.items():
         if isinstance(value, dict):
             changed += [f"[{key}] {name}" for name in value if key not in free and old.get(key, {}).get(name) != value[name]]

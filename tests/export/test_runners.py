@@ -213,6 +213,8 @@ def test_a_runner_parses_and_knows_every_tensor(path: Path) -> None:
     assert find_errors(source, grammar) == []
     last = source.rindex(b"(")
     assert find_errors(source[:last] + source[last + 1 :], grammar), "the grammar sees a lost bracket"
+    if path.name == "corners.js":  # what follows the corner finder: it has no part in the graph
+        return
     text = source.decode()
     for name in (*INPUTS, *OUTPUTS):
         assert f'"{name}"' in text or f"{{ {name}: " in text, name

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from app_steps import PHONE
+from app_steps import CORNERS, PHONE, find
 
 from edgekit.app.server import HEADERS, serve_site
 from edgekit.app.site import Page, build_site
@@ -82,26 +83,38 @@ FAKE_READER = """
                       heatmaps: Array.from({ length: 128 }, (_, n) => (n % 64) / 63) };
     const model = { name: "ap+lateral for web", precision: "fp32", version: "0123456789ab", brands: ["design-a", "design-b", "design-c"],
                     thresholds: { box: 0.5, coverage: 0.95 }, intendedUse: "Research software, not a medical device.", verified: true,
-                    side: 128, threads: 1 };
+                    side: 128, cornerSide: SIDE, threads: 1 };
+    const wait = (ms) => new Promise((done) => setTimeout(done, ms));
     answerCalls({
         open: () => model,
+        findFilm: async ({ canvas }) => {
+            if (canvas.length !== model.cornerSide ** 2) throw new TypeError("not that canvas");
+            await wait(SEARCH);
+            if (FILM === "failure") throw new Error("out of memory");
+            return { found: FILM };
+        },
         infer: async () => {
-            await new Promise((done) => setTimeout(done, DELAY));
+            await wait(DELAY);
             const outputs = Object.fromEntries(Object.entries({ ...OUTPUTS, ...CHANGED }).map(([k, v]) => [k, Float32Array.from(v)]));
             return { ...ANSWER, outputs, shapes: { heatmaps: [2, 8, 8] }, elapsedMs: 12 };
         },
     });
 """
 
+FILM = find(CORNERS)
+
 
 @pytest.fixture
 def answering(chromium: Any, address: str, watch: Callable[..., Any]) -> Callable[..., Any]:
-    """Open the app with a model that gives a chosen answer."""
+    """Open the app with a model that gives a chosen answer and finds a chosen film, each after a delay in ms."""
 
     def answering(decision: str, brand: str | None = None, fitting: tuple[str, ...] = (), changed: dict[str, Any] | None = None,
-                  delay: int = 0) -> Any:  # fmt: skip
-        answer = json.dumps({"decision": decision, "brand": brand, "predictionSet": fitting})
-        code = FAKE_READER.replace("ANSWER", answer).replace("CHANGED", json.dumps(changed or {})).replace("DELAY", str(delay))
+                  delay: int = 0, film: Any = FILM, corner_side: int | None = 320, search: int = 0) -> Any:  # fmt: skip
+        answer = {"decision": decision, "brand": brand, "predictionSet": fitting}
+        values = {"ANSWER": answer, "CHANGED": changed or {}, "DELAY": delay, "FILM": film, "SIDE": corner_side, "SEARCH": search}
+        code = FAKE_READER
+        for name, value in values.items():
+            code = re.sub(rf"\b{name}\b", json.dumps(value), code)
         context = watch(chromium.new_context(**PHONE))
         page = context.new_page()
         page.route("**/js/reader.js", lambda route: route.fulfill(body=code, headers=WORKER_HEADERS))

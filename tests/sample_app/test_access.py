@@ -37,7 +37,7 @@ def open_screens(page: Any) -> Any:
     page.wait_for_selector("#notice[open]")
     yield "notice"
     page.click("#notice [data-close]")
-    give(page, "ap", as_file(encode(make_photo()[0], "JPEG"), "photo.jpg"))
+    give(page, "ap", as_file(encode(make_photo(), "JPEG"), "photo.jpg"))
     page.wait_for_selector("#use:enabled")
     yield "corners"
     page.click("#use")

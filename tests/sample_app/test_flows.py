@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from app_steps import PHONE, give, give_film
+from app_steps import CORNERS, PHONE, find, give, give_film
 from PIL import Image
 
 from edgekit.canvases import graph_inputs
@@ -38,18 +38,17 @@ def as_file(content: bytes, name: str = "film.png") -> dict[str, Any]:
     return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
 
 
-def make_photo() -> tuple[np.ndarray, list[list[float]]]:
-    """A film on a dark screen, at a slant, in colour; and its corners."""
+def make_photo() -> np.ndarray:
+    """A film on a dark screen, at a slant, in colour."""
     from edgekit.phantom.photo.perspective import fit_homography, make_rectangle
 
     film = Image.fromarray(np.clip(make_film(4).astype(int) // 2 + 120, 0, 255).astype(np.uint8)).convert("RGB")
-    corners = [[90.0, 70.0], [420.0, 95.0], [400.0, 560.0], [75.0, 545.0]]
-    back = fit_homography(np.array(corners), make_rectangle(0, 0, 300, 400)).ravel()[:8]
+    back = fit_homography(np.array(CORNERS), make_rectangle(0, 0, 300, 400)).ravel()[:8]
     warped = np.array(
         film.transform((480, 640), Image.Transform.PERSPECTIVE, list(back), Image.Resampling.BILINEAR, fillcolor=(12, 14, 18))
     )
     warped[..., 2] = np.minimum(255, warped[..., 2] + 12)  # a display's blue tint
-    return warped, corners
+    return warped
 
 
 def read_ranking(page: Any) -> list[tuple[str, str]]:
@@ -168,13 +167,21 @@ def read_corners(page: Any) -> list[list[float]]:
     return [[box["x"] + box["width"] / 2, box["y"] + box["height"] / 2] for box in boxes]
 
 
-def open_photo(page: Any) -> list[list[float]]:
-    """Give a photo; returns the film's corners in it."""
-    pixels, corners = make_photo()
-    give(page, "ap", as_file(encode(pixels, "JPEG", quality=92), "photo.jpg"))
-    page.wait_for_selector("#use:enabled")
+def give_photo(page: Any) -> None:
+    give(page, "ap", as_file(encode(make_photo(), "JPEG", quality=92), "photo.jpg"))
+
+
+def wait_for_help(page: Any, words: str) -> None:
+    """Wait until the help begins so, and the corners are drawn."""
+    page.wait_for_function("(words) => document.getElementById('corner-help').textContent.startsWith(words)", arg=words)
     page.wait_for_timeout(100)
-    return corners
+
+
+def open_photo(page: Any, words: str = "Check the outline.") -> None:
+    """Give a photo and wait for what is said about the search for its film."""
+    give_photo(page)
+    page.wait_for_selector("#use:enabled")
+    wait_for_help(page, words)
 
 
 def find_stage(page: Any) -> tuple[float, float, float]:
@@ -184,21 +191,130 @@ def find_stage(page: Any) -> tuple[float, float, float]:
     return box["x"] + (box["width"] - 480 * scale) / 2, box["y"] + (box["height"] - 640 * scale) / 2, scale
 
 
+def locate_corners(page: Any) -> list[list[float]]:
+    """Where the handles are in the photo."""
+    left, top, scale = find_stage(page)
+    return [[(x - left) / scale, (y - top) / scale] for x, y in read_corners(page)]
+
+
+INSET = [[48, 64], [432, 64], [432, 576], [48, 576]]
+"""Where the corners are before one is found."""
+
+
 def test_the_film_in_a_photo_is_found(phone: Any) -> None:
-    corners = open_photo(phone)
-    left, top, scale = find_stage(phone)
-    found = [[(x - left) / scale, (y - top) / scale] for x, y in read_corners(phone)]
-    np.testing.assert_allclose(found, corners, atol=0.02 * 330)
+    open_photo(phone)
+    np.testing.assert_allclose(locate_corners(phone), CORNERS, atol=0.02 * 330)
+
+
+def test_found_corners_are_moved_onto_the_edges_nearby(answering: Callable[..., Any]) -> None:
+    aside = np.array(CORNERS) + np.array([[6, -5], [-5, 6], [5, 6], [-6, -5]])
+    page = answering("identified", film=find(aside.tolist()))
+    open_photo(page)
+    np.testing.assert_allclose(locate_corners(page), CORNERS, atol=3)
+
+
+OUTSIDE = 0.05 * 480
+NOT_FOUND: dict[str, Any] = {
+    "nothing": None,
+    "low confidence": find(CORNERS, 0.29),
+    "no number": find(CORNERS, None),
+    "crossed": find([CORNERS[n] for n in (1, 0, 2, 3)]),
+    "mirrored": find([CORNERS[n] for n in (1, 0, 3, 2)]),
+    "outside": find([[-OUTSIDE - 1, 70], *CORNERS[1:]]),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_FOUND)
+def test_what_is_no_film_is_not_suggested(answering: Callable[..., Any], kind: str) -> None:
+    page = answering("identified", film=NOT_FOUND[kind])
+    open_photo(page, "No film found by itself.")
+    np.testing.assert_allclose(locate_corners(page), INSET, atol=1)
+
+
+def test_a_corner_a_little_outside_is_put_on_the_border(answering: Callable[..., Any]) -> None:
+    page = answering("identified", film=find([[-OUTSIDE + 1, 70], [420, 95], [400, 560], [-OUTSIDE + 1, 545]]))
+    open_photo(page)
+    found = locate_corners(page)
+    np.testing.assert_allclose([x for x, _ in (found[0], found[3])], 0, atol=8)  # refining may move it a little
+    assert min(x for x, _ in found) > -0.5
+
+
+def test_a_bundle_without_a_corner_finder_says_so(answering: Callable[..., Any]) -> None:
+    page = answering("identified", corner_side=None)
+    open_photo(page, "This bundle finds no films by itself. Drag the corners")
+    np.testing.assert_allclose(locate_corners(page), INSET, atol=1)
+
+
+def test_corners_can_be_moved_before_the_film_is_found(answering: Callable[..., Any]) -> None:
+    page = answering("identified", search=1500)
+    open_photo(page, "Looking for the film.")
+    before = locate_corners(page)
+    np.testing.assert_allclose(before, INSET, atol=1)
+    page.focus(".handle[data-corner='1']")
+    page.keyboard.press("Shift+ArrowLeft")
+    wait_for_help(page, "Drag the corners")
+    found = locate_corners(page)
+    np.testing.assert_allclose([found[n] for n in (0, 2, 3)], [before[n] for n in (0, 2, 3)], atol=1)
+    assert found[1][0] == pytest.approx(before[1][0] - 10 / find_stage(page)[2], abs=1)
+
+    page.click("#find")  # now the user wants them moved
+    wait_for_help(page, "Check the outline.")
+    np.testing.assert_allclose(locate_corners(page), CORNERS, atol=0.02 * 330)
+
+
+def test_a_photo_turned_while_its_film_is_looked_for_is_looked_at_again(answering: Callable[..., Any]) -> None:
+    """What is found on the photo as it lay first is not put on the turned one."""
+    page = answering("identified", search=1500)
+    open_photo(page, "Looking for the film.")
+    for _ in range(4):
+        page.click("#turn")
+    page.wait_for_timeout(1300)  # the first search is over
+    assert page.inner_text("#corner-help").startswith("Looking for the film.")
+    np.testing.assert_allclose(locate_corners(page), INSET, atol=1)
+    wait_for_help(page, "Check the outline.")
+    np.testing.assert_allclose(locate_corners(page), CORNERS, atol=0.02 * 330)
+
+
+def test_a_search_that_outlives_its_photo_leaves_the_next_one_alone(answering: Callable[..., Any]) -> None:
+    page = answering("identified", search=1500)
+    open_photo(page, "Looking for the film.")
+    page.go_back()
+    page.wait_for_selector("#films:not([hidden])")
+    page.wait_for_timeout(700)
+    open_photo(page, "Looking for the film.")
+    page.wait_for_timeout(900)  # the first search is over
+    assert page.inner_text("#corner-help").startswith("Looking for the film.")
+    np.testing.assert_allclose(locate_corners(page), INSET, atol=1)
+    wait_for_help(page, "Check the outline.")
+
+
+def test_a_reader_that_fails_leaves_the_corners_to_the_user(answering: Callable[..., Any]) -> None:
+    page = answering("identified", film="failure")
+    open_photo(page, "No film found by itself.")
+    np.testing.assert_allclose(locate_corners(page), INSET, atol=1)
+    page.click("#use")
+    page.wait_for_selector("#identify:enabled")
+
+
+def test_a_reader_that_is_stopped_while_it_looks_can_be_asked_again(answering: Callable[..., Any]) -> None:
+    page = answering("identified", search=1500)
+    open_photo(page, "Looking for the film.")
+    page.evaluate("document.getElementById('cancel').click()")  # of an answer that was asked for before
+    wait_for_help(page, "No film found by itself.")
+    np.testing.assert_allclose(locate_corners(page), INSET, atol=1)
+    page.click("#find")
+    wait_for_help(page, "Check the outline.")
+    np.testing.assert_allclose(locate_corners(page), CORNERS, atol=0.02 * 330)
 
 
 def test_corners_move_by_touch_and_by_keyboard(phone: Any) -> None:
-    corners = open_photo(phone)
+    open_photo(phone)
     left, top, scale = find_stage(phone)
     phone.click("#whole")
     phone.wait_for_timeout(100)
     start = read_corners(phone)[0]
     touch = phone.context.new_cdp_session(phone)
-    goal = [left + corners[0][0] * scale, top + corners[0][1] * scale]
+    goal = [left + CORNERS[0][0] * scale, top + CORNERS[0][1] * scale]
     touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": start[0], "y": start[1]}]})
     for share in (0.5, 1):
         point = [a + share * (b - a) for a, b in zip(start, goal, strict=True)]
@@ -227,7 +343,7 @@ def test_a_straightened_photo_is_the_film(phone: Any) -> None:
     open_photo(phone)
     for _ in range(4):
         phone.click("#turn")
-        phone.wait_for_timeout(60)
+    phone.wait_for_timeout(200)
     phone.click("#use")
     phone.wait_for_selector(".slot[data-view=ap] .film:not([hidden])")
     code = """() => {

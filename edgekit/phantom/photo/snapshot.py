@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from edgekit.phantom.photo.viewer import Screen
     from edgekit.phantom.photo.viewpoint import Viewpoint
 
-__all__ = ["SEVERITIES", "Conditions", "Photo", "Severity", "choose_size", "photograph", "straighten"]
+__all__ = ["SEVERITIES", "Conditions", "Photo", "Severity", "choose_size", "glimpse", "photograph", "straighten"]
 
 SENSOR = (2016, 1512)
 """Photosites: a phone of 12 megapixels after binning 2 x 2."""
+GLIMPSE = (640, 480)
+"""Photosites of a glimpse, whose pixels are the means of 2 x 2."""
 
 Range = tuple[float, float]
 
@@ -253,28 +255,83 @@ def photograph(
         raise ValueError(f"expected a uint8 film (height, width), got {film.dtype} {film.shape}")
     on_screen, held, lit, taken = rng.spawn(4)
     screen = show_film(film, on_screen, beside)
-    view = _hold_phone(screen, ranges, held)
-    lens = _draw_lens(ranges, held)
+    shot = _expose(screen, ranges, SENSOR, panel, held, lit, taken)
+    file = compress(process(shot.raw, shot.handling), shot.handling)
+    pixels = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+    scale = pixels.shape[1] / shot.view.width, pixels.shape[0] / shot.view.height
+    corners = shot.view.find_corners(screen.film) * scale
+    return Photo(pixels, corners, _describe(severity, screen, shot, scale[0]), file)
+
+
+def glimpse(screen: Screen, rng: np.random.Generator, severity: str = "moderate") -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Photograph a screen at the few pixels that a photo is reduced to before a film is looked for in it: fast, and without moire.
+
+    Parameters
+    ----------
+    screen
+        What is shown, best at about 1000 device pixels across.
+    rng
+        Everything random follows from it.
+    severity
+        A name in `SEVERITIES`.
+
+    Returns
+    -------
+    pixels
+        uint8 (h, w), 320 pixels on its long side: grey.
+    corners
+        float64 (4, 2): the film's, pixels of it.
+    """
+    ranges = find_severity(severity)
+    shot = _expose(screen, ranges, GLIMPSE, Panel(stripe=1, lit=1), *rng.spawn(3))
+    plain = replace(shot.handling, denoise=0.0, sharpen=0.0)  # both act on details that are lost at this size
+    grey = process(shot.raw, plain).convert("L").reduce(2)
+    return np.asarray(grey), shot.view.find_corners(screen.film) / 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shot:
+    """A picture on the sensor, and how it came there."""
+
+    raw: NDArray[np.float32]
+    view: Viewpoint
+    lens: Lens
+    light: Light
+    handling: Handling
+    grid: NDArray[np.float32]
+    smear: float
+
+
+def _expose(
+    screen: Screen,
+    ranges: Severity,
+    sensor: tuple[int, int],
+    panel: Panel,
+    held: np.random.Generator,
+    lit: np.random.Generator,
+    taken: np.random.Generator,
+) -> _Shot:
+    """Hold a phone before a screen and open the shutter."""
+    view = _hold_phone(screen, ranges, sensor, held)
+    larger = sensor[0] / SENSOR[0]  # lengths are drawn in photosites of the whole sensor
+    drawn = _draw_lens(ranges, held)
+    lens = Lens(drawn.sigma * larger, (drawn.shake[0] * larger, drawn.shake[1] * larger))
     glare, ambient, smear = (float(lit.uniform(*span)) for span in (ranges.glare, ranges.ambient, ranges.smear))
     size = (screen.pixels.shape[1], screen.pixels.shape[0])
     light = make_light(view, size, lit, glare=glare, ambient=ambient, smear=smear)
     handling = _draw_handling(ranges, taken)
+    handling = replace(handling, electrons=handling.electrons / larger**2)
     grid = weaken_grid(panel, view, lens)
     surround = (0.3 * ambient + 0.002, float(lit.uniform(0.5, 8)) * ambient + 0.002)
     planes = project_picture(screen, panel, view, lens, surround)
     raw = expose(mosaic(planes, grid, light, view, RESPONSE, size), handling, taken)
-    file = compress(process(raw, handling), handling)
-    pixels = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
-    scale = pixels.shape[1] / view.width, pixels.shape[0] / view.height
-    corners = view.find_corners(screen.film) * scale
-    conditions = _describe(severity, screen, view, lens, light, handling, grid, smear, scale[0])
-    return Photo(pixels, corners, conditions, file)
+    return _Shot(raw, view, lens, light, handling, grid, smear)
 
 
-def _hold_phone(screen: Screen, ranges: Severity, rng: np.random.Generator) -> Viewpoint:
+def _hold_phone(screen: Screen, ranges: Severity, sensor: tuple[int, int], rng: np.random.Generator) -> Viewpoint:
     x0, y0, x1, y1 = screen.film
     upright = (y1 - y0 > x1 - x0) == (rng.random() < 0.85)
-    width, height = SENSOR[::-1] if upright else SENSOR
+    width, height = sensor[::-1] if upright else sensor
     fill = float(rng.uniform(0.66, 0.95))
     room = 0.98 - fill
     return take_position(
@@ -315,35 +372,26 @@ def _draw_handling(ranges: Severity, rng: np.random.Generator) -> Handling:
     )
 
 
-def _describe(
-    severity: str,
-    screen: Screen,
-    view: Viewpoint,
-    lens: Lens,
-    light: Light,
-    handling: Handling,
-    grid: NDArray[np.float32],
-    smear: float,
-    scale: float,
-) -> Conditions:
+def _describe(severity: str, screen: Screen, shot: _Shot, scale: float) -> Conditions:
     """Measure how bad the photo is, over the film."""
+    view, lens, handling = shot.view, shot.lens, shot.handling
     places, slopes = view.find_pixels(place_nodes(view))
     x0, y0, x1, y1 = screen.film
     on_film = (places[..., 0] >= x0) & (places[..., 0] <= x1) & (places[..., 1] >= y0) & (places[..., 1] <= y1)
     middle = np.abs(np.linalg.det(slopes[on_film])).mean() ** -0.5
-    green = light.added[1][on_film]
+    green = shot.light.added[1][on_film]
     electrons = 0.18 * handling.electrons
     return Conditions(
         severity=severity,
         tilt_degrees=view.tilt_degrees,
         roll_degrees=view.roll_degrees,
         pixel_scale=float(middle * scale),
-        moire=float(np.sqrt((grid[:, on_film] ** 2).sum(axis=0)).mean()),
+        moire=float(np.sqrt((shot.grid[:, on_film] ** 2).sum(axis=0)).mean()),
         glare=float(green.mean()),
         glare_peak=float(green.max()),
         blur_px=lens.width * scale,
         shake_px=math.hypot(*lens.shake) * scale,
-        smear=smear,
+        smear=shot.smear,
         exposure_ev=handling.exposure_ev,
         noise=math.sqrt(electrons + handling.read_electrons**2) / electrons,
         jpeg_quality=handling.qualities[-1],

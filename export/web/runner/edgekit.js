@@ -11,8 +11,14 @@
  *
  * A canvas is a Uint8Array of S * S gray levels, row by row, made from a film as docs/canvas.md says; S is `pipeline.side`.
  *
+ * Many bundles also find the film in a photo of a screen. The canvas is that of the whole photo then, its side `pipeline.cornerSide`:
+ *
+ *     const found = await pipeline.findFilm(canvas);
+ *     if (found && found.confidence > 0.3) straighten(photo, found.corners);
+ *
  * @module
  */
+import { findCorners } from "./corners.js";
 
 const VIEWS = ["ap", "lateral"];
 const OUTPUTS = [
@@ -69,12 +75,20 @@ export async function openPipeline(base, { ort, threads = 1, onProgress }) {
   const folder = new URL(String(base).replace(/\/*$/, "/"), globalThis.location.href);
   const started = performance.now();
   const manifest = await readManifest(folder);
-  const model = await readFile(folder, manifest, manifest.model, onProgress);
-  const fetched = performance.now();
-  ort.env.wasm.numThreads = pageThreads = threads;
-  const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
-  const timings = { fetchMs: fetched - started, createMs: performance.now() - fetched };
-  return new Pipeline(folder, manifest, ort, session, timings);
+  const timings = { fetchMs: performance.now() - started, createMs: 0 };
+  const load = async (name, whenReceived) => {
+    const asked = performance.now();
+    const model = await readFile(folder, manifest, name, whenReceived);
+    const fetched = performance.now();
+    ort.env.wasm.numThreads = pageThreads = threads;
+    const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+    timings.fetchMs += fetched - asked;
+    timings.createMs += performance.now() - fetched;
+    return session;
+  };
+  const finder = manifest.corners ? await load(manifest.corners.model) : null; // first, for it is small
+  const session = await load(manifest.model, onProgress);
+  return new Pipeline(folder, manifest, ort, { session, finder }, timings);
 }
 
 /** An opened bundle. */
@@ -82,18 +96,22 @@ export class Pipeline {
   #folder;
   #ort;
   #session;
+  #finder;
 
-  constructor(folder, manifest, ort, session, timings) {
+  constructor(folder, manifest, ort, { session, finder }, timings) {
     this.#folder = folder;
     this.#ort = ort;
     this.#session = session;
+    this.#finder = finder;
     /** The bundle's manifest.json. */
     this.manifest = manifest;
     /** Brands in the order of `probabilities`. @type {string[]} */
     this.brands = manifest.brands;
     /** Side S of the canvas in pixels. @type {number} */
     this.side = manifest.canvas.side;
-    /** Milliseconds: fetching and verifying (`fetchMs`), starting the runtime and loading the graph (`createMs`). */
+    /** Side of the canvas that `findFilm` takes; null when the bundle has no corner finder. @type {number | null} */
+    this.cornerSide = manifest.corners?.side ?? null;
+    /** Milliseconds: fetching and verifying (`fetchMs`), starting the runtime and loading the graphs (`createMs`). */
     this.timings = timings;
   }
 
@@ -110,11 +128,7 @@ export class Pipeline {
     const present = Float32Array.from(VIEWS, (view) => (films[view] ? 1 : 0));
     const inputs = { present: new this.#ort.Tensor("float32", present, [2]) };
     for (const view of VIEWS) {
-      const canvas = films[view] ?? new Uint8Array(this.side ** 2);
-      if (!(canvas instanceof Uint8Array) || canvas.length !== this.side ** 2) {
-        throw new TypeError(`the canvas '${view}' must be a Uint8Array of ${this.side} x ${this.side}`);
-      }
-      inputs[view] = new this.#ort.Tensor("uint8", canvas, [1, 1, this.side, this.side]);
+      inputs[view] = this.#wrap(view, films[view] ?? new Uint8Array(this.side ** 2), this.side);
     }
     const started = performance.now();
     const tensors = await this.#session.run(inputs, OUTPUTS);
@@ -130,6 +144,26 @@ export class Pipeline {
       shapes: Object.fromEntries(OUTPUTS.map((name) => [name, tensors[name].dims])),
       elapsedMs,
     };
+  }
+
+  /**
+   * Find the film in a photo of a screen.
+   *
+   * @param {Uint8Array} canvas of the whole photo, `cornerSide` x `cornerSide`
+   * @returns {Promise<import("./corners.js").Found | null>} null when the bundle has no corner finder
+   */
+  async findFilm(canvas) {
+    if (!this.#finder) return null;
+    const { edges } = await this.#finder.run({ photo: this.#wrap("photo", canvas, this.cornerSide) });
+    return findCorners(edges.data, this.cornerSide);
+  }
+
+  /** A canvas as a tensor. */
+  #wrap(name, canvas, side) {
+    if (!(canvas instanceof Uint8Array) || canvas.length !== side ** 2) {
+      throw new TypeError(`the canvas '${name}' must be a Uint8Array of ${side} x ${side}`);
+    }
+    return new this.#ort.Tensor("uint8", canvas, [1, 1, side, side]);
   }
 
   /**
@@ -161,7 +195,7 @@ export class Pipeline {
 
   /** Free the runtime's memory. */
   async close() {
-    await this.#session.release();
+    await Promise.all([this.#session.release(), this.#finder?.release()]);
   }
 }
 

@@ -1,9 +1,9 @@
 /**
- * A worker with the pictures: it decodes them, finds and straightens the film in them, and makes canvases. A picture never leaves the device;
+ * A worker with the pictures: it decodes them, straightens the film in them, and makes canvases. A picture never leaves the device;
  * it is dropped when the page says so.
  */
 import { makeCanvas, resample } from "./canvas.js";
-import { suggestCorners } from "./corners.js";
+import { placeCorners, refineCorners } from "./corners.js";
 import { decode } from "./decode.js";
 import { chooseSize, isConvex, straighten, turn } from "./perspective.js";
 import { Problem } from "./problems.js";
@@ -28,8 +28,15 @@ answerCalls({
     return { id, coloured: picture.coloured, view: picture.view, ...show(picture) };
   },
 
-  /** Find the film in a picture; null when nothing looks like one. */
-  suggest: ({ id }) => ({ corners: suggestCorners(pictures.get(id)) }),
+  /** The canvas of a whole picture, on which the reader looks for the film. */
+  survey: ({ id, side }) => makeCanvas(pictures.get(id), side),
+
+  /** Corners for what the reader found on it; null when nothing looks like a film. */
+  suggest({ id, side, found }) {
+    const picture = pictures.get(id);
+    const corners = placeCorners(found, picture, side);
+    return { corners: corners && refineCorners(picture, corners) };
+  },
 
   /** Turn a picture a quarter clockwise. */
   turn({ id }) {

@@ -15,36 +15,62 @@ const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
  * @property {ImageBitmap} bitmap what is shown of it
  */
 
+/** What the stage's help says: `HOW` after what was found. */
+const HOW = "Drag the corners onto the film's, or move them with the arrow keys.";
+const FOUND = "Check the outline.";
+const LOOKING = "Looking for the film.";
+const NOTHING = "No film found by itself.";
+const UNABLE = "This bundle finds no films by itself.";
+
+/**
+ * @callback Suggest
+ * @param {Photo} photo
+ * @returns {Promise<{ corners: import("./perspective.js").Point[] | null, canFind: boolean }>} `canFind`: whether the bundle can find any
+ */
+
 /**
  * Let the user put the corners.
  *
  * @param {Photo} photo changed when the user rotates it
  * @param {import("./perspective.js").Point[] | null} corners to start from; null suggests them
  * @param {import("./workers.js").Helper} darkroom
+ * @param {Suggest} suggest
  * @returns {Promise<import("./perspective.js").Point[] | null>} null when the user goes back
  */
-export async function editCorners(photo, corners, darkroom) {
+export async function editCorners(photo, corners, darkroom, suggest) {
   const stage = new Stage(photo);
-  const suggest = async () => {
-    const found = (await darkroom.call("suggest", { id: photo.id })).corners;
-    stage.place(found ?? inset(photo, 0.1));
-    find("corner-help").textContent = found
-      ? "Check the outline. Drag the corners onto the film's, or move them with the arrow keys."
-      : "No film found by itself. Drag the corners onto the film's, or move them with the arrow keys.";
+  const say = (...words) => (find("corner-help").textContent = [...words, HOW].join(" "));
+  const findFilm = async () => {
+    say(LOOKING);
+    stage.isTouched = false;
+    let shown;
+    let found;
+    do {
+      shown = photo.bitmap;
+      found = await suggest(photo);
+    } while (stage.isOpen && photo.bitmap !== shown); // it was turned meanwhile
+    if (!stage.isOpen) return;
+    if (stage.isTouched) return say();
+    if (found.corners) stage.place(found.corners);
+    say(found.corners ? FOUND : found.canFind ? NOTHING : UNABLE);
   };
   try {
     return await new Promise((done) => {
       enter("corners", () => done(null));
       stage.open();
-      if (corners) stage.place(corners);
-      else suggest();
-      find("find").onclick = suggest;
-      find("whole").onclick = () => stage.place(inset(photo, 0));
+      stage.place(corners ?? inset(photo, 0.1));
+      if (corners) say();
+      else findFilm();
+      find("find").onclick = findFilm;
+      find("whole").onclick = () => {
+        stage.isTouched = true;
+        stage.place(inset(photo, 0));
+      };
       find("turn").onclick = async () => {
-        const height = photo.height;
-        const turned = stage.corners?.map(([x, y]) => [height - y, x]);
-        Object.assign(photo, await darkroom.call("turn", { id: photo.id }));
-        stage.place(turned ? [turned[3], ...turned.slice(0, 3)] : inset(photo, 0));
+        const shown = await darkroom.call("turn", { id: photo.id });
+        const turned = stage.corners.map(([x, y]) => [photo.height - y, x]);
+        Object.assign(photo, shown);
+        stage.place([turned[3], ...turned.slice(0, 3)]);
       };
       find("use").onclick = () => {
         leave();
@@ -63,6 +89,9 @@ const inset = ({ width, height }, share) => {
 
 class Stage {
   corners = null;
+  isOpen = false;
+  /** Whether the user put a corner, so that none found later takes its place. */
+  isTouched = false;
   #photo;
   #held = null;
   #frame = 0;
@@ -74,9 +103,8 @@ class Stage {
   }
 
   open() {
-    find("use").disabled = true;
+    this.isOpen = true;
     for (const [n, handle] of this.#handles.entries()) {
-      handle.hidden = true;
       handle.onpointerdown = (event) => this.#take(n, event);
       handle.onpointermove = (event) => this.#drag(n, event);
       handle.onpointerup = handle.onpointercancel = () => this.#release();
@@ -87,14 +115,13 @@ class Stage {
   }
 
   close() {
+    this.isOpen = false;
     this.#observer.disconnect();
     cancelAnimationFrame(this.#frame);
   }
 
   place(corners) {
     this.corners = corners.map(([x, y]) => [x, y]);
-    find("use").disabled = false;
-    for (const handle of this.#handles) handle.hidden = false;
     this.#draw();
   }
 
@@ -116,6 +143,7 @@ class Stage {
 
   #take(n, event) {
     event.preventDefault();
+    this.isTouched = true;
     this.#handles[n].focus({ preventScroll: true });
     this.#handles[n].setPointerCapture(event.pointerId);
     // The corner keeps its distance from the finger, which so doesn't hide it.
@@ -139,6 +167,7 @@ class Stage {
     const step = STEPS[event.key];
     if (!step) return;
     event.preventDefault();
+    this.isTouched = true;
     const length = (event.shiftKey ? 10 : 1) / this.#layout().scale;
     this.#move(n, [this.corners[n][0] + step[0] * length, this.corners[n][1] + step[1] * length]);
     const [x, y] = this.corners[n];
@@ -146,6 +175,7 @@ class Stage {
   }
 
   #draw() {
+    if (!this.isOpen) return;
     cancelAnimationFrame(this.#frame);
     this.#frame = requestAnimationFrame(() => this.#paint());
   }
@@ -161,7 +191,6 @@ class Stage {
     context.clearRect(0, 0, layout.clientWidth, layout.clientHeight);
     const { bitmap, width, height } = this.#photo;
     context.drawImage(bitmap, layout.left, layout.top, width * layout.scale, height * layout.scale);
-    if (!this.corners) return;
     const points = this.corners.map(([x, y]) => [layout.left + x * layout.scale, layout.top + y * layout.scale]);
     const outline = new Path2D();
     points.forEach(([x, y], n) => (n ? outline.lineTo(x, y) : outline.moveTo(x, y)));

@@ -6,6 +6,7 @@ import { Problem } from "./problems.js";
 import { describeAnswer, describeModel, list, showAnswer } from "./result.js";
 import { begin, enter, find, leave, prepareDialogs, stop } from "./screens.js";
 import { prepareSharing } from "./share.js";
+import { suggestCorners } from "./suggestion.js";
 import { PROBLEMS, VIEW_NAMES } from "./words.js";
 import { Helper } from "./workers.js";
 
@@ -130,7 +131,7 @@ async function addFilm(view, source) {
   let photo = null;
   try {
     photo = await darkroom.call("open", { source }, source instanceof ImageBitmap ? [source] : []);
-    const corners = photo.coloured ? await editCorners(photo, null, darkroom) : undefined;
+    const corners = photo.coloured ? await editCorners(photo, null, darkroom, suggest) : undefined;
     if (corners === null) return forget(photo);
     await develop(view, photo, corners);
   } catch (problem) {
@@ -139,6 +140,18 @@ async function addFilm(view, source) {
     explainProblem(problem, () => askSource(view));
   } finally {
     setSlotBusy(view, false);
+  }
+}
+
+/** Find the film in a photo, as soon as the model is there. @type {import("./editor.js").Suggest} */
+async function suggest({ id }) {
+  const model = await opening;
+  const canFind = !model || model.cornerSide !== null;
+  if (!model || !canFind) return { corners: null, canFind };
+  try {
+    return { corners: await suggestCorners(id, model.cornerSide, darkroom, reader), canFind };
+  } catch {
+    return { corners: null, canFind }; // the reader was stopped: the user puts the corners
   }
 }
 
@@ -154,7 +167,7 @@ async function adjustFilm(view) {
   const { width, height } = photo;
   const all = [[0, 0], [width, 0], [width, height], [0, height]];
   try {
-    const moved = await editCorners(photo, corners ?? all, darkroom);
+    const moved = await editCorners(photo, corners ?? all, darkroom, suggest);
     if (moved) await develop(view, photo, moved);
   } catch (problem) {
     explainProblem(problem, () => adjustFilm(view));

@@ -19,13 +19,16 @@ answerCalls({
       if (error instanceof TypeError) throw new Problem("unreachable");
       throw error;
     }
-    const { manifest, side, timings } = pipeline;
+    const { manifest, side, cornerSide, timings } = pipeline;
     const { name, precision, brands, thresholds, intended_use: intendedUse, model_sha256: hash, verified, provenance } = manifest;
     const version = provenance.run.sha256.slice(0, 12);
-    return { name, precision, version, hash, brands, thresholds, intendedUse, verified, side, threads, timings };
+    return { name, precision, version, hash, brands, thresholds, intendedUse, verified, side, cornerSide, threads, timings };
   },
 
   infer: (films) => pipeline.infer(films),
+
+  /** Find the film on the canvas of a photo; null when the bundle can't. */
+  findFilm: async ({ canvas }) => ({ found: await pipeline.findFilm(canvas) }),
 
   /** The bundle's golden vectors: does this device answer as the one that made the bundle? */
   selfTest: () => pipeline.selfTest(),

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from edgekit.errors import UsageError
@@ -92,7 +92,7 @@ def test_all_corners_are_in_the_photo_and_go_round_it():
         rng = np.random.default_rng(seed)
         ranges = SEVERITIES["severe"]
         screen = show_film(film, rng)
-        view = photo._hold_phone(screen, ranges, rng)
+        view = photo._hold_phone(screen, ranges, photo.SENSOR, rng)
         corners = view.find_corners(screen.film)
         assert (corners > 0).all()
         assert (corners < (view.width, view.height)).all()
@@ -346,3 +346,21 @@ def test_severities_get_worse_in_everything():
         assert better.electrons[0] > worse.electrons[0]
         assert better.quality[1] > worse.quality[1]
         assert replace(better) == better
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_a_glimpse_knows_where_its_film_is(severity):
+    """A white film on a black screen: the bright pixels fill the quadrilateral between the corners that are told."""
+    pixels = np.zeros((640, 1024, 3), np.uint8)
+    pixels[100:560, 300:680] = 255
+    for seed in range(4):
+        grey, corners = photo.glimpse(Screen(pixels, (300.0, 100.0, 680.0, 560.0)), np.random.default_rng(seed), severity)
+        assert grey.dtype == np.uint8
+        assert sorted(grey.shape) == [240, 320]
+        drawn = Image.new("1", (8 * grey.shape[1], 8 * grey.shape[0]))
+        ImageDraw.Draw(drawn).polygon([(8 * x, 8 * y) for x, y in corners.tolist()], fill=1)
+        inside = np.asarray(drawn.convert("L").resize(grey.shape[::-1], Image.Resampling.BOX)) > 127
+        border = ndimage.binary_dilation(inside, iterations=2) & ~ndimage.binary_erosion(inside, iterations=2)
+        rest = ~border
+        threshold = (np.median(grey[inside & rest]) + np.median(grey[~inside & rest])) / 2
+        assert ((grey > threshold) == inside)[rest].mean() > (0.93 if severity == "severe" else 0.995)

@@ -1,0 +1,118 @@
+"""The film in a photo: the app's last steps against the Python reference, and its whole way with a bundle's own network."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_flows import encode, make_photo
+
+from edgekit.models.corners import CELL, EDGES, SIDE, EdgeMaps, draw_edges, find_corners
+from edgekit.radiograph import make_canvas, read_radiograph
+
+pytestmark = pytest.mark.browser
+
+CELLS = SIDE // CELL
+FIND = """async ({ edges, side }) => {
+    const { findCorners } = await import("/runner/corners.js");
+    const bytes = Uint8Array.from(atob(edges), (letter) => letter.charCodeAt(0));
+    const started = performance.now();
+    const found = findCorners(new Float32Array(bytes.buffer), side);
+    return { ...found, ms: performance.now() - started };
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(chromium: Any, address: str) -> Any:
+    page = chromium.new_page()
+    page.goto(address)
+    return page
+
+
+def find(page: Any, edges: np.ndarray) -> tuple[np.ndarray, float]:
+    """What the runner's JavaScript makes of four maps."""
+    answer = page.evaluate(FIND, {"edges": base64.b64encode(edges.astype("<f4").tobytes()).decode(), "side": SIDE})
+    return np.array(answer["corners"], float), answer["confidence"]
+
+
+def check(page: Any, edges: np.ndarray) -> np.ndarray:
+    """Hold JavaScript to the reference; returns the corners."""
+    corners, confidence = find(page, edges)
+    expected, sure = find_corners(edges)
+    np.testing.assert_allclose(corners, expected, rtol=0, atol=1e-6)
+    assert confidence == pytest.approx(sure, abs=1e-6)
+    return corners
+
+
+def draw_quads(count: int, seed: int) -> np.ndarray:
+    """Films about upright, not touching the canvas's border, which would cut off half of an edge's width."""
+    random = np.random.default_rng(seed)
+    square = np.array([[70, 70], [250, 70], [250, 250], [70, 250]], float)
+    return square + random.uniform(-30, 30, (count, 1, 2)) + random.uniform(-25, 25, (count, 4, 2))
+
+
+def test_ideal_maps_give_back_their_corners(page: Any) -> None:
+    quads = draw_quads(20, 0)
+    for corners, edges in zip(quads, draw_edges(torch.from_numpy(quads).float()).numpy(), strict=True):
+        np.testing.assert_allclose(check(page, edges), corners, atol=0.3)
+
+
+@pytest.mark.parametrize("sharpness", [1, 4, 12])
+def test_noisy_maps_are_read_as_the_reference_reads_them(page: Any, sharpness: int) -> None:
+    for seed in range(6):
+        logits = sharpness * torch.randn(len(EDGES), CELLS**2, generator=torch.Generator().manual_seed(seed))
+        check(page, logits.softmax(dim=1).view(len(EDGES), CELLS, CELLS).numpy())
+
+
+def test_maps_of_several_films_are_read_as_the_reference_reads_them(page: Any) -> None:
+    for seed in range(6):
+        one, other, third = draw_edges(torch.from_numpy(draw_quads(3, seed)).float()).numpy()
+        check(page, 0.45 * one + 0.35 * other + 0.2 * third)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (17, 60), (40, 39), (79, 79)])
+def test_a_map_of_one_cell_is_read_as_the_reference_reads_it(page: Any, place: tuple[int, int]) -> None:
+    edges = np.zeros((len(EDGES), CELLS, CELLS), np.float32)
+    edges[:, place[0], place[1]] = 1
+    check(page, edges)
+
+
+def test_no_maps_are_refused(page: Any) -> None:
+    from playwright.sync_api import Error
+
+    with pytest.raises(Error, match="must be four square maps"):
+        find(page, np.zeros(4 * 81 + 1))
+
+
+ASK = """async (file) => {
+    const { Helper } = await import("/js/workers.js");
+    const [darkroom, reader] = ["darkroom", "reader"].map((name) => new Helper(new URL(`/js/${name}.js`, location.href)));
+    const source = new Blob([Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0))]);
+    const { id } = await darkroom.call("open", { source });
+    const { cornerSide } = await reader.call("open", { threads: 1 });
+    const { canvas } = await darkroom.call("survey", { id, side: cornerSide });
+    const { found } = await reader.call("findFilm", { canvas });
+    const small = await reader.call("findFilm", { canvas: new Uint8Array(5) }).catch((problem) => problem.details.message);
+    [darkroom, reader].forEach((helper) => helper.stop());
+    return { ...found, cornerSide, small };
+}"""
+
+
+def test_a_photo_goes_through_the_bundles_own_network(page: Any, random_finder: Any, tmp_path: Path) -> None:
+    """From a file to corners on the canvas: what torch and the reference make of it."""
+    photo = encode(make_photo())
+    found = page.evaluate(ASK, base64.b64encode(photo).decode())
+    assert found["cornerSide"] == SIDE
+    assert found["small"] == "the canvas 'photo' must be a Uint8Array of 320 x 320"
+
+    (tmp_path / "photo.png").write_bytes(photo)
+    canvas, _ = make_canvas(read_radiograph(tmp_path / "photo.png").pixels, SIDE)
+    with torch.inference_mode():
+        edges = EdgeMaps(random_finder)(torch.from_numpy(canvas)[None, None])[0].numpy()
+    corners, confidence = find_corners(edges)
+    np.testing.assert_allclose(found["corners"], corners, atol=0.5)
+    assert found["confidence"] == pytest.approx(confidence, abs=1e-3)
