@@ -55,12 +55,12 @@ OPEN = """async () => {
     const helpers = ["darkroom", "reader"].map((name) => new Helper(new URL(`/js/${name}.js`, location.href)));
     const { cornerSide } = await helpers[1].call("open", { threads: 1 });
     if (cornerSide === null) return false;
-    const { suggestCorners } = await import("/js/suggestion.js");
+    const { suggestCorners } = await import("/js/corners.js");
     globalThis.suggest = async (file) => {
         const source = new Blob([Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0))]);
-        const { id } = await helpers[0].call("open", { source });
-        const corners = await suggestCorners(id, cornerSide, ...helpers);
-        await helpers[0].call("drop", { id });
+        const photo = await helpers[0].call("open", { source });
+        const corners = await suggestCorners(photo, cornerSide, ...helpers);
+        await helpers[0].call("drop", { id: photo.id });
         return corners;
     };
     return true;

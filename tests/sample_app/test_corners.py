@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from edgekit.app.server import serve_site
 from edgekit.app.site import build_site
-from edgekit.manifest import open_bundle
+from edgekit.backends.corners import write_corner_finder
+from edgekit.evaluation.photos import read_photos
+from edgekit.manifest import open_bundle, seal_bundle
+from edgekit.phantom.cohort import make_cohort
+from edgekit.phantom.photo.album import make_album
+from edgekit.phantom.plan import CohortParameters
+from edgekit.studies import read_studies
+from edgekit.training.config import load_config
+from edgekit.training.corners import train_corner_finder
+from edgekit.training.films import cache_films
+from edgekit.training.screens import photograph_screens
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -19,9 +33,20 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def trained_bundle() -> Path:
-    """A bundle for the web whose corner finder is trained."""
-    pytest.skip("PLACEHOLDER: no bundle with a trained corner finder yet")
+def trained_bundle(web_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for the web whose corner finder has learnt for a few minutes."""
+    folder = tmp_path_factory.mktemp("trained")
+    table = make_cohort(folder / "cohort", CohortParameters(70, None, "a", 768, None, False, 4))
+    films = cache_films(read_studies(table), 128, folder / "films.npy")
+    config = dataclasses.replace(load_config("paper").corners, photos=4000, epochs=3)
+    photos = photograph_screens(films, config.photos, 0, folder / "photos.npy")
+    finder = train_corner_finder(photos, config, torch.device("cpu"), 0, folder / "checkpoints", print)
+    bundle = shutil.copytree(web_bundle, folder / "bundle")
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    del manifest["manifest_sha256"]
+    write_corner_finder(finder, bundle / manifest["corners"]["model"], "int8")
+    seal_bundle(bundle, manifest)
+    return bundle
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +59,6 @@ def test_the_outline_is_often_right_in_moderate_photos(
     chromium: Any, trained_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A share of the photos, for some films end in black on black: nobody can see where."""
-    from edgekit.evaluation.photos import read_photos
-    from edgekit.phantom.cohort import make_cohort
-    from edgekit.phantom.photo.album import make_album
-    from edgekit.phantom.plan import CohortParameters
-
     monkeypatch.syspath_prepend(BENCHMARKS)
     table = make_cohort(tmp_path / "cohort", CohortParameters(21, None, "a", 768, None, False, 3))
     album = make_album(table, tmp_path / "photos", seed=3).parent

@@ -3,7 +3,6 @@
  * it is dropped when the page says so.
  */
 import { makeCanvas, resample } from "./canvas.js";
-import { placeCorners, refineCorners } from "./corners.js";
 import { decode } from "./decode.js";
 import { chooseSize, isConvex, straighten, turn } from "./perspective.js";
 import { Problem } from "./problems.js";
@@ -30,13 +29,6 @@ answerCalls({
 
   /** The canvas of a whole picture, on which the reader looks for the film. */
   survey: ({ id, side }) => makeCanvas(pictures.get(id), side),
-
-  /** Corners for what the reader found on it; null when nothing looks like a film. */
-  suggest({ id, side, found }) {
-    const picture = pictures.get(id);
-    const corners = placeCorners(found, picture, side);
-    return { corners: corners && refineCorners(picture, corners) };
-  },
 
   /** Turn a picture a quarter clockwise. */
   turn({ id }) {

@@ -1,12 +1,12 @@
 /** The app: films in, answer out. Pixels are handled in one worker (darkroom.js), the model in another (reader.js); this is the page. */
 import { takePhoto } from "./camera.js";
+import { suggestCorners } from "./corners.js";
 import { editCorners } from "./editor.js";
 import { keepOffline } from "./offline.js";
 import { Problem } from "./problems.js";
 import { describeAnswer, describeModel, list, showAnswer } from "./result.js";
 import { begin, enter, find, leave, prepareDialogs, stop } from "./screens.js";
 import { prepareSharing } from "./share.js";
-import { suggestCorners } from "./suggestion.js";
 import { PROBLEMS, VIEW_NAMES } from "./words.js";
 import { Helper } from "./workers.js";
 
@@ -144,12 +144,12 @@ async function addFilm(view, source) {
 }
 
 /** Find the film in a photo, as soon as the model is there. @type {import("./editor.js").Suggest} */
-async function suggest({ id }) {
+async function suggest(photo) {
   const model = await opening;
   const canFind = !model || model.cornerSide !== null;
   if (!model || !canFind) return { corners: null, canFind };
   try {
-    return { corners: await suggestCorners(id, model.cornerSide, darkroom, reader), canFind };
+    return { corners: await suggestCorners(photo, model.cornerSide, darkroom, reader), canFind };
   } catch {
     return { corners: null, canFind }; // the reader was stopped: the user puts the corners
   }
