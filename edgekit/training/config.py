@@ -222,8 +222,7 @@ def check_config(config: TrainingConfig) -> None:
     """Refuse impossible settings by name."""
     from edgekit.models.classifier import MEMBERS, NORMALIZATION
     from edgekit.models.detector import ACTIVATIONS, BACKBONES
-    from edgekit.training.corners import LEAST_SCREENS
-    from edgekit.training.screens import GLIMPSES
+    from edgekit.training.screens import LEAST_PHOTOS
 
     detector, members = config.detector, config.members
     choices: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -267,9 +266,8 @@ def check_config(config: TrainingConfig) -> None:
     }
     if wrong := [name for name, value in positive.items() if value <= 0]:
         raise InputError(f"{', '.join(wrong)}: too small")
-    least = LEAST_SCREENS * GLIMPSES
-    if config.corners.photos != 0 and config.corners.photos < least:
-        raise InputError(f"corners photos {config.corners.photos} must be 0 or at least {least}", "0 trains no corner finder")
+    if config.corners.photos != 0 and config.corners.photos < LEAST_PHOTOS:
+        raise InputError(f"corners photos {config.corners.photos} must be 0 or at least {LEAST_PHOTOS}", "0 trains no corner finder")
     if min(members.gamma, members.noise) < 0:
         raise InputError(f"members gamma {members.gamma} and noise {members.noise} must be at least 0")
     if not 0.5 <= config.ensembles.coverage < 1:

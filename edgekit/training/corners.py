@@ -12,7 +12,7 @@ from torch import Tensor
 from edgekit.errors import InputError
 from edgekit.models.corners import SIDE, CornerFinder, EdgeMaps, draw_edges, find_corners
 from edgekit.training.checkpoints import load_checkpoint, save_checkpoint
-from edgekit.training.screens import GLIMPSES
+from edgekit.training.screens import GLIMPSES, HELD_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from edgekit.training.config import CornersConfig
     from edgekit.training.screens import Photos
 
-HELD_OUT = 40
-"""Screens, the last ones, that are looked at after each epoch and not learnt from."""
-LEAST_SCREENS = 2 * HELD_OUT
 WARM_UP = 200
 """Steps in which the learning rate rises."""
 LARGEST_GRADIENT = 5.0
@@ -49,7 +46,7 @@ def train_corner_finder(
     Parameters
     ----------
     photos
-        At least `LEAST_SCREENS` screens of them.
+        More than the `HELD_OUT` screens' that are looked at after each epoch and not learnt from.
     checkpoints
         Folder for the state after each epoch; training goes on from what it holds.
     report

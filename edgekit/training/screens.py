@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 GLIMPSES = 4
 """Photos of each screen: drawing one takes twice as long as a glimpse of it."""
+HELD_OUT = 40
+"""Screens, the last ones, that are not learnt from."""
+LEAST_PHOTOS = 2 * HELD_OUT * GLIMPSES
 SEVERITIES = ("moderate", "moderate", "mild", "severe")
 """What they are drawn from, one each."""
 _WIDTH = 1024

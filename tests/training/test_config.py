@@ -43,6 +43,8 @@ def test_the_users_file_lies_over_the_preset(tmp_path: Path) -> None:
         ("[members]\nlabel_smoothing = 2.0", "label_smoothing 2.0"),
         ("[members]\nblur = 1.5", "members blur 1.5"),
         ("[members]\nnoise = -0.1", "noise -0.1"),
+        ("[corners]\nphotos = 100", "corners photos 100 must be 0 or at least 320"),
+        ("[corners]\nbatch = 1", "corners batch"),
         ("[members]\ngamma = -0.1", "gamma -0.1"),
         ("seed = ", "not TOML"),
     ],

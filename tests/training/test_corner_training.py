@@ -42,7 +42,6 @@ def pictures() -> Photos:
 @pytest.fixture(autouse=True)
 def few_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "HELD_OUT", 4)
-    monkeypatch.setattr(training, "LEAST_SCREENS", 4)
     monkeypatch.setattr(training, "WARM_UP", 4)
 
 
