@@ -39,6 +39,7 @@ def small() -> TrainingConfig:
         members=dataclasses.replace(
             config.members, names=("ap", "lateral", "concat", "merge"), side=64, epochs=2, batch=8, photo_share=0.3
         ),
+        corners=dataclasses.replace(config.corners, photos=0),
         ensembles=dataclasses.replace(config.ensembles, folds=2),
     )
 
