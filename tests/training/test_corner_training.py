@@ -97,6 +97,7 @@ def test_a_finished_run_gets_a_corner_finder(
 ) -> None:
     """Its answers to films, and so its hash, stay what they are; other settings than the finder's own are refused."""
     monkeypatch.setattr(screens, "run_parallel", lambda work, tasks, _: map(work, tasks))
+    monkeypatch.setattr(screens, "LEAST_PHOTOS", 24)
     folder = shutil.copytree(run, tmp_path / "run")
     assert load_corner_finder(folder) is None
     config = dataclasses.replace(small, corners=CornersConfig(photos=24, epochs=1, batch=4, learning_rate=1e-3))
