@@ -36,9 +36,9 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def trained_bundle(web_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle for the web whose corner finder has learnt for a few minutes."""
     folder = tmp_path_factory.mktemp("trained")
-    table = make_cohort(folder / "cohort", CohortParameters(70, None, "a", 768, None, False, 4))
+    table = make_cohort(folder / "cohort", CohortParameters(42, None, "a", 768, None, False, 4))
     films = cache_films(read_studies(table), 128, folder / "films.npy")
-    config = dataclasses.replace(load_config("paper").corners, photos=4000, epochs=3)
+    config = dataclasses.replace(load_config("paper").corners, photos=2400, epochs=4)
     photos = photograph_screens(films, config.photos, 0, folder / "photos.npy")
     finder = train_corner_finder(photos, config, torch.device("cpu"), 0, folder / "checkpoints", print)
     bundle = shutil.copytree(web_bundle, folder / "bundle")
@@ -66,4 +66,4 @@ def test_the_outline_is_often_right_in_moderate_photos(
     shares = {limit: sum(error <= limit for error in errors) / len(errors) for limit in (0.02, 0.05, 0.1)}
     print(f"{len(errors)} photos, largest error of a corner as a share of the film's width: {shares}")
     assert shares[0.02] >= 0.25
-    assert shares[0.1] >= 0.5
+    assert shares[0.1] >= 0.65
