@@ -112,7 +112,7 @@ def test_a_full_device_is_told_and_the_app_works(page: Any, served: str) -> None
     page.get_by_text("Ready offline").wait_for()
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "corners.onnx"])
 def test_a_tampered_bundle_is_refused(page: Any, served: str, pages: dict[str, Page], name: str) -> None:
     path = f"/bundle/{name}"
     content = bytearray(pages[path].read())
