@@ -65,7 +65,7 @@ def train_corner_finder(
     generator = torch.Generator().manual_seed(seed)
     finder = CornerFinder().to(device).to(memory_format=torch.channels_last)
     teaching = len(photos) - GLIMPSES * HELD_OUT
-    batches = teaching // config.batch
+    batches = max(teaching // config.batch, 1)
     total = config.epochs * batches
     optimizer = torch.optim.AdamW(finder.parameters(), lr=config.learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(

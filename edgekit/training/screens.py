@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from edgekit.files import replacing
 from edgekit.models.corners import SIDE
 from edgekit.phantom.photo.snapshot import glimpse
 from edgekit.phantom.photo.viewer import Screen, show_film
@@ -81,7 +82,8 @@ def photograph_screens(films: FilmSet, count: int, seed: int, path: Path) -> Pho
         for number, some, found in track(shots, "photographing screens", len(tasks)):
             rows = slice(GLIMPSES * number, GLIMPSES * (number + 1))
             canvases[rows], corners[rows] = some, found
-        np.save(index, corners)
+        with replacing(index) as partial, partial.open("wb") as file:
+            np.save(file, corners)
     return Photos(np.load(path, mmap_mode="r"), np.load(index))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError, UsageError
 from edgekit.files import write_json, write_text
-from edgekit.models.runfolder import read_json
+from edgekit.models.runfolder import CORNERS, read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +44,8 @@ def claim_run(out: Path, config: TrainingConfig, sources: dict[str, Any], *, res
     """
     if only is not None and only not in STAGES:
         raise UsageError(f"--only {only}", f"choose one of {', '.join(STAGES)}")
+    if only == "corners" and not config.corners.photos:
+        raise InputError("--only corners, but [corners] photos is 0", "give the number of photos in a --config, or use the preset paper")
     begun = out / CHECKPOINTS / "begun.json"
     if (out / "pipeline.json").exists() and only not in ("corners", "ensemble"):
         remedy = "choose another --out; --only ensemble fits its ensembles again, --only corners trains its corner finder"
@@ -76,7 +78,7 @@ def _refuse_changes(out: Path, begun: dict[str, Any], config: TrainingConfig, so
     free = {"device", "tensorboard", "ensembles"}
     if only == "members" and not (out / CHECKPOINTS / "members").exists():
         free.add("members")
-    if not (out / CHECKPOINTS / "corners").exists():
+    if not (out / CORNERS).exists() and not (out / CHECKPOINTS / "corners").exists():
         free.add("corners")
     for key, value in new.items():
         if isinstance(value, dict):

@@ -53,6 +53,14 @@ def address(site: dict[str, Page]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
+@pytest.fixture(scope="module")
+def page(chromium: Any, address: str) -> Any:
+    """The app's page, for its modules to be called in."""
+    page = chromium.new_page()
+    page.goto(address)
+    return page
+
+
 @pytest.fixture
 def watch() -> Iterator[Callable[..., Any]]:
     """Watch a context; at the end nothing may have been asked of another origin, forbidden by the policy, or gone wrong."""

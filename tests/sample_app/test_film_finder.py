@@ -26,13 +26,6 @@ FIND = """async ({ edges, side }) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def page(chromium: Any, address: str) -> Any:
-    page = chromium.new_page()
-    page.goto(address)
-    return page
-
-
 def find(page: Any, edges: np.ndarray) -> tuple[np.ndarray, float]:
     """What the runner's JavaScript makes of four maps."""
     answer = page.evaluate(FIND, {"edges": base64.b64encode(edges.astype("<f4").tobytes()).decode(), "side": SIDE})

@@ -35,13 +35,6 @@ CODE = """async ({ content, side, corners, size }) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def page(chromium: Any, address: str) -> Any:
-    page = chromium.new_page()
-    page.goto(address)
-    return page
-
-
 def run(page: Any, content: bytes, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
     """What the app's modules make of a file: uint8 (height, width), and what they say about it."""
     answer = page.evaluate(CODE, {"content": base64.b64encode(content).decode(), **options})

@@ -103,7 +103,12 @@ def test_a_finished_run_gets_a_corner_finder(
     config = dataclasses.replace(small, corners=CornersConfig(photos=24, epochs=1, batch=4, learning_rate=1e-3))
     with pytest.raises(InputError, match="begun with other seed"):
         train_run(cohort, folder, dataclasses.replace(config, seed=5), only="corners")
+    with pytest.raises(InputError, match="photos is 0"):
+        train_run(cohort, folder, small, only="corners")
     train_run(cohort, folder, config, only="corners")
+    other = dataclasses.replace(config, corners=dataclasses.replace(config.corners, epochs=2))
+    with pytest.raises(InputError, match=r"begun with other \[corners\] epochs"):  # what the finder has learnt with stays on record
+        train_run(cohort, folder, other, only="corners")
     assert load_corner_finder(folder) is not None
     assert run_hash(folder) == run_hash(run)
     assert not (folder / ".checkpoints").exists()

@@ -313,14 +313,14 @@ def _expose(
 ) -> _Shot:
     """Hold a phone before a screen and open the shutter."""
     view = _hold_phone(screen, ranges, sensor, held)
-    larger = sensor[0] / SENSOR[0]  # lengths are drawn in photosites of the whole sensor
+    scale = sensor[0] / SENSOR[0]  # lengths are drawn in photosites of the whole sensor
     drawn = _draw_lens(ranges, held)
-    lens = Lens(drawn.sigma * larger, (drawn.shake[0] * larger, drawn.shake[1] * larger))
+    lens = Lens(drawn.sigma * scale, (drawn.shake[0] * scale, drawn.shake[1] * scale))
     glare, ambient, smear = (float(lit.uniform(*span)) for span in (ranges.glare, ranges.ambient, ranges.smear))
     size = (screen.pixels.shape[1], screen.pixels.shape[0])
     light = make_light(view, size, lit, glare=glare, ambient=ambient, smear=smear)
     handling = _draw_handling(ranges, taken)
-    handling = replace(handling, electrons=handling.electrons / larger**2)
+    handling = replace(handling, electrons=handling.electrons / scale**2)
     grid = weaken_grid(panel, view, lens)
     surround = (0.3 * ambient + 0.002, float(lit.uniform(0.5, 8)) * ambient + 0.002)
     planes = project_picture(screen, panel, view, lens, surround)
