@@ -247,9 +247,9 @@ def test_the_address_for_machines(bundle: Path, monkeypatch: pytest.MonkeyPatch,
 def test_the_command_shows_the_address_as_a_code(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The code is read back from the terminal's half blocks by OpenCV, as a phone's camera would."""
-    import cv2
+    """The code is read back from the terminal's half blocks by another library, as a phone's camera would."""
     import numpy as np
+    import zxingcpp  # OpenCV's reader misses about one sound code in 300
 
     monkeypatch.setattr(certificates, "find_address", lambda: "127.0.0.1")
     monkeypatch.setattr("typer.get_app_dir", lambda _: str(tmp_path))
@@ -258,13 +258,12 @@ def test_the_command_shows_the_address_as_a_code(
     text = capsys.readouterr().out
     address = next(word for word in text.split() if word.startswith("https://"))
     rows = [line for line in text.split("https://")[0].splitlines() if line.strip()]
-    assert any("█" in row or "▀" in row or "▄" in row for row in rows)
     halves = {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}
     width = max(len(row) for row in rows)
     picture = np.array([[halves[letter][half] for letter in row.ljust(width)] for row in rows for half in (0, 1)], np.uint8)
-    found = {cv2.QRCodeDetector().detectAndDecode(np.kron(np.pad(255 * shade, 4, constant_values=edge), np.ones((8, 8), np.uint8)))[0]
-             for shade, edge in ((picture, 255), (1 - picture, 0), (picture, 0), (1 - picture, 255))}  # fmt: skip
-    assert address in found
+    for terminal in (picture, 1 - picture):  # light on dark and dark on light
+        shown = np.pad(255 * terminal, 4, constant_values=255 * int(terminal[0, 0]))
+        assert [code.text for code in zxingcpp.read_barcodes(np.kron(shown, np.ones((8, 8), np.uint8)))] == [address]
     fingerprint = certificates.make_certificate("127.0.0.1", tmp_path).fingerprint
     assert fingerprint in text
 
