@@ -23,6 +23,8 @@ SIDE = 320
 CELL = 4
 """Pixels of the canvas a side of each cell of the answer."""
 EDGES = ("top", "right", "bottom", "left")
+MIRRORED = [0, 3, 2, 1]
+"""Which of `EDGES` each becomes in a mirror."""
 WIDTHS = (16, 24, 32, 48, 48)
 """Channels at each halving of the resolution."""
 
@@ -76,7 +78,7 @@ class CornerFinder(nn.Module):
 
 
 class EdgeMaps(nn.Module):
-    """A `CornerFinder` as it ships: its answer as probabilities, each map's sum 1."""
+    """A `CornerFinder` as it ships: its answer as probabilities, each map's sum 1, the mean of a photo's and of its mirror image's."""
 
     def __init__(self, finder: CornerFinder) -> None:
         super().__init__()
@@ -84,8 +86,9 @@ class EdgeMaps(nn.Module):
 
     def forward(self, photo: Tensor) -> Tensor:
         """Return float32 (N, 4, 80, 80)."""
-        logits: Tensor = self.finder(photo)
-        return logits.flatten(2).softmax(dim=2).view_as(logits)
+        logits: Tensor = self.finder(torch.cat([photo, photo.flip(3)]))
+        maps, mirrored = logits.flatten(2).softmax(dim=2).view_as(logits).chunk(2)
+        return (maps + mirrored.flip(3)[:, MIRRORED]) / 2
 
 
 def find_corners(edges: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:

@@ -32,6 +32,10 @@ HELD_OUT = 40
 LEAST_PHOTOS = 2 * HELD_OUT * GLIMPSES
 SEVERITIES = ("moderate", "moderate", "mild", "severe")
 """What they are drawn from, one each."""
+WHOLE = 1 / 3
+"""Share of the photos that are not cropped."""
+MOST_CUT = 0.97
+"""Of the room beside the film, at most."""
 _WIDTH = 1024
 """Device pixels that a screen is reduced to."""
 
@@ -109,10 +113,37 @@ def _photograph(task: _Task) -> tuple[int, NDArray[np.uint8], NDArray[np.float32
     small_screen = Screen(small, (x0 * scale, y0 * scale, x1 * scale, y1 * scale))
     canvases, corners = np.empty((GLIMPSES, SIDE, SIDE), np.uint8), np.empty((GLIMPSES, 4, 2), np.float32)
     for n, severity in enumerate(SEVERITIES):
-        pixels, found = glimpse(small_screen, rng, severity)
+        pixels, found = crop(*glimpse(small_screen, rng, severity), rng)
         canvases[n], letterbox = make_canvas(pixels, SIDE)
         corners[n] = np.array([letterbox.to_canvas((x, y, x, y))[:2] for x, y in found])
     return task.number, canvases, corners
+
+
+def crop(
+    pixels: NDArray[np.uint8], corners: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Cut away some of what surrounds the film, in two photos of three: not every phone takes 4 : 3, and people crop.
+
+    A finder that has seen one shape of photo alone takes the border of any other for an edge of the film.
+
+    Parameters
+    ----------
+    pixels
+        uint8 (h, w).
+    corners
+        float64 (4, 2): the film's, none outside.
+
+    Returns
+    -------
+    The same kinds: part of the photo, and the film's corners in it.
+    """
+    if rng.random() < WHOLE:
+        return pixels, corners
+    height, width = pixels.shape
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    room = np.array([left, top, width - right, height - bottom])
+    left, top, right, bottom = (room * rng.uniform(0, MOST_CUT, 4) * (rng.random(4) < 0.6)).astype(int)
+    return pixels[top : height - bottom, left : width - right], corners - (left, top)
 
 
 def _shrink(film: NDArray[np.uint8]) -> NDArray[np.uint8]:

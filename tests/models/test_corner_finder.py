@@ -67,6 +67,17 @@ def test_no_evidence_is_no_confidence() -> None:
     assert np.isfinite(find_corners(point)[0]).all()
 
 
+def test_a_mirror_image_has_the_mirrored_edges() -> None:
+    """Left is right there, top is top."""
+    torch.manual_seed(4)
+    maps = EdgeMaps(CornerFinder().eval())
+    photo = torch.randint(0, 256, (2, 1, SIDE, SIDE), dtype=torch.uint8)
+    with torch.no_grad():
+        (top, right, bottom, left), mirrored = maps(photo)[0], maps(photo.flip(3))[0].flip(2)
+    assert torch.allclose(mirrored, torch.stack([top, left, bottom, right]), atol=1e-7)
+    assert not torch.allclose(left, right, atol=1e-6)
+
+
 @pytest.mark.parametrize(("weights", "largest"), [("float32", 600_000), ("int8", 200_000)])
 def test_the_file_that_ships_answers_as_torch(weights: str, largest: int, tmp_path: Path) -> None:
     torch.manual_seed(3)

@@ -30,7 +30,7 @@ __all__ = ["SEVERITIES", "Conditions", "Photo", "Severity", "choose_size", "glim
 SENSOR = (2016, 1512)
 """Photosites: a phone of 12 megapixels after binning 2 x 2."""
 GLIMPSE = (640, 480)
-"""Photosites of a glimpse, whose pixels are the means of 2 x 2."""
+"""Photosites of a glimpse."""
 
 Range = tuple[float, float]
 
@@ -264,7 +264,7 @@ def photograph(
 
 
 def glimpse(screen: Screen, rng: np.random.Generator, severity: str = "moderate") -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Photograph a screen at the few pixels that a photo is reduced to before a film is looked for in it: fast, and without moire.
+    """Photograph a screen at few pixels, twice those that a photo is reduced to before a film is looked for in it: fast, and without moire.
 
     Parameters
     ----------
@@ -278,15 +278,14 @@ def glimpse(screen: Screen, rng: np.random.Generator, severity: str = "moderate"
     Returns
     -------
     pixels
-        uint8 (h, w), 320 pixels on its long side: grey.
+        uint8 (h, w), 640 pixels on its long side: grey. To be reduced, for its sensor sees one colour at each place.
     corners
         float64 (4, 2): the film's, pixels of it.
     """
     ranges = find_severity(severity)
     shot = _expose(screen, ranges, GLIMPSE, Panel(stripe=1, lit=1), *rng.spawn(3))
     plain = replace(shot.handling, denoise=0.0, sharpen=0.0)  # both act on details that are lost at this size
-    grey = process(shot.raw, plain).convert("L").reduce(2)
-    return np.asarray(grey), shot.view.find_corners(screen.film) / 2
+    return np.asarray(process(shot.raw, plain).convert("L")), shot.view.find_corners(screen.film)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -356,11 +356,11 @@ def test_a_glimpse_knows_where_its_film_is(severity):
     for seed in range(4):
         grey, corners = photo.glimpse(Screen(pixels, (300.0, 100.0, 680.0, 560.0)), np.random.default_rng(seed), severity)
         assert grey.dtype == np.uint8
-        assert sorted(grey.shape) == [240, 320]
-        drawn = Image.new("1", (8 * grey.shape[1], 8 * grey.shape[0]))
-        ImageDraw.Draw(drawn).polygon([(8 * x, 8 * y) for x, y in corners.tolist()], fill=1)
+        assert sorted(grey.shape) == [480, 640]
+        drawn = Image.new("1", (4 * grey.shape[1], 4 * grey.shape[0]))
+        ImageDraw.Draw(drawn).polygon([(4 * x, 4 * y) for x, y in corners.tolist()], fill=1)
         inside = np.asarray(drawn.convert("L").resize(grey.shape[::-1], Image.Resampling.BOX)) > 127
-        border = ndimage.binary_dilation(inside, iterations=2) & ~ndimage.binary_erosion(inside, iterations=2)
+        border = ndimage.binary_dilation(inside, iterations=4) & ~ndimage.binary_erosion(inside, iterations=4)
         rest = ~border
         threshold = (np.median(grey[inside & rest]) + np.median(grey[~inside & rest])) / 2
         assert ((grey > threshold) == inside)[rest].mean() > (0.93 if severity == "severe" else 0.995)
