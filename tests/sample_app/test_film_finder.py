@@ -85,9 +85,9 @@ ASK = """async (file) => {
     const { Helper } = await import("/js/workers.js");
     const [darkroom, reader] = ["darkroom", "reader"].map((name) => new Helper(new URL(`/js/${name}.js`, location.href)));
     const source = new Blob([Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0))]);
-    const { id } = await darkroom.call("open", { source });
+    const { id, width, height } = await darkroom.call("open", { source });
     const { cornerSide } = await reader.call("open", { threads: 1 });
-    const { canvas } = await darkroom.call("survey", { id, side: cornerSide });
+    const { canvas } = await darkroom.call("survey", { id, side: cornerSide, part: { left: 0, top: 0, width, height } });
     const { found } = await reader.call("findFilm", { canvas });
     const small = await reader.call("findFilm", { canvas: new Uint8Array(5) }).catch((problem) => problem.details.message);
     [darkroom, reader].forEach((helper) => helper.stop());
@@ -109,3 +109,67 @@ def test_a_photo_goes_through_the_bundles_own_network(page: Any, random_finder: 
     corners, confidence = find_corners(edges)
     np.testing.assert_allclose(found["corners"], corners, atol=0.5)
     assert found["confidence"] == pytest.approx(confidence, abs=1e-3)
+
+
+SUGGEST = """async ({ file, side, answers }) => {
+    const { Helper } = await import("/js/workers.js");
+    const { suggestCorners } = await import("/js/corners.js");
+    const darkroom = new Helper(new URL("/js/darkroom.js", location.href));
+    const photo = await darkroom.call("open", { source: new Blob([Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0))]) });
+    const seen = [];
+    const reader = { call: async (_, { canvas }) => ({ found: answers[seen.push(btoa(String.fromCharCode(...canvas))) - 1] }) };
+    const corners = await suggestCorners(photo, side, darkroom, reader);
+    darkroom.stop();
+    return { corners, seen };
+}"""
+QUAD = [[90.0, 90.0], [200.0, 80.0], [210.0, 240.0], [80.0, 230.0]]
+
+
+def suggest(page: Any, photo: bytes, answers: list[Any]) -> tuple[Any, list[np.ndarray]]:
+    """What the app suggests when its network answers this, and the canvases that the network was shown."""
+    answer = page.evaluate(SUGGEST, {"file": base64.b64encode(photo).decode(), "side": SIDE, "answers": answers})
+    canvases = [np.frombuffer(base64.b64decode(each), np.uint8).reshape(SIDE, SIDE) for each in answer["seen"]]
+    return answer["corners"], canvases
+
+
+def answer(corners: Any, confidence: float = 0.9) -> dict[str, Any]:
+    return {"corners": np.asarray(corners).tolist(), "confidence": confidence}
+
+
+def test_the_second_look_is_at_the_film_that_the_first_one_found(page: Any, tmp_path: Path) -> None:
+    """By hand: the box around the corners and 8 % of its longer side, and where the corners found there are in the photo."""
+    photo = encode(make_photo())
+    (tmp_path / "photo.png").write_bytes(photo)
+    pixels = read_radiograph(tmp_path / "photo.png").pixels
+    height, width = pixels.shape
+    whole, letterbox = make_canvas(pixels, SIDE)
+    first = np.array([letterbox.to_film((x, y, x, y))[:2] for x, y in QUAD])
+    (x0, y0), (x1, y1) = first.min(axis=0), first.max(axis=0)
+    room = 0.08 * max(x1 - x0, y1 - y0)
+    left, top, right, bottom = int(x0 - room), int(y0 - room), int(np.ceil(x1 + room)), int(np.ceil(y1 + room))
+    assert 0 < left < right < width
+    assert 0 < top < bottom < height
+    part, closer = make_canvas(np.ascontiguousarray(pixels[top:bottom, left:right]), SIDE)
+
+    second = np.array([[25.0, 25.0], [290.0, 30.0], [285.0, 300.0], [30.0, 295.0]])
+    corners, seen = suggest(page, photo, [answer(QUAD), answer(second)])
+    for canvas, expected in zip(seen, (whole, part), strict=True):
+        assert np.abs(canvas.astype(int) - expected).max() <= 2
+    np.testing.assert_allclose(corners, [np.add(closer.to_film((x, y, x, y))[:2], (left, top)) for x, y in second], atol=0.5)
+
+
+@pytest.mark.parametrize("second", [answer(QUAD, 0.2), answer(QUAD[::-1]), answer(np.array(QUAD) + 400)])
+def test_a_second_look_that_sees_nothing_leaves_the_first(page: Any, second: dict[str, Any], tmp_path: Path) -> None:
+    """Too unsure, not a film's corners, or far outside of the photo."""
+    photo = encode(make_photo())
+    (tmp_path / "photo.png").write_bytes(photo)
+    _, letterbox = make_canvas(read_radiograph(tmp_path / "photo.png").pixels, SIDE)
+    corners, seen = suggest(page, photo, [answer(QUAD), second])
+    assert len(seen) == 2
+    np.testing.assert_allclose(corners, [letterbox.to_film((x, y, x, y))[:2] for x, y in QUAD], atol=0.5)
+
+
+def test_nothing_is_suggested_where_the_first_look_sees_nothing(page: Any) -> None:
+    corners, seen = suggest(page, encode(make_photo()), [answer(QUAD, 0.2)])
+    assert corners is None
+    assert len(seen) == 1

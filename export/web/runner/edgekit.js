@@ -149,7 +149,7 @@ export class Pipeline {
   /**
    * Find the film in a photo of a screen.
    *
-   * @param {Uint8Array} canvas of the whole photo, `cornerSide` x `cornerSide`
+   * @param {Uint8Array} canvas of the photo or of the part of it around the film, `cornerSide` x `cornerSide`
    * @returns {Promise<import("./corners.js").Found | null>} null when the bundle has no corner finder
    */
   async findFilm(canvas) {

@@ -27,8 +27,8 @@ answerCalls({
     return { id, coloured: picture.coloured, view: picture.view, ...show(picture) };
   },
 
-  /** The canvas of a whole picture, on which the reader looks for the film. */
-  survey: ({ id, side }) => makeCanvas(pictures.get(id), side),
+  /** The canvas of a part of a picture, on which the reader looks for the film. */
+  survey: ({ id, side, part }) => makeCanvas(cut(pictures.get(id), part), side),
 
   /** Turn a picture a quarter clockwise. */
   turn({ id }) {
@@ -69,6 +69,15 @@ function show(film) {
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return { width: film.width, height: film.height, bitmap: canvas.transferToImageBitmap() };
+}
+
+function cut({ pixels, width: across }, { left, top, width, height }) {
+  const part = new Uint8Array(width * height);
+  for (let row = 0; row < height; row++) {
+    const start = (top + row) * across + left;
+    part.set(pixels.subarray(start, start + width), row * width);
+  }
+  return { pixels: part, width, height };
 }
 
 function measureContrast(pixels) {
