@@ -124,7 +124,7 @@ def crop(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Cut away some of what surrounds the film, in two photos of three: not every phone takes 4 : 3, and people crop.
 
-    A finder that has seen one shape of photo alone takes the border of any other for an edge of the film.
+    A finder that has seen one shape of photo alone finds few films in others (docs/performance.md).
 
     Parameters
     ----------

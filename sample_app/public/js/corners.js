@@ -17,14 +17,15 @@ const ROOM = 0.08;
  * @param {import("./workers.js").Helper} reader with its bundle open
  * @returns {Promise<import("./perspective.js").Point[] | null>} pixels of the photo; null when nothing looks like a film
  */
-export async function suggestCorners(photo, side, darkroom, reader) {
+export async function suggestCorners({ id, width, height }, side, darkroom, reader) {
+  const size = { width, height }; // of the photo as it lies now: it may be turned meanwhile
   const look = async (part) => {
-    const { canvas, letterbox } = await darkroom.call("survey", { id: photo.id, side, part });
+    const { canvas, letterbox } = await darkroom.call("survey", { id, side, part });
     const { found } = await reader.call("findFilm", { canvas }, [canvas.buffer]);
-    return found && place(found, part, letterbox, photo);
+    return found && place(found, part, letterbox, size);
   };
-  const first = await look({ left: 0, top: 0, width: photo.width, height: photo.height });
-  return first && ((await look(surround(first, photo))) ?? first);
+  const first = await look({ left: 0, top: 0, ...size });
+  return first && ((await look(surround(first, size))) ?? first);
 }
 
 /** Corners on the canvas of a part of the photo, as pixels of the photo; null when they are none of a film. */
