@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,14 @@ import numpy as np
 from edgekit.errors import EdgekitError, InputError
 from edgekit.files import write_text
 from edgekit.progress import track
-from edgekit.radiograph import VIEW_POSITIONS, read_radiograph
+from edgekit.radiograph import read_radiograph
+from edgekit.radiograph.dicom import VIEW_POSITIONS, read_stored
 from edgekit.studies import read_studies, write_studies
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from edgekit.types import Study
 
@@ -37,13 +37,7 @@ KEPT = (
     "Manufacturer",
     "ImagerPixelSpacing",
     "PixelSpacing",
-    "SamplesPerPixel",
     "PhotometricInterpretation",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "PixelRepresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "BurnedInAnnotation",
@@ -200,8 +194,7 @@ def _copy_dicom(film: Path, copy: Path, patient: str) -> None:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ComputedRadiographyImageStorage, RLELossless, generate_uid
 
-    from edgekit.radiograph import decode_pixels
-
+    warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")  # how a value is spelled is only a formality
     original = pydicom.dcmread(film, force=True)
     clean = Dataset()
     clean.file_meta = FileMetaDataset()
@@ -222,20 +215,13 @@ def _copy_dicom(film: Path, copy: Path, patient: str) -> None:
     clean.LongitudinalTemporalInformationModified = "REMOVED"
     clean.StudyInstanceUID, clean.SeriesInstanceUID, clean.SOPInstanceUID = generate_uid(), generate_uid(), generate_uid()
     clean.file_meta.MediaStorageSOPClassUID, clean.file_meta.MediaStorageSOPInstanceUID = clean.SOPClassUID, clean.SOPInstanceUID
-    clean.HighBit = clean.BitsStored - 1
-    stored = _take_stored_bits(original, decode_pixels(film, original))
-    clean.compress(RLELossless, stored, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+    stored = read_stored(film)  # without what other bits of a cell hold: an overlay with text, in old files
+    clean.Rows, clean.Columns = stored.patterns.shape
+    clean.SamplesPerPixel, clean.PixelRepresentation = 1, int(stored.is_signed)
+    clean.BitsStored, clean.HighBit, clean.BitsAllocated = stored.bits, stored.bits - 1, 8 if stored.bits <= 8 else 16
+    values = stored.values.astype(f"{'i' if stored.is_signed else 'u'}{clean.BitsAllocated // 8}")[stored.patterns]
+    clean.compress(RLELossless, values, encoding_plugin="pylibjpeg", generate_instance_uid=False)
     clean.save_as(copy, enforce_file_format=True)
-
-
-def _take_stored_bits(original: Any, patterns: NDArray[Any]) -> NDArray[Any]:
-    """Return the stored values without what other bits of a cell hold (an overlay with text, in old files), right-aligned."""
-    used = int(original.BitsStored)
-    shift = 0 if original.file_meta.TransferSyntaxUID.is_encapsulated else int(original.get("HighBit", used - 1)) + 1 - used
-    values: NDArray[Any] = (patterns >> shift) & patterns.dtype.type((1 << used) - 1)
-    if original.PixelRepresentation == 0:
-        return values
-    return np.where(values >> (used - 1), values.astype(np.int32) - (1 << used), values).astype(f"i{patterns.itemsize}")
 
 
 def _copy_elements(source: Any, target: Any, names: Sequence[str]) -> None:

@@ -6,6 +6,7 @@
     ├── UsageError          2   the command was called wrongly (typer's own usage errors are 2 too)
     ├── GateError           3   a gate failed: parity or a budget
     ├── InputError          4   a film, table, run or setting is unusable
+    │   └── FilmError       4   a film can't be read; it has a reason
     ├── MissingError        5   a dependency is missing, or this machine can't build the target
     └── DamagedBundleError  6   a bundle is damaged or was tampered with
 
@@ -15,7 +16,7 @@ traceback (``--debug`` shows it).
 
 from __future__ import annotations
 
-__all__ = ["DamagedBundleError", "EdgekitError", "GateError", "InputError", "MissingError", "UsageError"]
+__all__ = ["DamagedBundleError", "EdgekitError", "FilmError", "GateError", "InputError", "MissingError", "UsageError"]
 
 
 class EdgekitError(Exception):
@@ -53,6 +54,22 @@ class InputError(EdgekitError):
     """A film, table, run folder or setting can't be used."""
 
     exit_code = 4
+
+
+class FilmError(InputError):
+    """A film can't be read.
+
+    Parameters
+    ----------
+    message, remedy
+        See `EdgekitError`.
+    reason
+        A code of section 4 of ``docs/canvas.md``: the same on every host.
+    """
+
+    def __init__(self, message: str, remedy: str = "", reason: str = "") -> None:
+        super().__init__(message, remedy)
+        self.reason = reason
 
 
 class MissingError(EdgekitError):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -150,16 +151,16 @@ def test_the_header_is_new(tmp_path):
 
 
 def test_real_films_of_many_makers(tmp_path):
-    """Files that come with pydicom, those that are films: no identifier of the header is anywhere in the copy."""
+    """Files that come with pydicom, those that could be films: no identifier of the header is anywhere in the copy."""
     copied = 0
     for number, source in enumerate(sorted(path for path in REAL.glob("*.dcm") if path.stat().st_size < 1_000_000)):
-        try:
-            pixels = read_radiograph(source).pixels
-        except InputError:  # of several frames, in colour, or without pixels
-            continue
         film = tmp_path / f"{number}" / "film.dcm"
         film.parent.mkdir()
-        film.write_bytes(source.read_bytes())
+        film.write_bytes(re.sub(rb"(\x08\x00\x60\x00(?:CS)?\x02\x00(?:\0\0)?)(CT|MR|NM|US)", rb"\1CR", source.read_bytes(), count=1))
+        try:
+            pixels = read_radiograph(film).pixels
+        except InputError:  # of several frames, in colour, or without pixels
+            continue
         copy = copy_one(film, tmp_path / f"{number}" / "out")
         np.testing.assert_array_equal(read_radiograph(copy).pixels, pixels, source.name)
         names = ("PatientName", "PatientID", "InstitutionName", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber", "StudyDate")
