@@ -13,11 +13,11 @@ from edgekit.canvases import graph_inputs
 from edgekit.errors import InputError
 from edgekit.evaluation.answers import collect_answers
 from edgekit.evaluation.cohort import Cohort
-from edgekit.evaluation.csv_rows import read_rows, refuse_rows
 from edgekit.phantom.photo.album import CORNERS
 from edgekit.phantom.photo.perspective import estimate_size, go_round, straighten
 from edgekit.progress import track
 from edgekit.radiograph import make_canvas, read_radiograph
+from edgekit.tables import find_file, parse_number, read_rows, refuse_rows
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgekit.evaluation.cohort import Models
     from edgekit.radiograph import Letterbox
     from edgekit.sessions import Tensors
+    from edgekit.tables import Row
     from edgekit.types import Study, View
 
 __all__ = ["COLUMNS", "CONDITIONS", "Album", "Photo", "ask_photos", "describe_photos", "match_photos", "read_photos"]
@@ -105,7 +106,7 @@ def read_photos(path: Path) -> list[Photo]:
         The file is missing or not such a table; all faulty rows are reported at once, with their lines.
     """
     problems: list[str] = []
-    photos = [_read_photo(path.parent, number, cells, problems) for number, cells in read_rows(path, COLUMNS)]
+    photos = [_read_photo(path.parent, row, problems) for row in read_rows(path, COLUMNS, files=("file",))]
     refuse_rows(path, problems)
     if not photos:
         raise InputError(f"{path} has no rows", "photograph films with: edgekit phantom photo STUDIES OUT")
@@ -216,22 +217,23 @@ def _replace_film(study: Study, view: View, file: Path, film: Letterbox, photo: 
     return replace(study, ap=file, ap_box=box) if view == "ap" else replace(study, lateral=file, lateral_box=box)
 
 
-def _read_photo(folder: Path, number: int, cells: dict[str, str], problems: list[str]) -> Photo:
+def _read_photo(folder: Path, row: Row, problems: list[str]) -> Photo:
     """Parse one row; what is wrong with it is added to `problems`."""
-    found: list[str] = []
+    cells = row.cells
+    found = [row.misfit] if row.surplus > 0 else []
 
     def read_number(column: str, *, optional: bool = False) -> float:
         if optional and not cells[column]:
             return math.nan
         try:
-            value = float(cells[column])
+            value = parse_number(cells[column])
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
             found.append(f"{column} {cells[column]!r}, expected a number")
         return value
 
-    file = folder / cells["file"].replace("\\", "/")
+    file = find_file(folder, cells["file"])
     width, height = read_number("photo_width"), read_number("photo_height")
     corners = np.array([read_number(column) for column in CORNERS]).reshape(4, 2)
     conditions = {name: read_number(column, optional=True) for name, column in CONDITIONS.items()}
@@ -239,16 +241,16 @@ def _read_photo(folder: Path, number: int, cells: dict[str, str], problems: list
         found.append("patient_id is empty")
     if cells["view"] not in VIEWS:
         found.append(f"view {cells['view']!r}, expected {' or '.join(VIEWS)}")
-    if not file.is_file():
-        found.append(f"file {file} is not there")
+    if file is None:
+        found.append(f"file {folder / cells['file']} is not there")
     if not found and not ((corners >= 0) & (corners <= (width, height))).all():
         found.append(f"a corner lies outside of the photo of {width:g} x {height:g} pixels")
     elif not found and not go_round(corners):
         found.append("the corners don't go round the film: top-left, top-right, bottom-right, bottom-left")
-    problems += [f"  line {number}: {problem}" for problem in found]
+    problems += [f"  line {row.line}: {problem}" for problem in found]
     size = (0, 0) if found else (int(width), int(height))
     view: View = "lateral" if cells["view"] == "lateral" else "ap"
-    return Photo(cells["patient_id"], view, file, size, corners, cells["severity"], conditions)
+    return Photo(cells["patient_id"], view, file or folder, size, corners, cells["severity"], conditions)
 
 
 def _name_some(names: Sequence[str]) -> str:

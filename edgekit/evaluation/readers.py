@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
-from edgekit.evaluation.csv_rows import read_rows, refuse_rows
 from edgekit.files import write_text
 from edgekit.parity.statistics import clopper_pearson, mcnemar_exact
+from edgekit.tables import parse_number, read_rows, refuse_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from edgekit.tables import Row
 
 __all__ = ["COLUMNS", "ReaderAnswer", "compare_readers", "read_readers", "write_readers"]
 
@@ -50,8 +52,8 @@ def read_readers(path: Path) -> tuple[ReaderAnswer, ...]:
     Parameters
     ----------
     path
-        UTF-8 CSV with the columns `COLUMNS` (others are ignored), separated by commas, semicolons or tabs. ``brand`` and ``seconds``
-        may be empty.
+        CSV with the columns `COLUMNS` (others are ignored), as `edgekit.tables.read_table` reads it. ``brand`` and ``seconds`` may be
+        empty.
 
     Returns
     -------
@@ -62,20 +64,20 @@ def read_readers(path: Path) -> tuple[ReaderAnswer, ...]:
     ------
     InputError
         The file is missing or not such a table; all faulty rows are reported at once, with their lines: no reader or patient, seconds
-        that are not a number, a reader with two experiences, a patient that a reader answered twice.
+        that are not a number, more cells than columns, a reader with two experiences, a patient that a reader answered twice.
     """
-    lines = read_rows(path, COLUMNS)
+    rows = read_rows(path, COLUMNS)
     problems: list[str] = []
-    answers = [_read_answer(number, cells, problems) for number, cells in lines]
+    answers = [_read_answer(row, problems) for row in rows]
     experiences: dict[str, tuple[str, int]] = {}
     answered: dict[tuple[str, str], int] = {}
-    for (number, _), answer in zip(lines, answers, strict=True):
-        experience, line = experiences.setdefault(answer.reader, (answer.experience, number))
+    for row, answer in zip(rows, answers, strict=True):
+        experience, line = experiences.setdefault(answer.reader, (answer.experience, row.line))
         if experience != answer.experience:
-            problems.append(f"  line {number}, experience: {answer.experience!r}, but line {line} says {experience!r} of the same reader")
-        line = answered.setdefault((answer.reader, answer.patient_id), number)
-        if line != number and answer.patient_id:
-            problems.append(f"  line {number}: {answer.reader} answered patient {answer.patient_id} already in line {line}")
+            problems.append(f"  line {row.line}, experience: {answer.experience!r}, but line {line} says {experience!r} of the same reader")
+        line = answered.setdefault((answer.reader, answer.patient_id), row.line)
+        if line != row.line and answer.patient_id:
+            problems.append(f"  line {row.line}: {answer.reader} answered patient {answer.patient_id} already in line {line}")
     refuse_rows(path, problems)
     if not answers:
         raise InputError(f"{path} has no rows", "give one row for each reader and patient below the header")
@@ -197,15 +199,18 @@ def _compare(reader: Mapping[str, str | None], model: Mapping[str, str | None], 
     return {"n": len(both), "only_reader": only_reader, "only_model": only_model, "p": mcnemar_exact(only_reader, only_model)}
 
 
-def _read_answer(number: int, cells: dict[str, str], problems: list[str]) -> ReaderAnswer:
+def _read_answer(row: Row, problems: list[str]) -> ReaderAnswer:
     """Parse one row; what is wrong with it is added to `problems`."""
-    problems += [f"  line {number}, {column}: empty, expected a name" for column in ("reader", "patient_id") if not cells[column]]
+    cells = row.cells
+    if row.surplus > 0:
+        problems.append(f"  line {row.line} {row.misfit}")
+    problems += [f"  line {row.line}, {column}: empty, expected a name" for column in ("reader", "patient_id") if not cells[column]]
     seconds: float | None = None
     if cells["seconds"]:
         try:
-            seconds = float(cells["seconds"])
+            seconds = parse_number(cells["seconds"])
         except ValueError:
             seconds = math.nan
         if not 0 <= seconds < math.inf:
-            problems.append(f"  line {number}, seconds: {cells['seconds']!r}, expected a number of seconds or nothing")
+            problems.append(f"  line {row.line}, seconds: {cells['seconds']!r}, expected a number of seconds or nothing")
     return ReaderAnswer(cells["reader"], cells["experience"], cells["patient_id"], cells["brand"] or None, seconds)

@@ -55,7 +55,7 @@ def test_all_faulty_rows_are_reported_with_their_lines(tmp_path: Path) -> None:
         HEADER,
         "p1,a,1,0.9,0.1",
         "p2,a,yes,0.9,0.1",
-        "p3,a,0,0.9,0.2",
+        "p3,a,0,0.90,0.12",
         ",a,0,0.9,0.1",
         "p5,a,0,1.5,-0.5",
         "p6,a,0,nan,0.5",
@@ -67,12 +67,12 @@ def test_all_faulty_rows_are_reported_with_their_lines(tmp_path: Path) -> None:
     message = failure.value.message
     assert "line 2" not in message
     assert "line 3, has_crosslink: 'yes', expected 0, 1 or nothing" in message
-    assert "line 4: the probabilities sum to 1.1, expected 1 within 0.001" in message
+    assert "line 4: the probabilities sum to 1.02, expected 1 within 0.01" in message
     assert "line 5, patient_id: empty" in message
     assert "line 6, p_a: '1.5', expected a number from 0 to 1" in message
     assert "line 6, p_b: '-0.5'" in message
     assert "line 7, p_a: 'nan'" in message
-    assert "line 8: 1 fewer cells" in message
+    assert "line 8 has 4 cells, expected 5" in message
     assert "line 9, p_a: ''" in message
     assert failure.value.exit_code == 4
 
@@ -98,9 +98,88 @@ def test_files_that_are_not_predictions(tmp_path: Path, lines: list[str], expect
         read_predictions(write(tmp_path, *lines))
 
 
+@pytest.mark.parametrize(
+    ("written", "accepted"),
+    [
+        # 7 brands to 2 decimals: 7 x 0.005 = 0.035 to either side.
+        ("0.14 0.14 0.14 0.14 0.14 0.14 0.14", True),  # 1/7 each: 0.98
+        ("0.37 0.11 0.11 0.11 0.11 0.11 0.11", True),  # 1.03
+        ("0.38 0.11 0.11 0.11 0.11 0.11 0.11", False),  # 1.04
+        ("0.31 0.11 0.11 0.11 0.11 0.11 0.10", False),  # 0.96
+        ("0.335 0.11 0.11 0.11 0.11 0.11 0.11", True),  # 0.995; one value has three decimals, the others two
+        ("0.4 0.1 0.1 0.1 0.1 0.1 0.1", True),
+        ("0.5 0.5 0.5 0.1 0.1 0.1 0.1", False),  # 1.9 of at most 1.35
+        ("1 0 0 0 0 0 0", True),
+        ("1 1 0 0 0 0 0", False),  # a whole number is no probability rounded to the unit
+        ("0 0 0 0 0 0 0", False),
+        ("0.0 1.0 0.02 0.01 0 0 0", True),
+        ("0.0 1.0 0.02 0.02 0 0 0", False),
+        ("0.3333 0.3333 0.3333 0 0 0 0", True),  # 0.9999, within 0.00035
+        ("0.3333 0.3333 0.3329 0 0 0 0", False),  # 0.9995
+        ("9.9E-01 1.2E-02 0 0 0 0 0", True),  # to 2 decimals and 3
+        ("1,0E-01 9,2E-01 0 0 0 0 0", True),
+        ("1,0E-01 9,5E-01 0 0 0 0 0", False),
+    ],
+)
+def test_sums_have_room_for_the_decimals_written(tmp_path: Path, written: str, accepted: bool) -> None:
+    header = "patient_id;brand;" + ";".join(f"p_{brand}" for brand in "abcdefg")
+    file = write(tmp_path, header, f"p1;a;{written.replace(' ', ';')}")
+    if accepted:
+        assert read_predictions(file).probabilities[0].tolist() == [float(value.replace(",", ".")) for value in written.split()]
+    else:
+        with pytest.raises(InputError, match="line 2: the probabilities sum to"):
+            read_predictions(file)
+
+
+def test_every_number_rounded_by_hand_is_accepted(tmp_path: Path) -> None:
+    """Whatever the probabilities, their rounded values sum to one within the room that is given."""
+    rows = np.random.default_rng(0).dirichlet(np.full(7, 0.4), 300)
+    header = "patient_id,brand," + ",".join(f"p_{brand}" for brand in "abcdefg")
+    for decimals in range(1, 7):
+        lines = [f"p{number},a," + ",".join(f"{value:.{decimals}f}" for value in row) for number, row in enumerate(rows)]
+        assert read_predictions(write(tmp_path, header, *lines)).probabilities == pytest.approx(rows, abs=0.5001 * 10.0**-decimals)
+
+
+def test_a_softmax_in_single_precision_is_accepted(tmp_path: Path) -> None:
+    scores = np.random.default_rng(0).normal(0, 4, (200, 7)).astype(np.float32)
+    softmax = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    assert softmax.dtype == np.float32
+    names = tuple(f"p{number}" for number in range(200))
+    written = Predictions(tuple("abcdefg"), names, (None,) * 200, (None,) * 200, softmax.astype(np.float64))
+    write_predictions(tmp_path / "p.csv", written)
+    assert (read_predictions(tmp_path / "p.csv").probabilities == softmax).all()
+
+
+def test_a_table_that_a_german_spreadsheet_saved(tmp_path: Path) -> None:
+    """Excel's "CSV UTF-8" where the decimal mark is a comma: as many commas as semicolons, CRLF, a mark, blank and padded rows."""
+    file = tmp_path / "predictions.csv"
+    lines = ("patient_id ; brand;p_a; p_b;;", "p1;a;0,5;0,5;;", ";;;;;", "p2;b;0,25;0,75", "p3;;1,2E-02;0,988")
+    file.write_bytes("\r\n".join(("\ufeffsep=;", *lines, "")).encode())
+    read = read_predictions(file)
+    assert read.brands == ("a", "b")
+    assert read.patients == ("p1", "p2", "p3")
+    assert read.probabilities.tolist() == [[0.5, 0.5], [0.25, 0.75], [0.012, 0.988]]
+
+
+def test_a_decimal_comma_that_splits_a_cell_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 2 has 7 cells, expected 5 \(a decimal comma needs"):
+        read_predictions(write(tmp_path, HEADER, "p1,a,0,0,9,0,1"))
+
+
+def test_brands_and_patients_in_either_normal_form_are_the_same(tmp_path: Path) -> None:
+    composed, decomposed = "Gr\u00f6\u00dfe", "Gro\u0308\u00dfe"
+    read = read_predictions(
+        write(tmp_path, f"patient_id,brand,p_{decomposed},p_b", f"{decomposed},{composed},0.5,0.5", f"p2,{decomposed},1,0")
+    )
+    assert read.brands == (composed, "b")
+    assert read.truth == (composed, composed)
+    assert read.patients == (composed, "p2")
+    assert read.scorable().patients == read.patients
+
+
 def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read"):
         read_predictions(tmp_path / "absent.csv")
-    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(InputError, match="can't be read"):
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x01\x00")
+    with pytest.raises(InputError, match=r"can't be read: byte .* is not UTF-16 text"):
         read_predictions(tmp_path / "binary.csv")

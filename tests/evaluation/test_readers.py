@@ -182,3 +182,19 @@ def test_a_wrong_table_is_refused(tmp_path: Path, text, message):
 def test_a_missing_table_is_refused(tmp_path):
     with pytest.raises(InputError, match="can't be read"):
         read_readers(tmp_path / "readers.csv")
+
+
+def test_seconds_with_decimal_commas(tmp_path):
+    table = tmp_path / "readers.csv"
+    table.write_bytes((HEADER.replace(",", ";") + "A;;p1;b;12,5\r\nA;;p2;b;8\r\n").encode("utf-8-sig"))
+    assert [answer.seconds for answer in read_readers(table)] == [12.5, 8.0]
+    table.write_text(HEADER + "A,,p1,b,12,5\n")
+    with pytest.raises(InputError, match=r"line 2 has 6 cells, expected 5 \(a decimal comma"):
+        read_readers(table)
+
+
+def test_brands_of_readers_and_studies_meet_in_one_normal_form(tmp_path):
+    table = tmp_path / "readers.csv"
+    table.write_text(HEADER + "A,,p1,Gro\u0308\u00dfe,\n", encoding="utf-8")
+    (reader,) = compare_readers(read_readers(table), {"p1": "Gr\u00f6\u00dfe"}, {})["readers"]
+    assert reader["correct"] == 1
