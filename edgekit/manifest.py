@@ -34,7 +34,8 @@ def open_bundle(path: Path) -> Bundle:
     InputError
         There is no bundle, or another version of edgekit wrote it.
     DamagedBundleError
-        A file is missing, changed, unlisted, a link, or leaves the folder.
+        A file is missing, changed, unlisted, a link, or leaves the folder. Files that macOS and Windows leave in folders by themselves
+        are unlisted too, and named as what they are.
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such bundle", "make one with: edgekit export RUN TARGET --out BUNDLE")
@@ -47,7 +48,7 @@ def open_bundle(path: Path) -> Bundle:
             raise _damaged(path, f"the manifest lists '{name}', which leaves the bundle")
     present = _list_files(path)
     if unlisted := sorted(present - set(files)):
-        raise _damaged(path, f"'{unlisted[0]}' is not listed in the manifest")
+        raise _explain_unlisted(path, unlisted)
     for name, entry in files.items():
         if name not in present:
             raise _damaged(path, f"'{name}' is missing")
@@ -119,6 +120,32 @@ def _list_files(folder: Path) -> set[str]:
             if name in files and relative != MANIFEST:
                 names.add(relative)
     return names
+
+
+def _explain_unlisted(folder: Path, unlisted: list[str]) -> DamagedBundleError:
+    """Say that files are not in the manifest, and of those that a system puts into folders by itself what they are."""
+    import shlex
+    from subprocess import list2cmdline
+
+    owners = {name: _find_owner(PurePosixPath(name).name) for name in unlisted}
+    for name, owner in owners.items():
+        if not owner:
+            return _damaged(folder, f"'{name}' is not listed in the manifest")
+    paths = [str(folder / name) for name in unlisted]
+    command = list2cmdline(["del", "/f", "/a", *paths]) if os.name == "nt" else shlex.join(["rm", "-f", *paths])
+    named = ", ".join(f"'{name}' ({owner})" for name, owner in owners.items())
+    return DamagedBundleError(
+        f"{folder} holds files that are no part of the bundle but the system's own: {named}", f"delete them: {command}"
+    )
+
+
+def _find_owner(name: str) -> str:
+    """Say whose file this is, that a system leaves in folders by itself; empty: no such file."""
+    if name == ".DS_Store":
+        return "of macOS's Finder: how it shows the folder"
+    if name.startswith("._"):
+        return "of macOS: what it notes about a file on a disk that is not its own"
+    return {"thumbs.db": "of Windows: small pictures", "desktop.ini": "of Windows: how it shows the folder"}.get(name.lower(), "")
 
 
 def _stays_inside(name: str) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,38 @@ def test_a_manifest_that_reads_the_same_but_is_not_is_noticed(bundle_copy: Path)
         manifest.write_bytes(other)
         with pytest.raises(DamagedBundleError, match="manifest"):
             open_bundle(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "system"),
+    [
+        (".DS_Store", "macOS"),
+        ("golden/.DS_Store", "macOS"),
+        ("golden/._model.onnx", "macOS"),
+        ("Thumbs.db", "Windows"),
+        ("Desktop.ini", "Windows"),
+    ],
+)
+def test_a_file_that_the_system_left_is_told_for_what_it_is(
+    bundle_copy: Path, name: str, system: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundle_copy.rename(bundle_copy.with_name("my bundle"))
+    (bundle / name).write_bytes(b"\0\0\0\1Bud1")
+    assert edgekit(["predict", str(bundle), "--ap", "film.png"]) == 6
+    error = capsys.readouterr().err
+    assert f"'{name}' (of {system}" in error
+    assert "no part of the bundle" in error
+    assert "damaged" not in error
+    command = error.partition("remedy: delete them: ")[2]
+    subprocess.run(command, shell=True, check=True)
+    assert open_bundle(bundle).brands
+
+
+def test_a_strange_file_beside_the_systems_is_damage(bundle_copy: Path) -> None:
+    for name in (".DS_Store", "extra.txt", "Thumbs.db"):
+        (bundle_copy / name).touch()
+    with pytest.raises(DamagedBundleError, match=r"is damaged: 'extra.txt' is not listed"):
+        open_bundle(bundle_copy)
 
 
 def test_missing_unlisted_and_linked_files_are_damage(bundle_copy: Path, tmp_path: Path) -> None:
