@@ -245,17 +245,18 @@ def _read_elements(content: bytes, start: int, is_implicit: bool, is_little: boo
     stream = BytesIO(content)
     stream.seek(start)
     elements: dict[int, Any] = {}
-    is_cut = False
+    is_cut, end = False, start
     try:
         for element in data_element_generator(stream, is_implicit, is_little, stop_when=lambda tag, _vr, _length: tag == PIXEL_DATA):
             elements[int(element.tag)] = element
+            end = stream.tell()
             length = getattr(element, "length", None)
             is_cut = length is not None and length != _UNDEFINED and element.value is not None and len(element.value) < length
     except MemoryError:
         raise
     except Exception:  # pydicom raises whatever bytes that end early lead it to
         is_cut = True
-    pixel_data, ends_early = _take_pixel_data(content, stream.tell(), is_implicit, is_little)
+    pixel_data, ends_early = _take_pixel_data(content, end, is_implicit, is_little)
     return Header(elements, is_little, syntax, pixel_data, is_cut or ends_early or not elements)
 
 
