@@ -1,4 +1,4 @@
-"""Every coding x bits stored x sign x predictor, against the pixels that were encoded and a third opinion: DCMTK, and OpenJPEG's own program.
+"""Every coding x bits stored x sign x predictor, against the pixels encoded and a third opinion: DCMTK, and OpenJPEG's own program.
 
 Lossless streams must give what was encoded, lossy ones what another decoder makes of the same stream, within 1.
 """
