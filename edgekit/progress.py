@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +16,7 @@ Item = TypeVar("Item")
 def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a bar; call what it yields once for each step done.
 
-    Off a terminal (CI, pipes) one line is printed at the end instead.
+    Off a terminal (CI, pipes) one line is printed at the end instead. Where stderr isn't UTF-8, the bar is ASCII.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
         task = progress.add_task(description, total=total)
         yield lambda: progress.advance(task)
 

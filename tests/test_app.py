@@ -3,7 +3,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import io
 import json
+import re
 import signal
 import socket
 import ssl
@@ -14,6 +16,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit.app import certificates
@@ -248,9 +251,6 @@ def test_the_command_shows_the_address_as_a_code(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The code is read back from the terminal's half blocks by another library, as a phone's camera would."""
-    import numpy as np
-    import zxingcpp  # OpenCV's reader misses about one sound code in 300
-
     monkeypatch.setattr(certificates, "find_address", lambda: "127.0.0.1")
     monkeypatch.setattr("typer.get_app_dir", lambda _: str(tmp_path))
     monkeypatch.setattr("edgekit.cli.phone_app._wait", interrupt)
@@ -262,10 +262,37 @@ def test_the_command_shows_the_address_as_a_code(
     width = max(len(row) for row in rows)
     picture = np.array([[halves[letter][half] for letter in row.ljust(width)] for row in rows for half in (0, 1)], np.uint8)
     for terminal in (picture, 1 - picture):  # light on dark and dark on light
-        shown = np.pad(255 * terminal, 4, constant_values=255 * int(terminal[0, 0]))
-        assert [code.text for code in zxingcpp.read_barcodes(np.kron(shown, np.ones((8, 8), np.uint8)))] == [address]
+        assert scan(terminal) == [address]
     fingerprint = certificates.make_certificate("127.0.0.1", tmp_path).fingerprint
     assert fingerprint in text
+
+
+def test_a_terminal_without_half_blocks_shows_the_code_in_ascii(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two spaces a module, on the terminal's ground or on the reversed one (ECMA-48, SGR 7)."""
+    monkeypatch.setattr(certificates, "find_address", lambda: "127.0.0.1")
+    monkeypatch.setattr("typer.get_app_dir", lambda _: str(tmp_path))
+    monkeypatch.setattr("edgekit.cli.phone_app._wait", interrupt)
+    printed = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(printed, "cp1252"))
+        assert run(["app", str(bundle), "--lan", "--port", "0"]) == 0
+        sys.stdout.flush()
+        text = printed.getvalue().decode("ascii")
+    address = next(word for word in text.split() if word.startswith("https://"))
+    rows = []
+    for line in text.split("https://")[0].splitlines():
+        if spans := re.findall(r"\x1b\[(7|49)m( +)\x1b\[0m", line):
+            rows.append([int(ground == "7") for ground, spaces in spans for _ in range(len(spaces) // 2)])
+    picture = np.array(rows, np.uint8)
+    assert scan(picture) == scan(1 - picture) == [address]
+
+
+def scan(picture: np.ndarray) -> list[str]:
+    """Read the codes in a picture of modules, 0 dark and 1 light."""
+    import zxingcpp  # OpenCV's reader misses about one sound code in 300
+
+    shown = np.pad(255 * picture, 4, constant_values=255 * int(picture[0, 0]))
+    return [code.text for code in zxingcpp.read_barcodes(np.kron(shown, np.ones((8, 8), np.uint8)))]
 
 
 def interrupt() -> None:

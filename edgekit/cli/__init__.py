@@ -70,6 +70,7 @@ def run(arguments: list[str]) -> int:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in options
     arguments = [word for word in options if word != "--debug"] + arguments[len(options) :]
+    console.open_streams()
     console.expect_json("--json" in options)
     try:
         code = app(args=arguments, prog_name="edgekit", standalone_mode=False)

@@ -56,11 +56,11 @@ def _wait() -> None:
 
 
 def _draw_code(text: str) -> str:
-    """Return a QR code for the terminal."""
+    """Return a QR code for the terminal: of half blocks, or where it has none, of spaces on two grounds (ANSI), twice as large."""
     import io
 
     import segno
 
     drawn = io.StringIO()
-    segno.make(text, micro=False).terminal(drawn, compact=True)
+    segno.make(text, micro=False).terminal(drawn, compact=console.can_show("▀▄█"))
     return drawn.getvalue()
