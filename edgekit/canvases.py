@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from edgekit.studies import find_box_fault
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -61,12 +62,33 @@ def graph_inputs(canvases: dict[View, NDArray[np.uint8]], side: int) -> Tensors:
     return inputs
 
 
+@contextmanager
+def refusing(study: Study) -> Iterator[None]:
+    """Turn whatever reading a row raises into an error that names its films: no film, however broken, may cost the other rows.
+
+    Raises
+    ------
+    InputError
+        In place of any error but MemoryError, which is the machine's fault and not the film's.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        films = " or ".join(str(film) for view in VIEWS if (film := study.film(view)) is not None)
+        raise InputError(
+            f"{films}: can't be read ({type(error).__name__}: {error})",
+            "replace the film; where other programs open it, please report this with what the same command prints with --debug",
+        ) from error
+
+
 UNREADABLE_SHARE = 0.01
 """Share of the rows that may be left out because a film can't be read; one row always may."""
 
 
 def stream_inputs(
-    studies: Sequence[Study], side: int, description: str, unreadable: dict[Study, str] | None = None
+    studies: Sequence[Study], side: int, description: str, unreadable: dict[Study, str] | None = None, done: Container[int] = ()
 ) -> Iterator[tuple[Study, Tensors, dict[View, Letterbox]]]:
     """Yield the input tensors of each row, in order, with a progress bar; films are decoded ahead in a few threads.
 
@@ -82,7 +104,9 @@ def stream_inputs(
         What the films are read for, shown beside the bar.
     unreadable
         Where rows that can't be read are noted, with the reason, and left out, so that the last film of thousands does not lose the
-        others. None: such a row is an error.
+        others. None: such a row is an error. Rows that an earlier call noted there count.
+    done
+        Places in `studies` of the rows that need not be read, because an earlier call did.
 
     Yields
     ------
@@ -97,19 +121,22 @@ def stream_inputs(
 
     def read(study: Study) -> tuple[Study, Tensors, dict[View, Letterbox]]:
         made = {}
-        for view in VIEWS:
-            if (film := study.film(view)) is not None:
-                made[view] = make_canvas(read_radiograph(film).pixels, side)
-                if fault := find_box_fault(film, study.box(view), made[view][1].width, made[view][1].height):
-                    raise InputError(fault, "draw the box on this very file, or leave it empty")
+        with refusing(study):
+            for view in VIEWS:
+                if (film := study.film(view)) is not None:
+                    made[view] = make_canvas(read_radiograph(film).pixels, side)
+                    if fault := find_box_fault(film, study.box(view), made[view][1].width, made[view][1].height):
+                        raise InputError(fault, "draw the box on this very file, or leave it empty")
         inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, side)
         return study, inputs, {view: letterbox for view, (_, letterbox) in made.items()}
 
     pool = ThreadPoolExecutor(THREADS)
     try:
-        waiting = iter(studies)
+        waiting = (study for place, study in enumerate(studies) if place not in done)
         ahead = deque(pool.submit(read, study) for study in islice(waiting, 2 * THREADS))
-        for study in track(studies, description):
+        for place, study in enumerate(track(studies, description)):
+            if place in done:
+                continue
             try:
                 answer = ahead.popleft().result()
             except InputError as error:

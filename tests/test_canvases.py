@@ -17,13 +17,15 @@ from edgekit.types import Radiograph, Study
 
 @pytest.fixture
 def studies(tmp_path: Path) -> list[Study]:
-    """Forty patients: AP only, lateral only, both, and so on; film n is filled with the gray level n."""
+    """Forty patients: AP only, lateral only, both, and so on; film n has the gray level n + 21 and, for contrast, a black edge."""
     rows = []
     for place in range(40):
         films = []
         for view in range(2):
             film = tmp_path / f"{place}-{view}.png"
-            Image.fromarray(np.full((30 + place, 50), 2 * place + view + 1, np.uint8)).save(film)
+            pixels = np.full((30 + place, 50), 2 * place + view + 21, np.uint8)
+            pixels[:5] = 0
+            Image.fromarray(pixels).save(film)
             films.append(film)
         rows.append(Study(str(place), ap=None if place % 3 == 1 else films[0], lateral=None if place % 3 == 0 else films[1]))
     return rows
@@ -59,7 +61,7 @@ def test_stream_keeps_order_and_films(studies: list[Study]) -> None:
                 continue
             canvas, letterbox = make_canvas(read_radiograph(film).pixels, 32)
             np.testing.assert_array_equal(inputs[view][0, 0], canvas)
-            assert canvas.max() == 2 * int(study.patient_id) + place + 1
+            assert canvas.max() == 2 * int(study.patient_id) + place + 21
             assert letterboxes[view] == letterbox  # type: ignore[index]
     assert seen == studies
 
@@ -96,6 +98,48 @@ def test_an_unreadable_film_stops_the_stream_at_its_place(studies: list[Study], 
         assert next(stream)[0].patient_id == str(place)
     with pytest.raises(InputError):
         next(stream)
+
+
+def fail_at(name: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the film `name` raise `failure`."""
+
+    def read(path: Path) -> Radiograph:
+        if path.name == name:
+            raise failure
+        return read_radiograph(path)
+
+    monkeypatch.setattr(canvases, "read_radiograph", read)
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError("a codec"), AttributeError("a codec"), OSError(5, "a codec")])
+def test_whatever_reading_a_row_raises_costs_only_that_row(
+    studies: list[Study], failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at("7-1.png", failure, monkeypatch)
+    unreadable: dict[Study, str] = {}
+    seen = [study.patient_id for study, _, _ in stream_inputs(studies, 32, "Testing", unreadable)]
+    assert seen == [str(place) for place in range(40) if place != 7]
+    assert list(unreadable) == [studies[7]]
+    assert "7-1.png" in unreadable[studies[7]]
+    assert "a codec" in unreadable[studies[7]]
+
+
+def test_a_machine_out_of_memory_is_no_fault_of_the_film(studies: list[Study], monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_at("7-1.png", MemoryError(), monkeypatch)
+    with pytest.raises(MemoryError):
+        list(stream_inputs(studies, 32, "Testing", {}))
+
+
+def test_rows_done_before_are_not_read_but_count(
+    studies: list[Study], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = []
+    monkeypatch.setattr(canvases, "read_radiograph", lambda path: read.append(path.name) or read_radiograph(path))
+    done = set(range(40)) - {3, 11, 12, 30}
+    seen = [(study.patient_id, inputs["ap"].max()) for study, inputs, _ in stream_inputs(studies, 32, "Testing", None, done)]
+    assert seen == [("3", 27), ("11", 43), ("12", 45), ("30", 81)]
+    assert sorted(read) == ["11-0.png", "11-1.png", "12-0.png", "3-0.png", "30-0.png"]
+    assert "40/40" in capsys.readouterr().err
 
 
 def test_an_abandoned_stream_leaves_no_threads(studies: list[Study]) -> None:
