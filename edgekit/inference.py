@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from edgekit.bundle import describe_verification
-from edgekit.canvases import THREADS, graph_inputs
+from edgekit.canvases import THREADS, graph_inputs, refusing
 from edgekit.errors import InputError, UsageError
+from edgekit.files import hash_file
+from edgekit.journal import Journal
 from edgekit.manifest import open_bundle
 from edgekit.radiograph import make_canvas, read_radiograph
 from edgekit.sessions import open_session
 from edgekit.types import DECISIONS, VIEWS, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -154,27 +156,43 @@ class Predictor:
         scores = self._infer(prepared.inputs)["view_scores"]  # rows: first, second; columns: AP, lateral
         return (first, second) if np.trace(scores) >= scores[0, 1] + scores[1, 0] else (second, first)
 
-    def predict_studies(self, studies: Sequence[Study]) -> Iterator[tuple[Study, Prediction | InputError]]:
+    def predict_studies(self, studies: Sequence[Study], done: Container[int] = ()) -> Iterator[tuple[int, Prediction | InputError]]:
         """Answer row by row, in order, with a progress bar; memory does not grow with the number of rows.
 
         A row whose film can't be read yields the error in place of an answer, so that one film does not cost the others.
+
+        Parameters
+        ----------
+        studies
+            The rows.
+        done
+            Places in `studies` of the rows that need no answer, because an earlier call gave it.
+
+        Yields
+        ------
+        place, answer
+            Place in `studies`, and what is said about that row.
         """
         from edgekit.progress import track
 
         def prepare(study: Study) -> _Films | InputError:
             started = time.perf_counter()
             try:
-                return self._prepare({view: read_radiograph(film) for view in VIEWS if (film := study.film(view))}, started)
+                with refusing(study):
+                    return self._prepare({view: read_radiograph(film) for view in VIEWS if (film := study.film(view))}, started)
             except InputError as error:
                 return error
 
-        pool, waiting = ThreadPoolExecutor(THREADS), iter(studies)
+        pool = ThreadPoolExecutor(THREADS)
         try:
+            waiting = (study for place, study in enumerate(studies) if place not in done)
             ahead = deque(pool.submit(prepare, study) for study in islice(waiting, 2 * THREADS))
-            for study in track(studies, "Predicting"):
+            for place, study in enumerate(track(studies, "Predicting")):
+                if place in done:
+                    continue
                 films = ahead.popleft().result()
                 ahead.extend(pool.submit(prepare, later) for later in islice(waiting, 1))
-                yield study, films if isinstance(films, InputError) else self._answer(films, study.patient_id)
+                yield place, films if isinstance(films, InputError) else self._answer(films, study.patient_id)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -225,61 +243,107 @@ class Predictor:
         }
 
 
-def predict_table(predictor: Predictor, table: Path, out: Path) -> dict[str, int]:
-    """Answer for every row of ``studies.csv`` and write ``predictions.csv``.
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A row of ``studies.csv`` that has no answer, because a film can't be read.
+
+    Attributes
+    ----------
+    row
+        Number of the row, from 1.
+    message
+        The film and what is wrong with it.
+    """
+
+    patient_id: str
+    row: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableAnswers:
+    """What became of the rows of ``studies.csv``.
+
+    Attributes
+    ----------
+    decisions
+        Number of rows by decision.
+    unreadable
+        The rows without an answer.
+    """
+
+    decisions: dict[str, int]
+    unreadable: tuple[UnreadableRow, ...]
+
+
+def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
+    """Answer for every row of ``studies.csv`` and write ``predictions.csv``, in the order of the table.
 
     A row in which no construct was found gets equal probabilities. Besides the table, only these are kept: no film, no other answer.
+
+    Each answer goes into the journal ``<out>.partial`` at once. A call that finds the journal of an interrupted one asks only for the
+    rows that it lacks. The journal is deleted when every row has its answer.
 
     Parameters
     ----------
     table
         ``studies.csv``; excluded rows are answered too.
     out
-        The file to write, whole or not at all.
-
-    Returns
-    -------
-    dict
-        Number of rows by decision.
+        The file to write, whole or not at all: the rows that were answered.
 
     Raises
     ------
     InputError
-        Films can't be read: all of them are listed, and what could be answered is in ``<out>.partial``, not in `out`.
+        The table can't be used, `out` is a folder, or the journal is of another bundle, session, table or version of edgekit.
+    OSError
+        The folder of `out` can't be written to; this is noticed before the first film.
     """
     from edgekit.evaluation.predictions import Predictions, write_predictions
     from edgekit.studies import read_studies
 
     studies = read_studies(table)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder", "give --out the name of a file")
+    manifest = predictor.bundle.manifest
+    begun_with = {
+        "run": manifest["provenance"]["run"]["sha256"],
+        "bundle": manifest["model_sha256"],
+        "session": predictor.model["session"],
+        "table": hash_file(table),
+    }
+    journal = Journal(out.with_name(out.name + ".partial"), begun_with)
     brands = tuple(predictor.bundle.brands)
     probabilities = np.full((len(studies), len(brands)), 1 / len(brands))
-    answered: list[Study] = []
-    decisions: Counter[str] = Counter()
-    unreadable: list[str] = []
-    for study, answer in predictor.predict_studies(studies):
+    decisions: dict[int, str] = {}
+
+    def take(entry: dict[str, Any]) -> None:
+        place = entry["row"] - 1
+        decisions[place] = entry["decision"]
+        if any(entry["probabilities"]):
+            probabilities[place] = entry["probabilities"]
+
+    for entry in journal.read():
+        take(entry)
+    unreadable = []
+    for place, answer in predictor.predict_studies(studies, frozenset(decisions)):
         if isinstance(answer, InputError):
-            unreadable.append(answer.message)
+            unreadable.append(UnreadableRow(studies[place].patient_id, place + 1, answer.message))
             continue
-        if any(answer.probabilities.values()):
-            probabilities[len(answered)] = list(answer.probabilities.values())
-        answered.append(study)
-        decisions[answer.decision] += 1
+        entry = {"row": place + 1, "decision": answer.decision, "probabilities": list(answer.probabilities.values())}
+        journal.append(entry)
+        take(entry)
+    answered = sorted(decisions)
     predictions = Predictions(
         brands=brands,
-        patients=tuple(study.patient_id for study in answered),
-        truth=tuple(study.brand for study in answered),
-        has_crosslink=tuple(study.has_crosslink for study in answered),
-        probabilities=probabilities[: len(answered)],
+        patients=tuple(studies[place].patient_id for place in answered),
+        truth=tuple(studies[place].brand for place in answered),
+        has_crosslink=tuple(studies[place].has_crosslink for place in answered),
+        probabilities=probabilities[answered],
     )
-    if unreadable:
-        partial = out.with_name(out.name + ".partial")
-        write_predictions(partial, predictions)
-        raise InputError(
-            f"{len(unreadable)} of {len(studies)} rows have films that can't be read:\n  " + "\n  ".join(unreadable),
-            f"replace these films and run again; the {len(answered)} other answers are in {partial}",
-        )
     write_predictions(out, predictions)
-    return dict(decisions)
+    if not unreadable:
+        journal.remove()
+    return TableAnswers(dict(Counter(decisions[place] for place in answered)), tuple(unreadable))
 
 
 def to_document(prediction: Prediction) -> dict[str, Any]:

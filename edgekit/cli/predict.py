@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgekit.cli import console
-from edgekit.errors import UsageError
+from edgekit.errors import InputError, UsageError
 from edgekit.types import INTENDED_USE
 
 if TYPE_CHECKING:
+    from edgekit.inference import Predictor
     from edgekit.types import Prediction
 
 BAR = 30
@@ -34,16 +37,11 @@ def predict(
     given = [name for name, value in (("--ap/--lateral", ap or lateral), ("--films", films), ("--studies", studies)) if value]
     if len(given) != 1 or (studies is None) != (out is None):
         raise UsageError("what to answer for is not clear", "give --ap and/or --lateral, or --films A B, or --studies FILE --out FILE")
-    from edgekit.inference import SCREENING_THREADS, Predictor, predict_table, to_document
+    from edgekit.inference import SCREENING_THREADS, Predictor, to_document
 
     with Predictor(bundle, threads=SCREENING_THREADS if studies else None) as predictor:
         if studies is not None and out is not None:
-            decisions = predict_table(predictor, studies, out)
-            if json:
-                console.print_json({"schema": 1, "predictions": str(out), "decisions": decisions, "model": predictor.model})
-            console.print_table("Decisions", ("decision", "rows"), sorted(decisions.items()))
-            console.say(f"{out}: {sum(decisions.values())} rows")
-            _print_origin(predictor.model)
+            _predict_many(predictor, studies, out, json)
             return
         if films is not None:
             ap, lateral = predictor.find_views(*films)
@@ -53,6 +51,30 @@ def predict(
         console.print_json(to_document(prediction))
         return
     _print_prediction(prediction)
+
+
+def _predict_many(predictor: Predictor, studies: Path, out: Path, json: bool) -> None:
+    from edgekit.inference import predict_table
+
+    try:
+        made = predict_table(predictor, studies, out)
+    except KeyboardInterrupt:
+        print("The answers so far are kept: the same command goes on with the other rows.", file=sys.stderr)
+        raise
+    answered = sum(made.decisions.values())
+    if json:
+        unreadable = [asdict(row) for row in made.unreadable]
+        document = {"predictions": str(out), "decisions": made.decisions, "unreadable": unreadable, "model": predictor.model}
+        console.print_json({"schema": 1, **document})
+    console.print_table("Decisions", ("decision", "rows"), sorted(made.decisions.items()))
+    console.say(f"{out}: {answered} rows")
+    _print_origin(predictor.model)
+    if made.unreadable:
+        listed = "".join(f"\n  {row.patient_id} (row {row.row}): {row.message}" for row in made.unreadable)
+        raise InputError(
+            f"{len(made.unreadable)} of {answered + len(made.unreadable)} rows have films that can't be read:{listed}",
+            f"replace these films and give the same command again: it asks only for these rows; the {answered} other answers are in {out}",
+        )
 
 
 def _print_prediction(prediction: Prediction) -> None:
