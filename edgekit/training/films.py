@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.canvases import stream_inputs
+from edgekit.errors import InputError
 from edgekit.files import write_json
 from edgekit.types import VIEWS
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.types import Study
+
+KEPT_ROWS = 32
+"""Rows that an interruption may cost; more only where that is less than a hundredth of all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +69,8 @@ class FilmSet:
 def cache_films(studies: list[Study], side: int, path: Path, ratio: int = 1) -> FilmSet:
     """Decode every film of `studies` into the array file `path`, or open what an earlier call left there.
 
+    A call that was interrupted is gone on with, and ends with the same bytes.
+
     Parameters
     ----------
     studies
@@ -72,15 +78,23 @@ def cache_films(studies: list[Study], side: int, path: Path, ratio: int = 1) -> 
     side
         Canvas side in pixels.
     path
-        The ``.npy`` file to write; what is in it stands in a ``.json`` beside it, which is written last.
+        The ``.npy`` file to write; what is in it stands in a ``.json`` beside it, which is kept as the file fills.
     ratio
         Canvas pixels per cached pixel: area-averaged as the graph does before its detector.
+
+    Raises
+    ------
+    InputError
+        Too many rows can't be read. Those before the first of them are kept.
     """
-    rows = hashlib.sha256(repr((studies, side, ratio)).encode()).hexdigest()
     index = path.with_suffix(".json")
-    if not index.is_file() or json.loads(index.read_text(encoding="utf-8"))["rows"] != rows:
-        write_json(index, {"rows": rows, **_decode_films(studies, side, path, ratio)})
-    document = json.loads(index.read_text(encoding="utf-8"))
+    key = hashlib.sha256(repr((studies, side, ratio)).encode()).hexdigest()
+    document = json.loads(index.read_text(encoding="utf-8")) if index.is_file() and path.is_file() else {}
+    if document.get("studies") != key:
+        document = {"studies": key, "done": None, "films": [], "boxes": [], "unreadable": []}
+    if document["done"] != len(studies):
+        _decode_films(studies, side, path, ratio, document)
+        document = json.loads(index.read_text(encoding="utf-8"))
     canvases: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     table = np.array(document["films"], dtype=np.int64).reshape(-1, 2)
     boxes = np.array([box or [np.nan] * 4 for box in document["boxes"]], dtype=np.float32).reshape(-1, 4)
@@ -89,25 +103,51 @@ def cache_films(studies: list[Study], side: int, path: Path, ratio: int = 1) -> 
 
 def read_unreadable(path: Path) -> dict[str, str]:
     """Return the patients that `cache_films` left out of `path` because a film can't be read, with the reason."""
-    return dict(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["unreadable"])
+    rows = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["unreadable"]
+    return {patient: reason for _, patient, reason in rows}
 
 
-def _decode_films(studies: list[Study], side: int, path: Path, ratio: int) -> dict[str, Any]:
-    """Write the array file; return what is in it."""
-    canvases = create_canvases(path, sum(study.film(view) is not None for study in studies for view in VIEWS), side // ratio)
-    films: list[tuple[int, int]] = []
-    boxes: list[list[float] | None] = []
-    unreadable: dict[Study, str] = {}
+def _decode_films(studies: list[Study], side: int, path: Path, ratio: int, document: dict[str, Any]) -> None:
+    """Fill the array file and its index, from where `document`, the index so far, ends."""
+    films, boxes = document["films"], document["boxes"]
+    unreadable = {studies[row]: reason for row, _, reason in document["unreadable"]}
     numbers = {id(study): number for number, study in enumerate(studies)}
-    for study, inputs, letterboxes in stream_inputs(studies, side, f"reading {path.stem} films", unreadable):
-        for index, view in enumerate(VIEWS):
-            if study.film(view) is None:
-                continue
-            canvases[len(films)] = average_blocks(inputs[view][0, 0], ratio)
-            box = study.box(view)
-            boxes.append(None if box is None else [edge / ratio for edge in letterboxes[view].to_canvas(box)])
-            films.append((numbers[id(study)], index))
-    return {"films": films, "boxes": boxes, "unreadable": {study.patient_id: reason for study, reason in unreadable.items()}}
+    step = max(KEPT_ROWS, len(studies) // 100)  # the index is written whole: a hundred times at most
+
+    def keep(done: int) -> None:
+        """Write that the first `done` rows are in the array file, once they are."""
+        canvases.flush()  # type: ignore[attr-defined]
+        count = sum(number < done for number, _ in films)
+        left_out = [[numbers[id(study)], study.patient_id, reason] for study, reason in unreadable.items()]
+        left_out = [row for row in left_out if row[0] < done]
+        write_json(
+            path.with_suffix(".json"),
+            {"studies": document["studies"], "done": done, "films": films[:count], "boxes": boxes[:count], "unreadable": left_out},
+        )
+
+    done = document["done"]
+    if done is None:
+        path.with_suffix(".json").unlink(missing_ok=True)  # it may tell of other rows
+        canvases = create_canvases(path, sum(study.film(view) is not None for study in studies for view in VIEWS), side // ratio)
+    else:
+        canvases = np.load(path, mmap_mode="r+")
+    try:
+        description = f"reading {path.stem} films"
+        for study, inputs, letterboxes in stream_inputs(studies, side, description, unreadable, range(done or 0)):
+            number = numbers[id(study)]
+            for index, view in enumerate(VIEWS):
+                if study.film(view) is None:
+                    continue
+                canvases[len(films)] = average_blocks(inputs[view][0, 0], ratio)
+                box = study.box(view)
+                boxes.append(None if box is None else [edge / ratio for edge in letterboxes[view].to_canvas(box)])
+                films.append((number, index))
+            if (number + 1) % step == 0:
+                keep(number + 1)
+    except InputError:  # too many can't be read: the first of them may be readable the next time, and the films after it move up then
+        keep(min(numbers[id(study)] for study in unreadable))
+        raise
+    keep(len(studies))
 
 
 def create_canvases(path: Path, count: int, side: int) -> NDArray[np.uint8]:

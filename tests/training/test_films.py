@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from edgekit import canvases
 from edgekit.errors import InputError
-from edgekit.studies import read_studies
+from edgekit.radiograph import read_radiograph
+from edgekit.studies import read_studies, write_studies
+from edgekit.training import films as room
 from edgekit.training.films import cache_films, read_unreadable
 from edgekit.training.photos import photograph_films
 from edgekit.types import Study
@@ -46,6 +53,93 @@ def test_films_decoded_once_are_opened(cohort: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.boxes, first.boxes)
     cache_films(rows[:2], 96, tmp_path / "films.npy")
     assert (tmp_path / "films.npy").stat().st_mtime_ns != written
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """Twenty patients with films of noise, every third with one film only; the film of patient 6 can't be read."""
+    random = np.random.default_rng(0)
+    rows = []
+    for row in range(20):
+        made = []
+        for view in ("ap", "lateral"):
+            made.append(tmp_path / f"p{row}-{view}.png")
+            Image.fromarray(random.integers(0, 256, (40, 48), np.uint8)).save(made[-1])
+        box = (3.0, 4.5, 30.0, 33.3) if row % 2 else None
+        lateral, lateral_box = (made[1], box) if row % 3 else (None, None)
+        rows.append(Study(f"p{row}", "a", ap=made[0], ap_box=box, lateral=lateral, lateral_box=lateral_box))
+    (tmp_path / "p6-ap.png").write_bytes(b"no film")
+    write_studies(tmp_path / "studies.csv", rows)
+    return tmp_path / "studies.csv"
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The films that are read."""
+    names: set[str] = set()
+    monkeypatch.setattr(canvases, "read_radiograph", lambda path: names.add(path.name) or read_radiograph(path))
+    monkeypatch.setattr(room, "KEPT_ROWS", 4)
+    return names
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgekit.studies import read_studies
+from edgekit.training import films
+
+average, filled = films.average_blocks, []
+
+def average_some(canvas, ratio):
+    filled.append(ratio)
+    if len(filled) > int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return average(canvas, ratio)
+
+films.average_blocks, films.KEPT_ROWS = average_some, 4
+films.cache_films(read_studies(Path(sys.argv[1])), 32, Path(sys.argv[2]), 2)
+"""
+
+
+def list_films(rows: range) -> set[str]:
+    return {f"p{row}-{view}.png" for row in rows for view in ("ap", "lateral") if view == "ap" or row % 3}
+
+
+@pytest.mark.parametrize(("killed_at", "kept"), [(3, 0), (17, 8), (23, 12)])  # in rows 2, 11 and 14; the index is written every 4 rows
+def test_a_killed_cache_goes_on_and_ends_with_the_same_bytes(
+    noise: Path, tmp_path: Path, decoded: set[str], killed_at: int, kept: int
+) -> None:
+    rows = read_studies(noise)
+    whole = cache_films(rows, 32, tmp_path / "whole/films.npy", 2)
+    assert len(whole) == len(list_films(range(20))) - 1
+    decoded.clear()
+    path = tmp_path / "killed/films.npy"
+    done = subprocess.run([sys.executable, "-c", KILLED, noise, path, str(killed_at)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    films = cache_films(rows, 32, path, 2)
+    assert decoded == list_films(range(kept, 20))
+    for name in ("films.npy", "films.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    np.testing.assert_array_equal(films.canvases, whole.canvases)
+    assert list(read_unreadable(path)) == ["p6"]
+
+
+def test_a_refused_cache_goes_on_once_the_films_are_replaced(noise: Path, tmp_path: Path, decoded: set[str]) -> None:
+    rows = read_studies(noise)
+    films = {name: (tmp_path / name).read_bytes() for name in ("p7-ap.png", "p9-ap.png")}
+    good = [*rows[:6], *rows[7:]]
+    cache_films(good, 32, tmp_path / "whole/films.npy")
+    for name in films:
+        (tmp_path / name).write_bytes(b"no film")
+    with pytest.raises(InputError, match="2 of 19 rows"):
+        cache_films(good, 32, tmp_path / "films.npy")
+    for name, content in films.items():
+        (tmp_path / name).write_bytes(content)
+    decoded.clear()
+    cache_films(good, 32, tmp_path / "films.npy")
+    assert decoded == list_films(range(7, 20))
+    for name in ("films.npy", "films.json"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_photo_lies_where_the_film_lay(cohort: Path, tmp_path: Path) -> None:
