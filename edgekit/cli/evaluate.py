@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,11 @@ def evaluate(
     """
     from edgekit.evaluation.study import evaluate_run
 
-    evaluation = evaluate_run(run, studies, out, external=external, readers=readers, photos=photos)
+    try:
+        evaluation = evaluate_run(run, studies, out, external=external, readers=readers, photos=photos)
+    except KeyboardInterrupt:
+        print("The answers so far are kept: the same command goes on with the other rows.", file=sys.stderr)
+        raise
     if json:
         console.print_json(evaluation.metrics)
     else:

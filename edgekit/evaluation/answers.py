@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import InputError
 from edgekit.evaluation.metrics import unanswered_rows
+from edgekit.radiograph import Letterbox
 from edgekit.types import INPUTS, OUTPUTS, VIEWS
 
 if TYPE_CHECKING:
@@ -17,13 +17,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from edgekit.journal import Journal
     from edgekit.models.ensemble import Ensemble
     from edgekit.models.pipeline import Pipeline
-    from edgekit.radiograph import Letterbox
     from edgekit.sessions import Tensors
     from edgekit.types import Box, Study, View
 
-__all__ = ["Answers", "ModelAnswers", "ask_models", "collect_answers", "judge_answers", "name_model"]
+__all__ = [
+    "Answers",
+    "ModelAnswers",
+    "RowAnswer",
+    "ask_models",
+    "ask_rows",
+    "collect_answers",
+    "judge_answers",
+    "name_model",
+    "read_answered",
+]
+
+
+WHOLE_NUMBERS = ("prediction_set", "decision")
+"""The outputs kept of each row that are whole numbers; the others are float32."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowAnswer:
+    """What the pipeline said about one row.
+
+    Attributes
+    ----------
+    letterboxes
+        Where each film given lies on its canvas.
+    outputs
+        By name: ``members``, ``boxes``, ``box_scores``, ``heatmaps``, ``prediction_set``, ``decision``, ``members_on_true_boxes`` and, when
+        the run has ``merge``, ``merge_films``; shapes as in `Answers`, without the rows.
+    """
+
+    letterboxes: dict[View, Letterbox]
+    outputs: dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,66 +133,72 @@ class ModelAnswers:
         return spread
 
 
-def collect_answers(
-    pipeline: Pipeline, films: Iterable[tuple[Study, Tensors, dict[View, Letterbox]]], unreadable: dict[Study, str]
-) -> Answers:
-    """Let the films pass through `pipeline`, one patient at a time.
+def ask_rows(
+    pipeline: Pipeline,
+    films: Iterable[tuple[int, Study, Tensors, dict[View, Letterbox]]],
+    journal: Journal,
+    answered: dict[int, RowAnswer],
+) -> None:
+    """Let films pass through `pipeline`, one patient at a time.
 
     Parameters
     ----------
     pipeline
         The run's.
     films
-        Rows, their tensors and where their films lie on the canvases (see `edgekit.canvases.stream_inputs`).
-    unreadable
-        Where `films` notes the rows that it leaves out, with the reason.
-
-    Raises
-    ------
-    InputError
-        Too many rows, or all, can't be read.
+        Place in the cohort, row, its tensors and where its films lie on the canvases.
+    journal
+        Where each answer is kept at once.
+    answered
+        Answers by place, those of an earlier call (see `read_answered`); the new ones are put in.
     """
     import torch
 
-    from edgekit.models.cropper import expand_boxes
-
-    rows, placed, given, true_boxes, merge_films, on_true_boxes = [], [], [], [], [], []
-    names = ("members", "boxes", "box_scores", "heatmaps", "prediction_set", "decision")
-    outputs: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     with torch.inference_mode():
-        for study, inputs, letterboxes in films:
-            tensors = [torch.from_numpy(inputs[name]) for name in INPUTS]
-            answer = dict(zip(OUTPUTS, pipeline(*tensors), strict=True))
-            for name, collected in outputs.items():
-                collected.append(answer[name].numpy().copy())
-            rows.append(study)
-            placed.append(letterboxes)
-            given.append(np.asarray(inputs["present"], np.float32) > 0)
-            true = torch.tensor([_true_box(study, view, letterboxes) for view in VIEWS], dtype=torch.float64)
-            true_boxes.append(true.numpy())
-            canvases = torch.cat(tensors[:2]).float() / 255.0
-            if "merge" in pipeline.spec.members:
-                merge_films.append(_ask_merge(pipeline, canvases, answer["boxes"]).numpy())
-            annotated = ~true[:, 0].isnan()
-            if annotated.any():
-                crops = expand_boxes(true.float().nan_to_num(), pipeline.spec.canvas_side)
-                on_true_boxes.append(pipeline.classify(canvases, crops, annotated.float())[0].numpy())
-            else:
-                on_true_boxes.append(np.zeros_like(outputs["members"][-1]))
-    if not rows:
-        raise InputError(f"no row can be read: {'; '.join(unreadable.values())}", "replace these films")
-    stacked = {name: np.stack(collected) for name, collected in outputs.items()}
-    found = np.stack(given) & (stacked["box_scores"] >= pipeline.spec.box_threshold)
+        for place, study, inputs, letterboxes in films:
+            outputs = _ask_row(pipeline, study, inputs, letterboxes)
+            placed = {view: asdict(letterbox) for view, letterbox in letterboxes.items()}
+            journal.append({"place": place, "letterboxes": placed, "outputs": {name: value.tolist() for name, value in outputs.items()}})
+            answered[place] = RowAnswer(dict(letterboxes), outputs)
+
+
+def read_answered(journal: Journal) -> dict[int, RowAnswer]:
+    """Return the answers that an interrupted `ask_rows` left in its journal, by place; exactly what they were."""
+    return {
+        entry["place"]: RowAnswer(
+            {view: Letterbox(**letterbox) for view, letterbox in entry["letterboxes"].items()},
+            {name: np.array(value, np.int64 if name in WHOLE_NUMBERS else np.float32) for name, value in entry["outputs"].items()},
+        )
+        for entry in journal.read()
+    }
+
+
+def collect_answers(pipeline: Pipeline, studies: Sequence[Study], rows: Sequence[RowAnswer]) -> Answers:
+    """Put N answers of `pipeline` side by side.
+
+    Parameters
+    ----------
+    pipeline
+        The run's.
+    studies
+        The N rows.
+    rows
+        What was said about each.
+    """
+    stacked = {name: np.stack([row.outputs[name] for row in rows]) for name in rows[0].outputs}
+    given = np.array([[view in row.letterboxes for view in VIEWS] for row in rows])
+    found = given & (stacked["box_scores"] >= pipeline.spec.box_threshold)
+    true_boxes = [[_true_box(study, view, row.letterboxes) for view in VIEWS] for study, row in zip(studies, rows, strict=True)]
     return Answers(
-        studies=tuple(rows),
-        letterboxes=tuple(placed),
-        given=np.stack(given),
+        studies=tuple(studies),
+        letterboxes=tuple(row.letterboxes for row in rows),
+        given=given,
         found=found,
         members=stacked["members"],
-        merge_films=np.stack(merge_films) * found[..., None] if merge_films else None,
+        merge_films=stacked["merge_films"] * found[..., None] if "merge_films" in stacked else None,
         boxes=stacked["boxes"].astype(np.float64),
-        true_boxes=np.stack(true_boxes),
-        members_on_true_boxes=np.stack(on_true_boxes),
+        true_boxes=np.array(true_boxes, np.float64),
+        members_on_true_boxes=stacked["members_on_true_boxes"],
         box_scores=stacked["box_scores"].astype(np.float64),
         heatmaps=stacked["heatmaps"],
         prediction_sets=stacked["prediction_set"] > 0,
@@ -229,6 +266,29 @@ def judge_answers(model: ModelAnswers, truth: Sequence[str | None], brands: Sequ
 def name_model(ensemble: Ensemble) -> str:
     """Name an ensemble among the models: an ensemble of one member, which is that member calibrated, is not the member."""
     return f"{ensemble.name}-calibrated" if len(ensemble.members) == 1 else ensemble.name
+
+
+def _ask_row(pipeline: Pipeline, study: Study, inputs: Tensors, letterboxes: dict[View, Letterbox]) -> dict[str, NDArray[Any]]:
+    """Return what `RowAnswer` keeps of the pipeline's outputs."""
+    import torch
+
+    from edgekit.models.cropper import expand_boxes
+
+    tensors = [torch.from_numpy(inputs[name]) for name in INPUTS]
+    answer = dict(zip(OUTPUTS, pipeline(*tensors), strict=True))
+    names = ("members", "boxes", "box_scores", "heatmaps", *WHOLE_NUMBERS)
+    outputs: dict[str, NDArray[Any]] = {name: answer[name].numpy().copy() for name in names}
+    canvases = torch.cat(tensors[:2]).float() / 255.0
+    if "merge" in pipeline.spec.members:
+        outputs["merge_films"] = _ask_merge(pipeline, canvases, answer["boxes"]).numpy()
+    true = torch.tensor([_true_box(study, view, letterboxes) for view in VIEWS], dtype=torch.float64)
+    annotated = ~true[:, 0].isnan()
+    if annotated.any():
+        crops = expand_boxes(true.float().nan_to_num(), pipeline.spec.canvas_side)
+        outputs["members_on_true_boxes"] = pipeline.classify(canvases, crops, annotated.float())[0].numpy()
+    else:
+        outputs["members_on_true_boxes"] = np.zeros_like(outputs["members"])
+    return outputs
 
 
 def _ask_merge(pipeline: Pipeline, canvases: Tensor, boxes: Tensor) -> Tensor:

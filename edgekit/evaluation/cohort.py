@@ -15,12 +15,13 @@ import numpy as np
 
 from edgekit.canvases import stream_inputs
 from edgekit.errors import InputError
-from edgekit.evaluation.answers import ask_models, collect_answers, judge_answers, name_model
+from edgekit.evaluation.answers import ask_models, ask_rows, collect_answers, judge_answers, name_model, read_answered
 from edgekit.evaluation.box_errors import measure_box_errors
 from edgekit.evaluation.comparison import compare_models
 from edgekit.evaluation.metrics import detector_metrics, score_predictions
 from edgekit.evaluation.predictions import Predictions, write_predictions
 from edgekit.files import hash_file
+from edgekit.journal import Journal
 from edgekit.progress import track
 from edgekit.types import VIEWS
 
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
     from edgekit.types import Study
 
 __all__ = [
-    "PER_FILM", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort", "describe_file", "load_models",
-    "make_predictions", "score_cohort", "score_model", "select_external", "select_test", "write_cohort",
+    "JOURNAL", "PER_FILM", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort", "describe_file",
+    "load_models", "make_predictions", "score_cohort", "score_model", "select_external", "select_test", "write_cohort",
 ]  # fmt: skip
 
+JOURNAL = "answers.partial"
+"""File of a cohort's answers, in the folder of its predictions, until the evaluation is written."""
 PHANTOM = "edgekit phantom"
 """DICOM Manufacturer of simulated films."""
 RESAMPLES, SEED = 1000, 0
@@ -51,12 +54,15 @@ class Models:
 
     Attributes
     ----------
+    sha256
+        Of the run.
     pipeline
         With every member that was trained.
     ensembles
         All of them, by the run's names.
     """
 
+    sha256: str
     pipeline: Pipeline
     ensembles: dict[str, Ensemble]
 
@@ -115,9 +121,9 @@ def load_models(run: Path) -> Models:
     InputError
         The run is unfinished.
     """
-    from edgekit.models.runfolder import load_ensembles, load_members_pipeline
+    from edgekit.models.runfolder import load_ensembles, load_members_pipeline, run_hash
 
-    return Models(load_members_pipeline(run), load_ensembles(run))
+    return Models(run_hash(run), load_members_pipeline(run), load_ensembles(run))
 
 
 def select_test(path: Path, studies: Sequence[Study]) -> list[Study]:
@@ -151,13 +157,27 @@ def select_external(path: Path, studies: Sequence[Study]) -> list[Study]:
     return select(studies, "external") or select_test(path, studies)
 
 
-def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selected: Sequence[Study]) -> Cohort:
+def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selected: Sequence[Study], folder: Path) -> Cohort:
     """Let every model answer for the `selected` rows of a table; rows that can't be read are left out and counted.
+
+    Each answer is kept in `JOURNAL` at once; a call that finds the journal of an interrupted one asks only for the rows that it lacks.
+
+    Parameters
+    ----------
+    models
+        What is asked.
+    file
+        The table.
+    all_studies, selected
+        Its rows, and those to ask for.
+    folder
+        Where the journal is, until the caller deletes it.
 
     Raises
     ------
     InputError
-        No row has a brand that the run knows, or the films that the run's own ensemble needs; or too many rows can't be read.
+        No row has a brand that the run knows, or the films that the run's own ensemble needs; too many rows can't be read; or the journal
+        is of another run, table or version of edgekit.
     """
     brands, spec = models.brands, models.pipeline.spec
     if not any(study.brand in brands for study in selected):
@@ -165,9 +185,17 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
             f"{file}: none of the {len(selected)} rows to evaluate has a brand that the run knows ({', '.join(brands)})",
             "check the brand column",
         )
+    journal = Journal(folder / JOURNAL, {"run": models.sha256, "table": hash_file(file)})
+    answered = read_answered(journal)
     unreadable: dict[Study, str] = {}
-    films = stream_inputs(selected, spec.canvas_side, "evaluating films", unreadable)
-    answers = collect_answers(models.pipeline, films, unreadable)
+    numbers = {id(study): number for number, study in enumerate(selected)}
+    films = stream_inputs(selected, spec.canvas_side, "evaluating films", unreadable, frozenset(answered))
+    placed = ((numbers[id(study)], study, inputs, letterboxes) for study, inputs, letterboxes in films)
+    ask_rows(models.pipeline, placed, journal, answered)
+    if not answered:
+        raise InputError(f"no row can be read: {'; '.join(unreadable.values())}", "replace these films")
+    places = sorted(answered)
+    answers = collect_answers(models.pipeline, [selected[place] for place in places], [answered[place] for place in places])
     asked = models.ask(answers)
     if not any(answers.studies[row].brand in brands for row in asked[name_model(models.chosen)].rows):
         raise InputError(

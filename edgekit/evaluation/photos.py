@@ -11,8 +11,10 @@ import numpy as np
 
 from edgekit.canvases import graph_inputs
 from edgekit.errors import InputError
-from edgekit.evaluation.answers import collect_answers
-from edgekit.evaluation.cohort import Cohort
+from edgekit.evaluation.answers import ask_rows, collect_answers, read_answered
+from edgekit.evaluation.cohort import JOURNAL, Cohort
+from edgekit.files import hash_file
+from edgekit.journal import Journal
 from edgekit.phantom.photo.album import CORNERS
 from edgekit.phantom.photo.perspective import estimate_size, go_round, straighten
 from edgekit.progress import track
@@ -21,7 +23,7 @@ from edgekit.tables import find_file, parse_number, read_rows, refuse_rows
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -164,18 +166,28 @@ def match_photos(path: Path, photos: Sequence[Photo], all_studies: Sequence[Stud
     return {study: album[study] for study in selected}
 
 
-def ask_photos(models: Models, path: Path, cohort: Cohort, album: Album) -> Cohort:
+def ask_photos(models: Models, path: Path, cohort: Cohort, album: Album, folder: Path) -> Cohort:
     """Let every model answer for the photos of a cohort's films, row by row.
 
-    A photo is straightened by its corners as a phone does it, and its true box is the film's, scaled.
+    A photo is straightened by its corners as a phone does it, and its true box is the film's, scaled. The answers are kept in `folder`
+    as those for films are (see `edgekit.evaluation.cohort.ask_cohort`).
 
     Raises
     ------
     InputError
-        A photo can't be read.
+        A photo can't be read, or the journal is of another run, table or version of edgekit.
     """
-    films = _stream_photos(cohort.answers, album, models.pipeline.spec.canvas_side)
-    answers = collect_answers(models.pipeline, films, {})
+    hashes = {"run": models.sha256, "table": hash_file(cohort.file), "photos": hash_file(path)}
+    journal = Journal(folder / JOURNAL, hashes)
+    answered = read_answered(journal)
+    places = {study: place for place, study in enumerate(album)}  # not in the cohort: it lacks films that can't be read today
+    ask_rows(models.pipeline, _stream_photos(cohort.answers, album, models.pipeline.spec.canvas_side, places, answered), journal, answered)
+    rows = [answered[places[study]] for study in cohort.studies]
+    photographed = [
+        _replace_films(study, album[study], films, row.letterboxes)
+        for study, films, row in zip(cohort.studies, cohort.answers.letterboxes, rows, strict=True)
+    ]
+    answers = collect_answers(models.pipeline, photographed, rows)
     return Cohort(path, answers, models.ask(answers), cohort.rows)
 
 
@@ -196,25 +208,28 @@ def describe_photos(photos: Sequence[Photo]) -> dict[str, Any]:
     }
 
 
-def _stream_photos(answers: Answers, album: Album, side: int) -> Iterator[tuple[Study, Tensors, dict[View, Letterbox]]]:
+def _stream_photos(
+    answers: Answers, album: Album, side: int, places: dict[Study, int], done: Container[int]
+) -> Iterator[tuple[int, Study, Tensors, dict[View, Letterbox]]]:
     rows = zip(answers.studies, answers.letterboxes, strict=True)
     for study, films in track(rows, "evaluating photos", len(answers.studies)):
-        shots = album[study]
-        made = {view: make_canvas(shot.straighten(), side) for view, shot in shots.items()}
+        if (place := places[study]) in done:
+            continue
+        made = {view: make_canvas(shot.straighten(), side) for view, shot in album[study].items()}
         letterboxes = {view: letterbox for view, (_, letterbox) in made.items()}
-        photographed = study
-        for view, shot in shots.items():
-            photographed = _replace_film(photographed, view, shot.file, films[view], letterboxes[view])
-        yield photographed, graph_inputs({view: canvas for view, (canvas, _) in made.items()}, side), letterboxes
+        inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, side)
+        yield place, _replace_films(study, album[study], films, letterboxes), inputs, letterboxes
 
 
-def _replace_film(study: Study, view: View, file: Path, film: Letterbox, photo: Letterbox) -> Study:
-    """Return a row with a photo in place of a film, the box scaled."""
-    box = study.box(view)
-    if box is not None:
-        x, y = photo.width / film.width, photo.height / film.height
-        box = box[0] * x, box[1] * y, box[2] * x, box[3] * y
-    return replace(study, ap=file, ap_box=box) if view == "ap" else replace(study, lateral=file, lateral_box=box)
+def _replace_films(study: Study, shots: dict[View, Photo], films: dict[View, Letterbox], photos: dict[View, Letterbox]) -> Study:
+    """Return a row with photos in place of its films, the boxes scaled."""
+    for view, shot in shots.items():
+        film, photo, box = films[view], photos[view], study.box(view)
+        if box is not None:
+            x, y = photo.width / film.width, photo.height / film.height
+            box = box[0] * x, box[1] * y, box[2] * x, box[3] * y
+        study = replace(study, ap=shot.file, ap_box=box) if view == "ap" else replace(study, lateral=shot.file, lateral_box=box)
+    return study
 
 
 def _read_photo(folder: Path, row: Row, problems: list[str]) -> Photo:

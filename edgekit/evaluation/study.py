@@ -10,6 +10,7 @@ from edgekit.errors import InputError
 from edgekit.evaluation import charts
 from edgekit.evaluation.answers import name_model
 from edgekit.evaluation.cohort import (
+    JOURNAL,
     PER_FILM,
     RESAMPLES,
     SEED,
@@ -86,7 +87,8 @@ def evaluate_run(
         ``studies.csv``. Its test rows are used; all rows where the split column is empty throughout.
     out
         Folder for ``metrics.json``, ``predictions_<model>.csv`` and ``report.html``; with `external`, `readers` and `photos` the
-        predictions for these are in folders of these names.
+        predictions for these are in folders of these names. Answers are kept there as they come: an evaluation that was interrupted
+        goes on with the rows that have none.
     external
         A table of other patients to validate on: its rows of split ``external``; without any its test rows, or all where the split
         column is empty throughout. It may be `studies_file`.
@@ -112,8 +114,6 @@ def evaluate_run(
         The run is unfinished, too many films can't be read, there is nothing to score, the same films are in both cohorts, the
         readers' or the photos' table is faulty, or there is no photo of each film.
     """
-    from edgekit.models.runfolder import run_hash
-
     studies = read_studies(studies_file)
     test = select_test(studies_file, studies)
     elsewhere = read_studies(external) if external else []
@@ -125,19 +125,19 @@ def evaluate_run(
 
     models = load_models(run)
     chosen = name_model(models.chosen)
-    cohorts = {"": ask_cohort(models, studies_file, studies, test)}
+    cohorts = {"": ask_cohort(models, studies_file, studies, test, out)}
     if external:
-        cohorts["external"] = ask_cohort(models, external, elsewhere, validation)
+        cohorts["external"] = ask_cohort(models, external, elsewhere, validation, out / "external")
     if readers:
-        cohorts["readers"] = ask_cohort(models, studies_file, studies, read)
+        cohorts["readers"] = ask_cohort(models, studies_file, studies, read, out / "readers")
     if photos:
-        cohorts["photos"] = ask_photos(models, photos, cohorts[""], album)
+        cohorts["photos"] = ask_photos(models, photos, cohorts[""], album, out / "photos")
 
     cohort = cohorts[""]
     scores = score_cohort(models, cohort)
     provenance = {
         "run": run.resolve().name,
-        "run_sha256": run_hash(run),
+        "run_sha256": models.sha256,
         "ensemble": chosen,
         **describe_cohort(cohort),
         **_describe_scoring(make_predictions(models, cohort, chosen).scorable(), sorted(set(cohort.models) - set(scores["models"]))),
@@ -154,6 +154,8 @@ def evaluate_run(
     write_json(out / "metrics.json", metrics)
     evaluation = Evaluation(metrics, _make_report(models, metrics, cohorts, album))
     write_report(out / "report.html", evaluation.report)
+    for folder in cohorts:
+        (out / folder / JOURNAL).unlink()
     return evaluation
 
 

@@ -27,11 +27,14 @@ HALF_BOX = (8.0, 8.0, 56.0, 32.0)
 
 
 def make_study(folder: Path, patient: str, brand: str | None, levels: tuple[int | None, int | None], **more: Any) -> Study:
-    """Paint the AP and lateral film of one patient with these grey levels; None: no film."""
+    """Paint the AP and lateral film of one patient with these mean grey levels; None: no film."""
     for view, level in zip(("ap", "lateral"), levels, strict=True):
         if level is not None:
             more[view] = folder / f"{patient}-{view}.png"
-            Image.fromarray(np.full((SIDE, SIDE), level, np.uint8)).save(more[view])
+            pixels = np.full((SIDE, SIDE), level, np.uint8)
+            pixels[:, : SIDE // 2] -= 10  # a film without contrast is refused
+            pixels[:, SIDE // 2 :] += 10
+            Image.fromarray(pixels).save(more[view])
     return Study(patient, brand, **more)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from grey_run import FOUND_BOX, SIDE, UNFOUND, make_study, replace_run, write_studies
+from grey_run import FOUND_BOX, SIDE, UNFOUND, Pipeline, make_study, replace_run, write_studies
 from PIL import Image, ImageDraw
 
 from edgekit.cli import run as edgekit_command
@@ -202,7 +202,7 @@ def test_a_faulty_row_is_one_clear_error(
     error = re.sub(r"\s+", " ", capsys.readouterr().err.split("100%")[-1])
     assert re.search(expected, error)
     assert "Traceback" not in error
-    assert not out.exists()
+    assert {path.name for path in out.rglob("*.*")} <= {"answers.partial"}
 
 
 def test_the_command_prints_the_drop(
@@ -266,3 +266,45 @@ def test_several_rows_of_a_patient_keep_their_order(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (album[studies[1]]["ap"].straighten() == A).all()
     assert album[studies[3]]["ap"].straighten().shape == (2 * SIDE, 2 * SIDE)
+
+
+def interrupt(command: list[str], after: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Run a command that the user interrupts after some answers; return its exit code and how often the pipeline answered."""
+    answered = []
+
+    def answer_some(self: Pipeline, *tensors: Any) -> Any:
+        if len(answered) == after:
+            raise KeyboardInterrupt
+        answered.append(tensors)
+        return answer(self, *tensors)
+
+    answer = Pipeline.__call__
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "__call__", answer_some)
+        return edgekit_command(command), len(answered)
+
+
+def test_an_interrupted_evaluation_goes_on_with_films_and_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace_run(monkeypatch)
+    studies, photos = make_tables(tmp_path)
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    command = ["evaluate", "run", str(studies), "--photos", str(photos), "--out"]
+    assert interrupt([*command, str(whole)], 100, monkeypatch) == (0, 14)  # seven patients: their films, their photos
+    assert interrupt([*command, str(out)], 3, monkeypatch) == (130, 3)
+    assert "the same command goes on" in capsys.readouterr().err
+    film = studies.with_name("p4-ap.png")  # a film that is gone for a while: the others' photos are not taken for each other's
+    film.rename(film.with_suffix(".kept"))
+    film.write_bytes(b"no film")
+    assert interrupt([*command, str(out)], 3 + 4, monkeypatch) == (130, 7)
+    film.with_suffix(".kept").replace(film)
+    assert interrupt([*command, str(out)], 100, monkeypatch) == (0, 14 - 3 - 7)
+    names = sorted(path.relative_to(whole) for path in whole.rglob("*.csv"))
+    assert len(names) == 8
+    for name in names:
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    found, expected = (json.loads((folder / "metrics.json").read_text()) for folder in (out, whole))
+    assert found["provenance"].pop("date") >= expected["provenance"].pop("date")
+    assert found == expected
+    assert sorted(path.relative_to(out) for path in out.rglob("*")) == sorted(path.relative_to(whole) for path in whole.rglob("*"))

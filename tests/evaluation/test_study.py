@@ -6,7 +6,8 @@ import csv
 import html
 import json
 import re
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from edgekit.cli import run as edgekit_command
 from edgekit.errors import InputError
-from edgekit.evaluation import charts
+from edgekit.evaluation import answers, charts
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.evaluation.study import evaluate_run, score_file
 from edgekit.models import runfolder
@@ -217,7 +218,7 @@ def test_more_unreadable_films_are_an_error(run: Path, tmp_path: Path) -> None:
         (tmp_path / film).write_bytes(b"\x89PNG and no more")
     with pytest.raises(InputError, match=r"p2-lateral(.|\n)*p5-ap"):
         evaluate_run(run, table, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["answers.partial"]
 
 
 def make_site(folder: Path) -> Path:
@@ -337,7 +338,7 @@ def test_simulated_films_are_called_simulated(run: Path, tmp_path: Path) -> None
         film.BitsAllocated = film.BitsStored = 8
         film.HighBit, film.PixelRepresentation = 7, 0
         film.WindowCenter, film.WindowWidth = 128, 256
-        film.PixelData = np.full((SIDE, SIDE), 20, np.uint8).tobytes()
+        film.PixelData = np.repeat(np.array([10, 30], np.uint8), SIDE * SIDE // 2).tobytes()
         film.save_as(tmp_path / name, enforce_file_format=True)
         return tmp_path / name
 
@@ -420,10 +421,14 @@ def test_intervals_of_merge_dual_resample_patients(tiny_run: Path, tmp_path: Pat
 def test_the_box_decides_what_the_members_see(tiny_run: Path, tmp_path: Path) -> None:
     """Networks with random weights: the detector's own boxes, given as the true ones, give the members' own rows; no box, no answer."""
     from edgekit.canvases import stream_inputs
-    from edgekit.evaluation.answers import Answers, ask_models, collect_answers
+    from edgekit.evaluation.answers import Answers, RowAnswer, ask_models, ask_rows, collect_answers
+    from edgekit.journal import Journal
 
     def ask(study: Study) -> Answers:
-        return collect_answers(pipeline, stream_inputs([study], pipeline.spec.canvas_side, "asking"), {})
+        answered: dict[int, RowAnswer] = {}
+        films = ((0, *row) for row in stream_inputs([study], pipeline.spec.canvas_side, "asking"))
+        ask_rows(pipeline, films, Journal(tmp_path / "answers", {}), answered)
+        return collect_answers(pipeline, [study], [answered[0]])
 
     random = np.random.default_rng(0)
     film = tmp_path / "noise.png"
@@ -440,6 +445,67 @@ def test_the_box_decides_what_the_members_see(tiny_run: Path, tmp_path: Path) ->
     moved = ask(Study("p1", "design-a", ap=film, lateral=film, ap_box=(5, 5, 40, 40)))
     assert (moved.members_on_true_boxes[0, 1:3] == 0).all()  # lateral and concat: as if the detector had not found the lateral
     assert moved.members_on_true_boxes[0, 0] != pytest.approx(found.members[0, 0], abs=1e-5)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_interrupted_evaluation_ends_with_the_same_figures(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks with random weights: what was answered before the interruption is kept to the last bit."""
+    random = np.random.default_rng(2)
+    rows = []
+    for number in range(6):
+        films = [tmp_path / f"{number}-{view}.png" for view in ("ap", "lateral")]
+        for film in films:
+            Image.fromarray(random.integers(0, 256, (90, 128), np.uint8)).save(film)
+        box = (5.0, 6.5, 80.25, 70.0) if number % 2 else None
+        rows.append(Study(f"p{number}", f"design-{'abc'[number % 3]}", ap=films[0], lateral=films[1], ap_box=box, lateral_box=box))
+    table = write_studies(tmp_path, rows)
+    whole = evaluate_run(tiny_run, table, tmp_path / "whole")
+    asked: list[str] = []
+    ask_row = answers._ask_row
+
+    def ask_some(pipeline: Any, study: Study, *made: Any) -> Any:
+        if len(asked) == 4:
+            asked.append("")
+            raise KeyboardInterrupt
+        asked.append(study.patient_id)
+        return ask_row(pipeline, study, *made)
+
+    monkeypatch.setattr(answers, "_ask_row", ask_some)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(tiny_run, table, tmp_path / "out")
+    journal = tmp_path / "out/answers.partial"
+    journal.write_bytes(journal.read_bytes()[:-100])
+    resumed = evaluate_run(tiny_run, table, tmp_path / "out")
+    assert asked == ["p0", "p1", "p2", "p3", "", "p3", "p4", "p5"]
+    for evaluation in (whole, resumed):
+        del evaluation.metrics["provenance"]["date"]
+    assert resumed.metrics == whole.metrics
+    assert [asdict(each) for each in resumed.report.examples] == [asdict(each) for each in whole.report.examples]  # with boxes and heatmaps
+    for file in (tmp_path / "whole").glob("predictions_*.csv"):
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
+    assert not journal.exists()
+
+
+def test_answers_of_another_run_or_table_are_not_gone_on_with(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = make_cohort(tmp_path)
+    for film in ("p2-lateral.png", "p5-ap.png"):
+        shutil.copyfile(tmp_path / film, tmp_path / f"kept-{film}")
+        (tmp_path / film).write_bytes(b"no film")
+    with pytest.raises(InputError, match="2 of 7 rows"):
+        evaluate_run(run, table, tmp_path / "out")
+    for film in ("p2-lateral.png", "p5-ap.png"):
+        (tmp_path / f"kept-{film}").replace(tmp_path / film)
+    with monkeypatch.context() as patch:
+        patch.setattr(runfolder, "run_hash", lambda _: "1" * 64)
+        with pytest.raises(InputError, match="run 000000000000, now 111111111111") as error:
+            evaluate_run(run, table, tmp_path / "out")
+    assert f"delete {tmp_path / 'out/answers.partial'}" in error.value.remedy
+    content = table.read_text()
+    table.write_text(content.replace("p1,a", "p1,b"))
+    with pytest.raises(InputError, match="table"):
+        evaluate_run(run, table, tmp_path / "out")
+    table.write_text(content)
+    assert evaluate_run(run, table, tmp_path / "out").metrics["models"]["ap+lateral"]["n"] == 4
 
 
 def test_commands(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
