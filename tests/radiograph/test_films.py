@@ -1,6 +1,7 @@
 """Films to bytes, and bytes to the canvas, against hand calculation, pydicom's own grayscale pipeline and docs/canvas.md in float64."""
 
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any, get_args
 
 import data_store
 import numpy as np
@@ -37,6 +39,8 @@ from pydicom.uid import (
 from edgekit import radiograph
 from edgekit.errors import FilmError, InputError
 from edgekit.radiograph import Letterbox, make_canvas, read_radiograph
+from edgekit.radiograph.grey import CONTRAST_BLAME
+from edgekit.radiograph.refusals import Reason
 
 REAL = Path(data_store.__file__).parent / "data"
 GOLDEN = Path(__file__).parents[1] / "golden" / "canvas"
@@ -616,26 +620,44 @@ def test_canvas_refuses_other_arrays() -> None:
             make_canvas(pixels, 64)
 
 
-def test_golden_vectors_hold() -> None:
-    vectors = json.loads((GOLDEN / "index.json").read_text())["vectors"]
-    kinds = {vector["film"].rpartition(".")[2] for vector in vectors}
-    assert kinds == {"png", "jpg", "dcm"}
-    for vector in vectors:
-        film = read_radiograph(GOLDEN / vector["film"]).pixels
-        expected = np.asarray(Image.open(GOLDEN / vector["canvas"]))
-        canvas, letterbox = make_canvas(film, vector["side"])
-        assert_same_canvas(canvas, expected)
-        numbers = ("side", "scale", "left", "top", "width", "height")
-        assert [getattr(letterbox, name) for name in numbers] == [vector[name] for name in numbers]
-        assert list(letterbox.covered) == vector["covered"]
-    files = {path.name for path in GOLDEN.iterdir()} - {"index.json"}
-    assert files == {vector[name] for vector in vectors for name in ("film", "canvas")}
-    assert all((GOLDEN / name).stat().st_size < 100_000 for name in files)
+INDEX = json.loads((GOLDEN / "index.json").read_text())
+
+
+@pytest.mark.parametrize("vector", INDEX["vectors"], ids=lambda vector: vector["film"])
+def test_golden_vectors_hold(vector: dict[str, Any]) -> None:
+    film = read_radiograph(GOLDEN / vector["film"]).pixels
+    if "sha256" in vector:
+        assert hashlib.sha256(film.tobytes()).hexdigest() == vector["sha256"]
+    expected = np.asarray(Image.open(GOLDEN / vector["canvas"]))
+    canvas, letterbox = make_canvas(film, vector["side"])
+    assert_same_canvas(canvas, expected)
+    numbers = ("side", "scale", "left", "top", "width", "height")
+    assert [getattr(letterbox, name) for name in numbers] == [vector[name] for name in numbers]
+    assert list(letterbox.covered) == vector["covered"]
+
+
+@pytest.mark.parametrize("vector", INDEX["refused"], ids=lambda vector: vector["film"])
+def test_golden_films_are_refused_for_their_reason(vector: dict[str, Any]) -> None:
+    refuse(GOLDEN / vector["film"], vector["reason"])
+
+
+def test_the_index_names_every_golden_file() -> None:
+    assert {vector["film"].rpartition(".")[2] for vector in INDEX["vectors"]} == {"png", "jpg", "dcm"}
+    named = {vector[name] for vector in INDEX["vectors"] for name in ("film", "canvas")} | {vector["film"] for vector in INDEX["refused"]}
+    assert {path.name for path in GOLDEN.iterdir()} == named | {"index.json"}
+    assert all((GOLDEN / name).stat().st_size < 100_000 for name in named)
+
+
+def test_the_page_lists_the_reasons_that_the_code_knows() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "canvas.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z]+)` \|", page, re.MULTILINE)
+    assert tuple(listed) == get_args(Reason)
+    assert {vector["reason"] for vector in INDEX["refused"]} == set(listed) - {"missing"}
+    assert CONTRAST_BLAME in page
 
 
 def test_a_nearest_neighbour_host_would_be_caught() -> None:
-    vectors = json.loads((GOLDEN / "index.json").read_text())["vectors"]
-    vector = next(vector for vector in vectors if max(vector["width"], vector["height"]) > 1.5 * vector["side"])
+    vector = next(vector for vector in INDEX["vectors"] if max(vector["width"], vector["height"]) > 1.5 * vector["side"])
     film = Image.fromarray(read_radiograph(GOLDEN / vector["film"]).pixels)
     canvas = np.zeros((vector["side"], vector["side"]), np.uint8)
     w, h = vector["covered"]
