@@ -38,7 +38,7 @@ def chart_metrics(metrics: dict[str, Any], headline: str) -> dict[str, bytes]:
     Returns
     -------
     dict
-        PNG bytes: ``models`` when there are several, ``box_errors``, ``external`` and ``photos`` when there are such figures.
+        SVG bytes: ``models`` when there are several, ``box_errors``, ``external`` and ``photos`` when there are such figures.
     """
     models, drawn = metrics["models"], {}
     if len(models) > 1:
@@ -76,7 +76,7 @@ def chart_model(model: dict[str, Any], scored: Predictions) -> dict[str, bytes]:
     Returns
     -------
     dict
-        PNG bytes: ``confusion``, ``roc``.
+        SVG bytes: ``confusion``, ``roc``.
     """
     matrix = np.array(model["confusion"]["matrix"])
     support = np.array([brand["support"] for brand in model["brands"].values()])
@@ -105,7 +105,7 @@ def chart_overlaps(answers: Answers) -> dict[str, bytes]:
 
 
 def chart_explanations(pipeline: Pipeline, answers: Answers, probabilities: NDArray[np.float64]) -> dict[str, bytes]:
-    """Draw ``gradcam``, as JPEG: one right answer of each brand; nothing where there is none to explain.
+    """Draw ``gradcam``: one right answer of each brand; nothing where there is none to explain.
 
     See `edgekit.evaluation.gradcam.explain_brands`.
     """

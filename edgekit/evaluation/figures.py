@@ -1,10 +1,13 @@
-"""Figures of the report: one function each, PNG or JPEG bytes.
+"""Figures of the report: one function each, SVG or JPEG bytes.
 
-Charts have a transparent ground and are drawn for white paper; the page inverts them where the reader prefers dark.
+Charts have a transparent ground and are drawn for white paper; the page inverts them where the reader prefers dark. They are SVG whose text
+is text: the reader's browser shapes it in fonts of the reader's own, so that a brand shows in any script, whatever fonts were there when
+it was drawn.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +60,14 @@ STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # measured with, and preferred; CSS's own sans-serif comes after it
+    "svg.fonttype": "none",
+    "svg.hashsalt": "edgekit",  # the same chart has the same bytes
+    "text.parse_math": False,  # a brand may have dollar signs
 }
-DPI = 170
+LTR = "\u200e"
+"""Left-to-right mark: keeps a number at the right of a name that is written from the right."""
 FILM_SIDE = 440
 """Long side of an example film in the report, in pixels."""
 TILE_WIDTH, TILE_HEIGHT = 150, 240
@@ -67,7 +76,7 @@ FOUND_BOX, TRUE_BOX = (255, 176, 0), (120, 210, 255)
 
 
 def draw_intervals(names: Sequence[str], values: Sequence[float], intervals: Sequence[Sequence[float]], chosen: str) -> bytes:
-    """Draw each model's accuracy with its interval, one line a model; `chosen` is set off. PNG."""
+    """Draw each model's accuracy with its interval, one line a model; `chosen` is set off. SVG."""
     with _style():
         figure, axes = _make_axes(5.4, 0.7 + 0.27 * len(names))
         rows = np.arange(len(names))[::-1]
@@ -76,11 +85,11 @@ def draw_intervals(names: Sequence[str], values: Sequence[float], intervals: Seq
             axes.plot([100 * low, 100 * high], [row, row], color=colour, linewidth=2.4 if name == chosen else 1.4, solid_capstyle="butt")
             axes.plot(100 * value, row, "o", color=colour, markersize=6.5 if name == chosen else 4.5)
         _label_models(axes, names, min(low for low, _ in intervals))
-        return _to_png(figure)
+        return _to_svg(figure)
 
 
 def draw_sites(names: Sequence[str], sites: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]) -> bytes:
-    """Draw each model's accuracy at two sites, the second hollow and below the first. PNG.
+    """Draw each model's accuracy at two sites, the second hollow and below the first. SVG.
 
     Parameters
     ----------
@@ -99,11 +108,11 @@ def draw_sites(names: Sequence[str], sites: Mapping[str, tuple[Sequence[float], 
             axes.plot(100 * np.array(values), rows + shift, "o", color=colour, markerfacecolor=fill, markersize=5, label=site)
         _label_models(axes, names, min(low for _, intervals in sites.values() for low, _ in intervals))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
-        return _to_png(figure)
+        return _to_svg(figure)
 
 
 def draw_bands(bands: Sequence[str], models: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]) -> bytes:
-    """Draw accuracy by how well the box fits, a panel a model. PNG.
+    """Draw accuracy by how well the box fits, a panel a model. SVG.
 
     Parameters
     ----------
@@ -131,11 +140,11 @@ def draw_bands(bands: Sequence[str], models: dict[str, tuple[NDArray[np.int64], 
             axes.set_ylim(0, 101)
             axes.set_xlabel("IoU of the box")
         panels[0].set_ylabel("right answers, %")
-        return _to_png(figure)
+        return _to_svg(figure)
 
 
 def draw_drops(conditions: Mapping[str, Sequence[tuple[str, int, float, Sequence[float]]]], overall: float) -> bytes:
-    """Draw how much accuracy falls, a panel a condition. PNG.
+    """Draw how much accuracy falls, a panel a condition. SVG.
 
     Parameters
     ----------
@@ -160,11 +169,11 @@ def draw_drops(conditions: Mapping[str, Sequence[tuple[str, int, float, Sequence
             axes.set_axisbelow(True)
             axes.set_title(name, fontsize=9.5, loc="left")
         panels[0].set_ylabel("drop of accuracy, points")
-        return _to_png(figure)
+        return _to_svg(figure)
 
 
 def draw_confusion(labels: Sequence[str], matrix: NDArray[np.int64], unanswered: NDArray[np.int64]) -> bytes:
-    """Draw a confusion matrix: counts written, shade by share of the true brand.
+    """Draw a confusion matrix: counts written, shade by share of the true brand. SVG.
 
     Parameters
     ----------
@@ -185,7 +194,10 @@ def draw_confusion(labels: Sequence[str], matrix: NDArray[np.int64], unanswered:
         from matplotlib.colors import LinearSegmentedColormap
 
         figure, axes = _make_axes(1.5 + 0.5 * len(columns), 1.3 + 0.5 * len(labels))
-        axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("shares", ["#ffffff", "#a9c8de", ACCENT, "#123a5c"]), vmin=0, vmax=1)
+        colours = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#a9c8de", ACCENT, "#123a5c"])
+        axes.pcolormesh(range(len(columns)), range(len(labels)), shares, cmap=colours, vmin=0, vmax=1, shading="nearest")
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.45 else (INK if count else "#b4bac2")
             weight = "bold" if row != column and count else "normal"
@@ -200,11 +212,11 @@ def draw_confusion(labels: Sequence[str], matrix: NDArray[np.int64], unanswered:
         axes.tick_params(which="minor", length=0)
         axes.set_xlabel("answer")
         axes.set_ylabel("true brand")
-        return _to_png(figure)
+        return _to_svg(figure)
 
 
 def draw_roc(brands: Sequence[str], truth: NDArray[np.intp], probabilities: NDArray[np.float64]) -> bytes:
-    """Draw one-vs-rest ROC curves of the brands that occur, with their macro and micro average. PNG.
+    """Draw one-vs-rest ROC curves of the brands that occur, with their macro and micro average. SVG.
 
     Parameters
     ----------
@@ -229,7 +241,7 @@ def draw_roc(brands: Sequence[str], truth: NDArray[np.intp], probabilities: NDAr
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
         for index, (name, (false, true)) in enumerate(curves.items()):
             colour = SERIES[index % len(SERIES)]
-            axes.plot(false, true, color=colour, linewidth=1.4, label=f"{name}  {round(auc(false, true), 9):.3f}", clip_on=False)
+            axes.plot(false, true, color=colour, linewidth=1.4, label=f"{name}{LTR}  {round(auc(false, true), 9):.3f}", clip_on=False)
         for (name, (false, true)), dashes in zip(averages.items(), ((0, (4, 1.5)), (0, (1, 1.2))), strict=True):
             axes.plot(
                 false, true, color=INK, linewidth=1.9, linestyle=dashes, label=f"{name}  {round(auc(false, true), 9):.3f}", clip_on=False
@@ -240,7 +252,7 @@ def draw_roc(brands: Sequence[str], truth: NDArray[np.intp], probabilities: NDAr
         axes.set_xlabel("1 - specificity")
         axes.set_ylabel("sensitivity")
         axes.legend(loc="lower right", title="area under the curve", title_fontsize=8.5, alignment="left")
-        return _to_png(figure)
+        return _to_svg(figure)
 
 
 def average_curves(curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -271,7 +283,7 @@ def average_curves(curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float6
 
 
 def draw_reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> bytes:
-    """Draw how often answers of a given probability are right, and how many there are of each. PNG.
+    """Draw how often answers of a given probability are right, and how many there are of each. SVG.
 
     Parameters
     ----------
@@ -304,11 +316,11 @@ def draw_reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]
         below.set_ylabel("answers")
         below.set_xlabel("probability of the answer")
         figure.align_ylabels()
-        return _to_png(figure)
+        return _to_svg(figure)
 
 
 def draw_overlaps(overlaps: dict[str, NDArray[np.float64]]) -> bytes:
-    """Draw the histogram of box IoU, stacked by view. PNG.
+    """Draw the histogram of box IoU, stacked by view. SVG.
 
     Parameters
     ----------
@@ -326,7 +338,7 @@ def draw_overlaps(overlaps: dict[str, NDArray[np.float64]]) -> bytes:
         axes.set_xlabel("IoU of the box found with the true one")
         axes.set_ylabel("films")
         axes.legend(loc="center left")
-        return _to_png(figure)
+        return _to_svg(figure)
 
 
 def draw_film(film: NDArray[np.uint8], found: Box | None, true: Box | None, heatmap: NDArray[np.float32] | None, crop: Box | None) -> bytes:
@@ -366,7 +378,7 @@ def draw_photo(file: Path, corners: NDArray[np.float64]) -> bytes:
     Parameters
     ----------
     file
-        JPEG or PNG.
+        JPEG or SVG.
     corners
         float (4, 2), the film's corners as x, y in pixels of the photo.
     """
@@ -381,33 +393,39 @@ def draw_photo(file: Path, corners: NDArray[np.float64]) -> bytes:
 
 
 def draw_explanations(explanations: dict[str, dict[View, Explanation]]) -> bytes:
-    """Draw crops under their heat: a column a brand, a row a view. JPEG.
+    """Draw crops under their heat: a column a brand, a row a view. SVG around one JPEG.
 
     Parameters
     ----------
     explanations
         By brand and view; at least one.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from html import escape
+
+    from PIL import Image
 
     views = list(dict.fromkeys(view for films in explanations.values() for view in films))
     gap, head, side = 6, 22, 62
-    size = side + len(explanations) * (TILE_WIDTH + gap), head + len(views) * (TILE_HEIGHT + gap)
-    grid = Image.new("RGB", size, "black")
-    pencil, font = ImageDraw.Draw(grid), ImageFont.load_default(13)
-    for row, view in enumerate(views):
-        pencil.text((gap, head + row * (TILE_HEIGHT + gap) + TILE_HEIGHT // 2), view, "white", font, anchor="lm")
-    for column, (brand, films) in enumerate(explanations.items()):
-        left = side + column * (TILE_WIDTH + gap)
-        pencil.text((left + TILE_WIDTH // 2, head // 2), brand, "white", font, anchor="mm")
+    width, height = side + len(explanations) * (TILE_WIDTH + gap), head + len(views) * (TILE_HEIGHT + gap)
+    grid = Image.new("RGB", (width, height), "black")
+    rows = {view: head + row * (TILE_HEIGHT + gap) for row, view in enumerate(views)}
+    columns = {brand: side + column * (TILE_WIDTH + gap) for column, brand in enumerate(explanations)}
+    for brand, films in explanations.items():
         for view, film in films.items():
-            height, width = film.crop.shape
-            scale = min(TILE_WIDTH / width, TILE_HEIGHT / height)
-            tile = Image.fromarray(film.crop).resize((max(1, round(width * scale)), max(1, round(height * scale)))).convert("RGB")
+            rise = min(TILE_WIDTH / film.crop.shape[1], TILE_HEIGHT / film.crop.shape[0])
+            size = max(1, round(film.crop.shape[1] * rise)), max(1, round(film.crop.shape[0] * rise))
+            tile = Image.fromarray(film.crop).resize(size).convert("RGB")
             _lay_heat(tile, film.heat, (0, 0, *tile.size))
-            top = head + views.index(view) * (TILE_HEIGHT + gap)
-            grid.paste(tile, (left + (TILE_WIDTH - tile.width) // 2, top + (TILE_HEIGHT - tile.height) // 2))
-    return _to_jpeg(grid)
+            grid.paste(tile, (columns[brand] + (TILE_WIDTH - tile.width) // 2, rows[view] + (TILE_HEIGHT - tile.height) // 2))
+    texts = [f'<text x="{gap}" y="{top + TILE_HEIGHT // 2}">{escape(view)}</text>' for view, top in rows.items()]
+    texts += [
+        f'<text x="{left + TILE_WIDTH // 2}" y="{head // 2}" text-anchor="middle">{escape(brand)}</text>' for brand, left in columns.items()
+    ]
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">
+<image href="data:image/jpeg;base64,{base64.b64encode(_to_jpeg(grid)).decode()}" width="{width}" height="{height}"/>
+<g fill="white" font-family="'DejaVu Sans', sans-serif" font-size="13" dominant-baseline="central">{"".join(texts)}</g>
+</svg>
+""".encode()
 
 
 def _lay_heat(picture: Image.Image, heatmap: NDArray[np.float32], crop: Sequence[int]) -> None:
@@ -438,11 +456,11 @@ def _style() -> Any:
 
 def _make_figure(width: float, height: float) -> Figure:
     """Make a figure of `width` x `height` inches that belongs to no window system."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    FigureCanvasSVG(figure)
     return figure
 
 
@@ -469,11 +487,14 @@ def _to_jpeg(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _to_png(figure: Figure) -> bytes:
-    from PIL import Image
+def _to_svg(figure: Figure) -> bytes:
+    import warnings
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, transparent=True, bbox_inches="tight", pad_inches=0.05)
-    small = io.BytesIO()  # 8-bit palette: a third of the size, no visible difference in line art
-    Image.open(buffer).quantize(128, method=Image.Quantize.FASTOCTREE).save(small, "PNG", optimize=True)
-    return small.getvalue()
+    with warnings.catch_warnings():
+        # matplotlib's fonts only measure the text here: the reader's draw it.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        figure.savefig(
+            buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05, metadata={"Date": None, "Creator": None}
+        )
+    return buffer.getvalue()

@@ -92,7 +92,7 @@ class ReportContent:
         ``models``, ``detector`` (or None) and ``provenance``, as in ``metrics.json``; and ``comparisons``, ``box_errors``,
         ``external``, ``readers`` and ``photos``, each of which may be absent or None.
     figures
-        PNG or JPEG bytes: ``models``, ``confusion``, ``roc``, ``reliability``, ``gradcam``, ``overlaps``, ``box_errors``, ``external``,
+        SVG bytes: ``models``, ``confusion``, ``roc``, ``reliability``, ``gradcam``, ``overlaps``, ``box_errors``, ``external``,
         ``photos``; absent ones are not shown.
     examples
         Patients with their films.
@@ -285,5 +285,5 @@ def _aspect(image: bytes) -> float:
 
 
 def _data_uri(image: bytes) -> str:
-    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    kind = "jpeg" if image.startswith(b"\xff\xd8") else "svg+xml"
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

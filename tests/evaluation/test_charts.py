@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from edgekit.evaluation import figures
 from edgekit.evaluation.charts import chart_metrics, chart_model, chart_sureness
@@ -67,7 +65,7 @@ def test_metrics_decide_which_charts_there_are(scored: Predictions, monkeypatch:
     drawn_bands, drawn_sites = watch(monkeypatch, "draw_bands"), watch(monkeypatch, "draw_sites")
     drawn = chart_metrics(metrics, "lateral")
     assert list(drawn) == ["models", "box_errors", "external"]
-    assert all(Image.open(io.BytesIO(image)).format == "PNG" for image in drawn.values())
+    assert all(image.startswith(b"<?xml") for image in drawn.values())
     names, models = drawn_bands[0]
     assert names == ["< 0.5", "0.5–0.9", "≥ 0.9"]
     assert list(models) == ["lateral"]

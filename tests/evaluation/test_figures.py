@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import base64
 import io
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -29,7 +32,22 @@ def test_area_under_the_average_curve_is_the_average_area() -> None:
     assert (np.diff(true) >= -1e-12).all()
 
 
-def test_every_chart_is_a_png() -> None:
+SVG = "{http://www.w3.org/2000/svg}"
+BRANDS = ("脊柱钉系统公司", "شركة العمود", "חברת עמוד", "स्पाइन सिस्टम", "Система", "A$1$ & <b>")
+"""Scripts that the fonts here lack (Han, Devanagari), that run from the right, and what SVG or matplotlib would take for markup."""
+
+
+def read_svg(image: bytes) -> ElementTree.Element:
+    root = ElementTree.fromstring(image)
+    assert root.tag == f"{SVG}svg"
+    return root
+
+
+def list_texts(root: ElementTree.Element) -> dict[str, ElementTree.Element]:
+    return {str(text.text).replace("\u200e", ""): text for text in root.iter(f"{SVG}text")}
+
+
+def test_every_chart_is_svg_with_text() -> None:
     truth = np.array([0, 1, 2, 0, 1])
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 5)
     thirds = [("1–4", 30, -0.01, [-0.1, 0.08]), ("4–9", 30, 0.1, [0.0, 0.2])]
@@ -46,8 +64,54 @@ def test_every_chart_is_a_png() -> None:
         figures.draw_bands(["< 0.5", "≥ 0.5"], {"ap": (np.array([0, 9]), np.array([np.nan, 8 / 9]))}),
     ]
     for image in drawn:
-        assert open_image(image).format == "PNG"
+        root = read_svg(image)
         assert len(image) < 60_000
+        texts = list_texts(root)
+        assert texts
+        assert all("sans-serif" in text.attrib["style"] for text in texts.values())
+        assert not list(root.iter(f"{SVG}image")), "sharp at any size"
+
+
+def test_brands_in_any_script_are_text_in_the_readers_font() -> None:
+    """Fonts here have no glyphs for some of them; warnings are errors in these tests."""
+    random = np.random.default_rng(0)
+    truth = np.arange(6).repeat(2)
+    confusion = figures.draw_confusion(BRANDS, np.eye(6, dtype=int), np.zeros(6, int))
+    roc = figures.draw_roc(BRANDS, truth, random.dirichlet(np.ones(6), 12))
+    crop, heat = np.full((60, 120), 90, np.uint8), np.zeros((8, 8), np.float32)
+    explained = figures.draw_explanations({brand: {"ap": Explanation(crop, heat)} for brand in BRANDS})
+    assert set(BRANDS) <= set(list_texts(read_svg(confusion)))
+    assert {text.rpartition("  ")[0] for text in list_texts(read_svg(roc))} >= set(BRANDS)
+    assert set(list_texts(read_svg(explained))) == {*BRANDS, "ap"}
+    assert confusion == figures.draw_confusion(BRANDS, np.eye(6, dtype=int), np.zeros(6, int)), "nothing of the day is in it"
+
+
+def test_a_wide_script_has_room() -> None:
+    """Han characters are one em wide; the labels of the rows end at x and must begin inside the picture."""
+    names = ("脊柱钉系统股份有限公司", "b")
+    root = read_svg(figures.draw_confusion(names, np.eye(2, dtype=int), np.zeros(2, int)))
+    left, top, _, height = map(float, root.attrib["viewBox"].split())
+    labels = [text for text in root.iter(f"{SVG}text") if text.text == names[0]]
+    assert len(labels) == 2
+    label = next(text for text in labels if "rotate(-0" in text.attrib["transform"])
+    size = float(re.search(r"font-size: ([\d.]+)px", label.attrib["style"])[1])
+    assert "text-anchor: end" in label.attrib["style"]
+    assert float(label.attrib["x"]) - size * len(names[0]) >= left
+    assert top < float(label.attrib["y"]) < top + height
+
+
+def test_the_confusion_matrix_has_its_truth_in_rows_from_the_top() -> None:
+    """Counts stand where rows and columns cross; cells are the darker, the larger their share."""
+    root = read_svg(figures.draw_confusion(("a", "b"), np.array([[7, 3], [0, 9]]), np.zeros(2, int)))
+    place = {text: (float(found.attrib["x"]), float(found.attrib["y"])) for text, found in list_texts(root).items()}
+    assert place["7"][1] == pytest.approx(place["3"][1], abs=0.5)
+    assert place["7"][1] < place["9"][1]
+    assert place["7"][0] < place["3"][0] == pytest.approx(place["9"][0], abs=0.5)
+    quads = [path for path in root.iter(f"{SVG}path") if "fill: #123a5c" in path.attrib.get("style", "")]
+    assert len(quads) == 1, "one brand is always right"
+    x, y = np.array(re.findall(r"([\d.]+) ([\d.]+)", quads[0].attrib["d"]), float).T
+    assert x.min() < place["9"][0] < x.max()
+    assert y.min() < place["9"][1] < y.max()
 
 
 def test_a_photo_shows_the_outline_of_the_film(tmp_path: Path) -> None:
@@ -88,8 +152,12 @@ def test_explanations_are_laid_out_by_brand_and_view() -> None:
         {"a": {"ap": Explanation(crop, cold), "lateral": Explanation(crop, cold)}, "b": {"lateral": Explanation(crop, hot)}}
     )
     assert len(image) < 300_000
-    grid = np.asarray(open_image(image), int)
-    assert open_image(image).format == "JPEG"
+    root = read_svg(image)
+    (picture,) = root.iter(f"{SVG}image")
+    kind, _, content = picture.attrib["href"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    grid = np.asarray(open_image(base64.b64decode(content)), int)
+    assert (picture.attrib["height"], picture.attrib["width"]) == tuple(map(str, grid.shape[:2]))
     tiles, gap, side, head = (figures.TILE_WIDTH, figures.TILE_HEIGHT), 6, 62, 22
     assert grid.shape == (head + 2 * (tiles[1] + gap), side + 2 * (tiles[0] + gap), 3)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import re
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgekit.evaluation import figures
 from edgekit.evaluation.metrics import score_predictions
 from edgekit.evaluation.report import Example, PhotoExample, ReportContent, describe_rows, write_report
 from edgekit.types import Latency, Parity
@@ -96,6 +98,14 @@ def test_sections_appear_only_with_content(tmp_path: Path, content: ReportConten
     assert "3.0e-07" in page
     assert "88.1" in page
     assert "<p>First.</p><p>Second &amp; last.</p>" in page
+
+
+def test_charts_are_kept_as_they_are_drawn(tmp_path: Path, content: ReportContent) -> None:
+    chart = figures.draw_confusion(("脊柱", "b"), np.eye(2, dtype=int), np.zeros(2, int))
+    page = write(tmp_path, replace(content, figures={"confusion": chart}))
+    contents(page)
+    (source,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', page)
+    assert base64.b64decode(source) == chart
 
 
 def table(page: str, caption: str) -> list[list[str]]:
