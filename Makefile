@@ -1,8 +1,8 @@
 # Everything runs in .venv, which the first command makes with PYTHON (3.11 or newer).
 PYTHON ?= python3
 
-# What the browser runs the pipeline with, from the npm registry.
-RUNTIME = sample_app/vendor/onnxruntime-web/LICENSE
+# What the browser runs the pipeline and decodes films with, from the npm registry.
+RUNTIME = sample_app/vendor/onnxruntime-web/LICENSE sample_app/vendor/dcmjs-codecs/LICENSE
 
 SUITES ?= two-view browser browser-one-thread cold screening
 

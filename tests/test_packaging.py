@@ -179,7 +179,8 @@ def test_wheel_has_what_is_needed_and_nothing_else(wheel):
     assert {name.split("/")[0] for name in names} == {"edgekit", f"edgekit-{metadata.version('edgekit')}.dist-info"}
     assert not [name for name in names if name.endswith((".pt", ".pth", ".onnx", ".safetensors", ".dcm", ".pyc")) or "tests" in name]
     if (ROOT / "sample_app" / "vendor").is_dir():  # npm ci has brought the browser's runtime
-        assert "edgekit/_app/vendor/onnxruntime-web/ort-wasm-simd-threaded.wasm" in names
+        vendored = ("onnxruntime-web/ort-wasm-simd-threaded.wasm", "dcmjs-codecs/dcmjs-native-codecs.wasm", "dcmjs-codecs/LICENSE")
+        assert {f"edgekit/_app/vendor/{name}" for name in vendored} <= names
     with zipfile.ZipFile(wheel) as archive:
         own = [entry for entry in archive.infolist() if not entry.filename.startswith("edgekit/_app/vendor/")]
     assert sum(entry.compress_size for entry in own) < 1_000_000

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from edgekit.errors import InputError
-from edgekit.sessions.browser import RUNNER, RUNTIME_FILES, find_runtime
+from edgekit.sessions.browser import CODECS, RUNNER, RUNTIME_FILES, find_codecs, find_runtime
 from edgekit.targets import load_target
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Page:
 
 
 def build_site(bundle: Bundle) -> dict[str, Page]:
-    """Return every page by its path: the app, the runtime, the web runner and the bundle.
+    """Return every page by its path: the app, the runtime, the decoders of films, the web runner and the bundle.
 
     The JavaScript that checks the bundle's hashes comes from this installation, never from the bundle that it checks.
 
@@ -65,7 +65,7 @@ def build_site(bundle: Bundle) -> dict[str, Page]:
     InputError
         The bundle was not made for the browser.
     MissingError
-        The browser's runtime is not installed.
+        The browser's runtime, or what decodes films there, is not installed.
     """
     if RUNNER not in bundle.manifest["files"]:
         raise InputError(f"{bundle.folder} was not made for the browser", "export it for the target web: edgekit export RUN web")
@@ -73,6 +73,7 @@ def build_site(bundle: Bundle) -> dict[str, Page]:
     public = runtime.parents[1] / "public"
     files = {f"/{path.relative_to(public).as_posix()}": path for path in sorted(public.rglob("*.*"))}
     files |= {f"/runtime/{name}": runtime / name for name in RUNTIME_FILES}
+    files[f"/codecs/{CODECS}"] = find_codecs()
     files |= {f"/runner/{path.name}": path for path in sorted((load_target("web").folder / RUNNER).parent.glob("*.js"))}
     files |= {f"/bundle/{name}": bundle.folder / name for name in ("manifest.json", *bundle.manifest["files"])}
     worker = files.pop(WORKER).read_bytes()

@@ -37,6 +37,9 @@ RUNTIME = "ort.wasm.bundle.min.mjs"
 RUNTIME_FILES = (RUNTIME, "ort-wasm-simd-threaded.wasm")
 """What onnxruntime-web needs of its package for WebAssembly."""
 
+CODECS = "dcmjs-native-codecs.wasm"
+"""What decodes compressed DICOM films in the phone app."""
+
 RUNNER = "runner/edgekit.js"
 
 DTYPES = {"prediction_set": np.int32, "decision": np.int32}
@@ -185,11 +188,27 @@ def find_runtime() -> Path:
     MissingError
         It is not there.
     """
+    return _find_vendored("onnxruntime-web", *RUNTIME_FILES)
+
+
+def find_codecs() -> Path:
+    """Return the file `CODECS` of npm's dcmjs-codecs, beside the runtime.
+
+    Raises
+    ------
+    MissingError
+        It is not there.
+    """
+    return _find_vendored("dcmjs-codecs", CODECS) / CODECS
+
+
+def _find_vendored(name: str, *files: str) -> Path:
+    """Return the folder of an npm package whose `files` are served."""
     package = Path(edgekit.__file__).parent
     app = package / "_app" if (package / "_app").is_dir() else package.parent / "sample_app"
-    folder = app / "vendor" / "onnxruntime-web"
-    if missing := [name for name in RUNTIME_FILES if not (folder / name).is_file()]:
-        raise MissingError(f"onnxruntime-web is not in {folder}: {missing[0]} is missing", f"npm ci --prefix {app}")
+    folder = app / "vendor" / name
+    if missing := [file for file in files if not (folder / file).is_file()]:
+        raise MissingError(f"{name} is not in {folder}: {missing[0]} is missing", f"npm ci --prefix {app}")
     return folder
 
 

@@ -52,8 +52,7 @@ def change(pages: dict[str, Page], path: str, content: bytes, tmp_path: Path, we
     app = tmp_path / "sample_app"
     source = find_runtime().parents[1]
     shutil.copytree(source / "public", app / "public")
-    (app / "vendor").mkdir()
-    (app / "vendor" / "onnxruntime-web").symlink_to(source / "vendor" / "onnxruntime-web")
+    (app / "vendor").symlink_to(source / "vendor")
     (app / "public" / path).write_bytes((app / "public" / path).read_bytes() + content)
     monkeypatch.setattr(edgekit.app.site, "find_runtime", lambda: app / "vendor" / "onnxruntime-web")
     pages.update(build_site(open_bundle(web_bundle)))

@@ -20,7 +20,7 @@ from edgekit.canvases import graph_inputs
 from edgekit.errors import DamagedBundleError, InputError, MissingError
 from edgekit.golden import read_golden
 from edgekit.manifest import open_bundle, seal_bundle
-from edgekit.sessions.browser import RUNNER, BrowserSession, find_browser, find_runtime, open_session
+from edgekit.sessions.browser import RUNNER, BrowserSession, find_browser, find_codecs, find_runtime, open_session
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.types import OUTPUTS
 
@@ -191,9 +191,10 @@ def test_what_is_missing_is_told(bundle: Path, tmp_path: Path, monkeypatch: pyte
     opened = open_bundle(bundle)
     with monkeypatch.context() as patch:
         patch.setattr(edgekit, "__file__", str(tmp_path / "checkout" / "edgekit" / "__init__.py"))
-        with pytest.raises(MissingError, match="onnxruntime-web is not in") as caught:
-            find_runtime()
-        assert caught.value.remedy == f"npm ci --prefix {tmp_path / 'checkout' / 'sample_app'}"
+        for find, name in ((find_runtime, "onnxruntime-web"), (find_codecs, "dcmjs-codecs")):
+            with pytest.raises(MissingError, match=f"{name} is not in") as caught:
+                find()
+            assert caught.value.remedy == f"npm ci --prefix {tmp_path / 'checkout' / 'sample_app'}"
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(tmp_path))
         with pytest.raises(MissingError, match="needs Chromium") as caught:
