@@ -3,6 +3,7 @@
  * it is dropped when the page says so.
  */
 import { makeCanvas, resample } from "./canvas.js";
+import { checkContrast } from "./contrast.js";
 import { decode } from "./decode.js";
 import { chooseSize, isConvex, straighten, turn } from "./perspective.js";
 import { Problem } from "./problems.js";
@@ -10,8 +11,6 @@ import { answerCalls } from "./workers.js";
 
 /** Long side of what is shown, pixels. */
 const PREVIEW = 1280;
-/** A picture whose darkest and lightest pixels (but for 0.5 % each) differ by less shows nothing. */
-const LEAST_CONTRAST = 12;
 
 const pictures = new Map();
 const films = new Map();
@@ -21,7 +20,6 @@ answerCalls({
   /** Decode a file or a camera's picture. */
   async open({ source }) {
     const picture = await decode(source);
-    if (measureContrast(picture.pixels) < LEAST_CONTRAST) throw new Problem("blank");
     const id = ++latest;
     pictures.set(id, picture);
     return { id, coloured: picture.coloured, view: picture.view, ...show(picture) };
@@ -42,7 +40,7 @@ answerCalls({
     const picture = pictures.get(id);
     if (corners && !isConvex(corners)) throw new Problem("corners");
     const film = corners ? straighten(picture, corners, chooseSize(corners, picture)) : picture;
-    if (measureContrast(film.pixels) < LEAST_CONTRAST) throw new Problem("blank");
+    checkContrast(film.pixels);
     films.set(id, film);
     return show(film);
   },
@@ -78,14 +76,4 @@ function cut({ pixels, width: across }, { left, top, width, height }) {
     part.set(pixels.subarray(start, start + width), row * width);
   }
   return { pixels: part, width, height };
-}
-
-function measureContrast(pixels) {
-  const counts = new Uint32Array(256);
-  for (let i = 0; i < pixels.length; i++) counts[pixels[i]]++;
-  const find = (share) => {
-    let reached = 0;
-    return counts.findIndex((count) => (reached += count) >= share * pixels.length);
-  };
-  return find(0.995) - find(0.005);
 }

@@ -1,14 +1,18 @@
-/** A file's bytes, or a camera's picture, become gray levels: "Gray levels" of docs/canvas.md. */
+/** A file's bytes, or a camera's picture, become gray levels: section 1 of docs/canvas.md. */
+import { fetchCodecs } from "./codecs.js";
+import { checkContrast } from "./contrast.js";
 import { isDicom, readDicom } from "./dicom.js";
-import { isDeepPng, readDeepPng } from "./png.js";
-import { Problem } from "./problems.js";
+import { joinSegments, readFrame, readSegments } from "./jpeg.js";
+import { findOrientation, orient } from "./orientation.js";
+import { readPng } from "./png.js";
+import { checkSize, Problem } from "./problems.js";
+import { isColoured, isTinted, toLuminance } from "./window.js";
 
-/** A picture with more pixels is refused before memory is spent on it. */
-const MAX_PIXELS = 80e6;
 /** Rows drawn at a time: phones limit the area of a canvas. */
 const BAND = 256;
-const PNG = [0x89, 0x50, 0x4e, 0x47];
+const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const JPEG = [0xff, 0xd8, 0xff];
+const [APP0, APP1, APP14, APP15] = [0xe0, 0xe1, 0xee, 0xef];
 
 /**
  * @param {Blob | ImageBitmap} source a file of DICOM, PNG or JPEG, or what the camera saw
@@ -16,30 +20,62 @@ const JPEG = [0xff, 0xd8, 0xff];
  * @throws {Problem}
  */
 export async function decode(source) {
-  if (source instanceof ImageBitmap) return { ...toGray(source), view: null, coloured: true };
-  if (source.size === 0) throw new Problem("empty");
-  const bytes = new Uint8Array(await source.arrayBuffer());
-  if (startsWith(bytes, PNG) || startsWith(bytes, JPEG)) return readPicture(bytes);
-  if (isDicom(bytes)) return { ...readDicom(bytes), coloured: false };
+  if (!(source instanceof Blob)) return checked({ ...toGray(source), view: null, coloured: true });
+  try {
+    return await decodeBytes(new Uint8Array(await source.arrayBuffer()), fetchCodecs);
+  } catch (error) {
+    if (error instanceof Problem && source.name) error.details.file = source.name;
+    throw error;
+  }
+}
+
+/**
+ * @param {Uint8Array} bytes the file
+ * @param {() => Promise<WebAssembly.Module>} loadCodecs called when a DICOM film is compressed
+ * @returns {ReturnType<typeof decode>}
+ * @throws {Problem}
+ */
+export async function decodeBytes(bytes, loadCodecs) {
+  const begins = (head) => head.every((byte, index) => bytes[index] === byte);
+  if (bytes.length === 0) throw new Problem("empty");
+  if (begins(PNG)) return checked({ ...readPng(bytes), view: null });
+  if (begins(JPEG)) return checked({ ...(await readJpeg(bytes)), view: null });
+  if (isDicom(bytes)) return checked({ ...(await readDicom(bytes, loadCodecs)), coloured: false });
   throw new Problem("unknown");
 }
 
-async function readPicture(bytes) {
-  const [kind, size] = startsWith(bytes, PNG) ? ["PNG", measurePng(bytes)] : ["JPEG", measureJpeg(bytes)];
-  if (!size) throw new Problem("damaged", { kind });
-  if (size.width * size.height > MAX_PIXELS) throw new Problem("large", size);
-  if (kind === "PNG" && isDeepPng(bytes)) return { ...(await readDeepPng(bytes)), view: null, coloured: false };
-  let bitmap;
-  try {
-    const blob = new Blob([bytes], { type: kind === "PNG" ? "image/png" : "image/jpeg" });
-    bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", imageOrientation: "from-image" });
-  } catch {
-    throw new Problem("damaged", { kind });
-  }
-  return { ...toGray(bitmap), view: null };
+function checked(film) {
+  checkContrast(film.pixels);
+  return film;
 }
 
-/** Luminance (ITU-R 601) on black, a band of rows at a time; frees the bitmap. */
+/** The browser decodes it, without what it would turn or colour it by: only its own markers (JFIF, Adobe) are left. */
+async function readJpeg(bytes) {
+  const segments = readSegments(bytes);
+  const frame = readFrame(segments);
+  if (frame.process > 2 || frame.bits !== 8) throw new Problem("syntax", { found: `it is a JPEG of process ${frame.process} and ${frame.bits} bits` });
+  checkSize(frame);
+  const plain = segments.filter(({ marker }) => marker < APP0 || marker > APP15 || marker === APP0 || marker === APP14);
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(new Blob([joinSegments(plain)], { type: "image/jpeg" }), { colorSpaceConversion: "none" });
+  } catch {
+    throw new Problem("damaged", { found: "its JPEG stream can't be decoded" });
+  }
+  const { coloured, ...film } = toGray(bitmap);
+  return { ...orient(film, findOrientation(findMetadata(segments))), coloured };
+}
+
+function findMetadata(segments) {
+  const find = (name) => {
+    const head = [...name].map((letter) => letter.charCodeAt(0));
+    const found = segments.find(({ marker, bytes }) => marker === APP1 && head.every((byte, index) => bytes[4 + index] === byte));
+    return found?.bytes.subarray(4 + head.length) ?? null;
+  };
+  return { exif: find("Exif\0\0"), xmp: find("http://ns.adobe.com/xap/1.0/\0") };
+}
+
+/** Luminance on black, a band of rows at a time; frees the bitmap. */
 function toGray(bitmap) {
   const { width, height } = bitmap;
   const pixels = new Uint8Array(width * height);
@@ -48,40 +84,14 @@ function toGray(bitmap) {
   let tinted = 0;
   for (let top = 0; top < height; top += rows) {
     const count = Math.min(rows, height - top);
-    context.fillRect(0, 0, width, rows); // what is transparent lies on black
+    context.fillRect(0, 0, width, rows);
     context.drawImage(bitmap, 0, -top);
     const { data } = context.getImageData(0, 0, width, count);
     for (let from = 0, to = top * width; from < data.length; from += 4, to++) {
-      const [red, green, blue] = [data[from], data[from + 1], data[from + 2]];
-      pixels[to] = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16;
-      if (Math.abs(red - green) + Math.abs(blue - green) > 6) tinted++;
+      pixels[to] = toLuminance(data[from], data[from + 1], data[from + 2]);
+      if (isTinted(data[from], data[from + 1], data[from + 2])) tinted++;
     }
   }
   bitmap.close();
-  return { pixels, width, height, coloured: tinted > 0.001 * pixels.length };
-}
-
-const startsWith = (bytes, head) => head.every((byte, index) => bytes[index] === byte);
-
-function measurePng(bytes) {
-  if (bytes.length < 33) return null;
-  const view = new DataView(bytes.buffer);
-  return { width: view.getUint32(16), height: view.getUint32(20) };
-}
-
-/** The size in the frame header, before the pixels are decoded. */
-function measureJpeg(bytes) {
-  const view = new DataView(bytes.buffer);
-  for (let at = 2; at + 9 < bytes.length; ) {
-    if (bytes[at] !== 0xff) return null;
-    const marker = bytes[at + 1];
-    if (marker === 0xff) {
-      at++;
-      continue;
-    }
-    const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-    if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
-    at += 2 + view.getUint16(at + 2);
-  }
-  return null;
+  return { pixels, width, height, coloured: isColoured(tinted, pixels.length) };
 }

@@ -292,7 +292,9 @@ async function paste(view) {
 /** The words for a problem, also for one that nobody foresaw. */
 function explain(problem) {
   const words = PROBLEMS[problem.code] ?? (problem instanceof RangeError ? PROBLEMS.memory : PROBLEMS.failed);
-  return words(problem.details ?? { message: problem.message });
+  const { file, ...details } = problem.details ?? { message: problem.message };
+  const said = words(details);
+  return file ? { ...said, text: `${file}: ${said.text}` } : said;
 }
 
 function explainProblem(problem, wayOn) {

@@ -2,19 +2,24 @@
 import { Problem } from "./problems.js";
 
 /**
- * @param {Uint8Array} frame with its header
+ * @param {Uint8Array} frame with its header, which announces one or two segments
  * @param {number} count pixels
- * @param {boolean} wide whether a pixel has two bytes
  * @returns {Uint8Array | Uint16Array}
+ * @throws {Problem} damaged
  */
-export function unpackRle(frame, count, wide) {
+export function unpackRle(frame, count) {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-  const segments = view.getUint32(0, true);
-  if (segments !== (wide ? 2 : 1)) throw new Problem("damaged", { kind: "DICOM" });
+  const segments = frame[0];
+  if (frame.length < 64) throw new Problem("damaged", { found: "its RLE stream ends early" });
   const offset = (n) => (n < segments ? view.getUint32(4 + 4 * n, true) : frame.length);
-  const planes = Array.from({ length: segments }, (_, n) => unpack(frame.subarray(offset(n), offset(n + 1)), count));
-  if (!wide) return planes[0];
-  return Uint16Array.from(planes[0], (high, index) => (high << 8) | planes[1][index]);
+  const planes = Array.from({ length: segments }, (_, n) => {
+    if (offset(n) < 64 || offset(n) >= offset(n + 1)) throw new Problem("damaged", { found: "its RLE header contradicts itself" });
+    return unpack(frame.subarray(offset(n), offset(n + 1)), count);
+  });
+  if (segments === 1) return planes[0];
+  const pixels = new Uint16Array(count);
+  for (let i = 0; i < count; i++) pixels[i] = (planes[0][i] << 8) | planes[1][i];
+  return pixels;
 }
 
 /** PackBits (PS3.5 G.3.2). */
@@ -28,12 +33,12 @@ function unpack(packed, count) {
       bytes.set(run, to);
       at += head + 1;
       to += run.length;
-    } else if (head > 128) {
+    } else if (head > 128 && at < packed.length) {
       const length = 257 - head;
       bytes.fill(packed[at++], to, Math.min(count, to + length));
       to += length;
     }
   }
-  if (to < count) throw new Problem("damaged", { kind: "DICOM" });
+  if (to < count) throw new Problem("damaged", { found: "a segment of its RLE stream ends early" });
   return bytes;
 }

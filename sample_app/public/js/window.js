@@ -29,3 +29,12 @@ export const clip = (value) => Math.min(1, Math.max(0, value));
 
 /** @returns {number} 0..1 as a byte, halves up */
 export const toByte = (value) => Math.floor(255 * value + 0.5);
+
+/** @returns {number} the luminance of a colour (ITU-R 601), 0..255 */
+export const toLuminance = (red, green, blue) => (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16;
+
+/** @returns {boolean} whether a colour is more than a gray that was rounded */
+export const isTinted = (red, green, blue) => Math.abs(red - green) + Math.abs(blue - green) > 6;
+
+/** @returns {boolean} whether so many tinted pixels of all make a picture in colour */
+export const isColoured = (tinted, all) => tinted > 0.001 * all;

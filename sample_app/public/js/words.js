@@ -41,34 +41,61 @@ export const DECISIONS = {
 };
 
 const ANOTHER = "Choose another picture";
+const EXPORT = "Export the film uncompressed or as PNG, or photograph it on the screen.";
+
+/** A sentence about what was found: in an element, or in the file. */
+const say = ({ element, found }) => (element ? `${element} is ${found ?? "missing"}.` : `${found[0].toUpperCase()}${found.slice(1)}.`);
 
 /**
- * Problems by code: `way` is what the button that leads on says.
+ * Problems by code, those of a film as docs/canvas.md lists them: `way` is what the button that leads on says.
  *
  * @type {Object<string, (details: object) => { title: string, text: string, way: string }>}
  */
 export const PROBLEMS = {
   empty: () => ({ title: "This file is empty", text: "It holds no data: perhaps it was not copied completely. Copy it again, or choose another.", way: ANOTHER }),
   unknown: () => ({ title: "Not a film this app can read", text: "Give a DICOM, PNG or JPEG file, or photograph the screen.", way: ANOTHER }),
-  damaged: ({ kind }) => ({ title: "This file is damaged", text: `The ${kind} file ends early or contradicts itself. Copy or export it again.`, way: ANOTHER }),
-  compressed: () => ({
-    title: "This DICOM file is compressed",
-    text: "The app reads DICOM uncompressed or in RLE. Export the film uncompressed or as PNG, or photograph it on the screen.",
+  damaged: (details) => ({ title: "This file is damaged", text: `${say(details)} Copy or export it again.`, way: ANOTHER }),
+  imageless: ({ element }) => ({
+    title: "No picture in this file",
+    text: `This DICOM file has no ${element}: it is a report, a plan or an index. Choose the film itself, or copy it again.`,
     way: ANOTHER,
   }),
-  modality: ({ modality }) => ({
-    title: "Not a radiograph",
-    text: `This DICOM file is of the modality ${modality}. The app reads plain radiographs: AP and lateral films.`,
+  modality: (details) => ({ title: "Not a radiograph", text: `${say(details)} The app reads plain radiographs: AP and lateral films.`, way: ANOTHER }),
+  raw: (details) => ({
+    title: "Not yet a picture",
+    text: `${say(details)} These are raw values of the detector. Export the film that is FOR PRESENTATION.`,
     way: ANOTHER,
   }),
-  frames: () => ({ title: "Several pictures in one file", text: "This DICOM file holds a sequence. Export the film you mean on its own.", way: ANOTHER }),
-  colour: () => ({ title: "Not a plain film", text: "This DICOM file is in colour. Export the original film, or photograph it on the screen.", way: ANOTHER }),
-  large: ({ width, height }) => ({
-    title: "This picture is too large",
-    text: `It has ${Math.round((width * height) / 1e6)} megapixels; up to 80 are read. Export it smaller, or photograph it on the screen.`,
+  frames: (details) => ({ title: "Several pictures in one file", text: `${say(details)} Export the film you mean on its own.`, way: ANOTHER }),
+  colour: (details) => ({
+    title: "Not a plain film",
+    text: `${say(details)} This DICOM file is in colour. Export the original film, or photograph it on the screen.`,
     way: ANOTHER,
   }),
-  blank: () => ({ title: "Nothing to see here", text: "The picture is one even shade. Check that the film is on the screen and nothing covers the lens.", way: "Try again" }),
+  header: (details) => ({ title: "The header is not a film's", text: `${say(details)} Export the film again, or photograph it on the screen.`, way: ANOTHER }),
+  aspect: (details) => ({
+    title: "The film would be squeezed",
+    text: `${say(details)} Its pixels are not square. Export it with square pixels, or photograph it on the screen.`,
+    way: ANOTHER,
+  }),
+  large: (details) => ({ title: "This picture is too large", text: `${say(details)} Export it smaller, or photograph it on the screen.`, way: ANOTHER }),
+  syntax: (details) => ({ title: "This coding is not read", text: `${say(details)} ${EXPORT}`, way: ANOTHER }),
+  table: ({ element, found }) => ({
+    title: "A lookup table is broken",
+    text: `${element} can't be used: ${found}; and there is no window beside it. Export the film again, or photograph it on the screen.`,
+    way: ANOTHER,
+  }),
+  function: (details) => ({ title: "An unknown VOI LUT function", text: `${say(details)} LINEAR, LINEAR_EXACT and SIGMOID are read. ${EXPORT}`, way: ANOTHER }),
+  blank: () => ({
+    title: "Nothing to see here",
+    text: "The film is one even shade: nothing can be seen on it. Check that the right film was chosen, or that it is on the screen and nothing covers the lens.",
+    way: "Try again",
+  }),
+  codecs: () => ({
+    title: "The decoder can't be reached",
+    text: "This film is compressed, and what decodes it could not be loaded. Connect to the network where this app comes from, and try again.",
+    way: "Try again",
+  }),
   corners: () => ({ title: "The outline crosses itself", text: "Put each handle on its own corner of the film.", way: "Adjust the corners" }),
   memory: () => ({ title: "Not enough memory", text: "This device could not hold the picture. Close other apps, or choose a smaller one.", way: ANOTHER }),
   clipboard: () => ({ title: "No picture on the clipboard", text: "Copy a picture first, and allow the app to see it. Choosing a file always works.", way: ANOTHER }),
