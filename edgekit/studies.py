@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 import math
 import os
+import re
 from collections import defaultdict
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import EdgekitError, InputError
 from edgekit.files import write_text
+from edgekit.journal import Journal
+from edgekit.tables import find_file, parse_number, read_table
 from edgekit.types import VIEWS, Study
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from edgekit.tables import Table
     from edgekit.types import Box, View
 
 COLUMNS = ("patient_id", "brand", "has_crosslink", "split", "ap", "lateral", "ap_box", "lateral_box", "exclude")
 SPLITS = ("train", "validation", "test", "readers", "external")
 NO_CONSTRUCT = "none"
 """The brand of a film without a screw construct."""
+
+_GROUPED = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
+"""A number whose comma may be a decimal mark, or group the thousands."""
 
 
 @dataclass(slots=True)
@@ -42,8 +51,8 @@ class _Row:
 def read_studies(path: Path) -> list[Study]:
     """Read ``studies.csv``; every error of every row is reported at once.
 
-    UTF-8 with or without a byte order mark; separated by commas, semicolons or tabs; a backslash in a film's path is read as a slash.
-    Lines without any value are skipped. Films are looked for, not decoded (`check_films` does that).
+    The table is read as spreadsheets save it (`edgekit.tables.read_table`); a box may have decimal commas. Films are looked for
+    (`edgekit.tables.find_file`), not decoded (`check_films` does that).
 
     Parameters
     ----------
@@ -58,9 +67,11 @@ def read_studies(path: Path) -> list[Study]:
     Raises
     ------
     InputError
-        The table can't be opened, is not UTF-8, its columns are not `COLUMNS`, it has no rows, or rows are wrong.
+        The table can't be read, its columns are not `COLUMNS`, it has no rows, or rows are wrong.
     """
-    rows = _read_rows(path)
+    table = read_table(path, COLUMNS, files=VIEWS)
+    _check_header(path, table)
+    rows = [_Row(row.line, row.cells, [row.misfit] if row.misfit else []) for row in table.rows]
     studies = [_parse_study(row, path.parent) for row in rows]
     _refuse_conflicts(rows, studies)
     errors = [f"{path}:{row.line} {error}" for row in rows for error in row.errors]
@@ -183,38 +194,147 @@ def count_films(studies: Sequence[Study]) -> dict[View, int]:
     return {view: sum(study.film(view) is not None for study in studies if study.exclude is None) for view in VIEWS}
 
 
-def check_films(studies: Sequence[Study]) -> None:
-    """Decode the films of all rows that are not excluded, with a progress bar.
+def check_films(studies: Sequence[Study], table: Path | None = None) -> list[str]:
+    """Decode the films of all rows that are not excluded, with a progress bar, and look for the same film under two names.
+
+    Two films are the same when their decoded pixels are equal. In two splits they are a leak: a patient of the test taught the models.
+
+    Parameters
+    ----------
+    studies
+        The rows.
+    table
+        The table they are from. While the check runs, what it finds is kept beside it in ``.<table>.checking``, so that a check that was
+        stopped goes on where it was; where the folder can't be written to, and with None, nothing is kept.
+
+    Returns
+    -------
+    list of str
+        Hints: films that two patients of one split share, or of none.
 
     Raises
     ------
     InputError
-        Films can't be read, or boxes reach beyond their film: all of them are listed.
+        Films can't be read, boxes reach beyond their film, or a film is in two splits: all of them are listed.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     from edgekit.progress import track
 
-    films = [(film, study.box(view)) for study in studies if study.exclude is None for view in VIEWS if (film := study.film(view))]
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        found = track(pool.map(lambda film: _check_film(*film), films), "Reading films", total=len(films))
-        problems = [problem for problem in found if problem]
-    if problems:
-        count = "1 film" if len(problems) == 1 else f"{len(problems)} films"
-        raise InputError(
-            f"{count} can't be used:\n  " + "\n  ".join(problems), "Replace the films, or say why in the column 'exclude' of their rows."
-        )
+    uses = [(study, film, study.box(view)) for study in studies if study.exclude is None for view in VIEWS if (film := study.film(view))]
+    films = list(dict.fromkeys(film for _, film, _ in uses))
+    with _keep_looks(table) as (known, keep):
+        pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+        try:
+            found = pool.map(lambda film: _look_at(film, known, keep), films)
+            looks = dict(zip(films, track(found, "Reading films", total=len(films)), strict=True))
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C: not after all the films that wait
+    problems = list(dict.fromkeys(look.problem for look in looks.values() if look.problem))
+    decoded = [(study, film, box, looks[film]) for study, film, box in uses if not looks[film].problem]
+    problems += [fault for _, film, box, look in decoded if (fault := find_box_fault(film, box, look.width, look.height))]
+    leaks, hints = _compare_films((study, film, look.sha256) for study, film, _, look in decoded)
+    _refuse_films(problems, leaks)
+    return hints
 
 
-def _check_film(film: Path, box: Box | None) -> str | None:
-    """Return what is wrong with a film or its box, or None."""
+_State = tuple[str, int, int]
+"""Path, size in bytes and time of the last change (ns): a film with the same state needn't be decoded again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One film, decoded: its size, the sha256 of its shape and pixels, and what is wrong with it (then the others say nothing)."""
+
+    width: int
+    height: int
+    sha256: str
+    problem: str
+
+
+@contextmanager
+def _keep_looks(table: Path | None) -> Iterator[tuple[dict[_State, _Look], Callable[[_State, _Look], None]]]:
+    """Yield what a check that was stopped has found, and a function that keeps more of it until the check ends."""
+    if table is None:
+        yield {}, lambda *_: None
+        return
+    path = table.with_name(f".{table.name}.checking")
+    try:
+        try:
+            journal = Journal(path, {})
+            known = {(str(name), int(size), int(time)): _Look(*look) for (name, size, time), look in journal.read()}
+        except (InputError, TypeError, ValueError):  # another version of edgekit decoded these films, or it was damaged
+            path.unlink()
+            journal, known = Journal(path, {}), {}
+    except OSError:
+        yield {}, lambda *_: None
+        return
+
+    def keep(state: _State, look: _Look) -> None:
+        with suppress(OSError):  # the disk is full: what is not kept is decoded again
+            journal.append([state, astuple(look)])
+
+    yield known, keep
+    with suppress(OSError):
+        journal.remove()
+
+
+def _look_at(film: Path, known: Mapping[_State, _Look], keep: Callable[[_State, _Look], None]) -> _Look:
+    """Decode a film that is not known in its present state, and keep what was found."""
     from edgekit.radiograph import read_radiograph
 
     try:
-        height, width = read_radiograph(film).pixels.shape
-    except EdgekitError as error:
-        return error.message
-    return find_box_fault(film, box, width, height)
+        status = film.stat()
+        state = (str(film.absolute()), status.st_size, status.st_mtime_ns)
+        if state in known:
+            return known[state]
+        try:
+            pixels = read_radiograph(film).pixels
+            height, width = pixels.shape
+            look = _Look(width, height, hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(), "")
+        except EdgekitError as error:
+            look = _Look(0, 0, "", error.message)
+    except (
+        Exception
+    ) as error:  # a codec may raise anything, and one film must not cost the others; kept nowhere: memory may suffice next time
+        return _Look(0, 0, "", f"{film}: can't be decoded ({type(error).__name__}: {error})")
+    keep(state, look)
+    return look
+
+
+def _compare_films(uses: Iterable[tuple[Study, Path, str]]) -> tuple[list[str], list[str]]:
+    """Return which equal films are in two splits, and which belong to two patients otherwise; `uses` have the sha256 of the pixels."""
+    equal: dict[str, dict[Path, Study]] = defaultdict(dict)
+    for study, film, sha256 in uses:
+        equal[sha256].setdefault(film, study)
+    leaks, hints = [], []
+    for owners in equal.values():
+        named = [
+            f"{film} (patient {study.patient_id}, {f'split {study.split}' if study.split else 'no split'})"
+            for film, study in owners.items()
+        ]
+        if len({study.split for study in owners.values() if study.split}) > 1:
+            leaks.append(" and ".join(named))
+        elif len({study.patient_id for study in owners.values()}) > 1:
+            hints.append(f"{' and '.join(named)} have the same pixels: is this one patient?")
+    return leaks, hints
+
+
+def _refuse_films(problems: list[str], leaks: list[str]) -> None:
+    """Raise when there are problems or leaks."""
+    parts, remedies = [], []
+    if problems:
+        count = "1 film" if len(problems) == 1 else f"{len(problems)} films"
+        parts.append(f"{count} can't be used:\n  " + "\n  ".join(problems))
+        remedies.append("Replace the films, or say why in the column 'exclude' of their rows.")
+    if leaks:
+        count = "1 film is" if len(leaks) == 1 else f"{len(leaks)} films are"
+        parts.append(f"{count} in two splits under two names, with the same pixels:\n  " + "\n  ".join(leaks))
+        remedies.append(
+            "Give these patients one patient_id if they are one, or one split, or say in the column 'exclude' which row is left out."
+        )
+    if parts:
+        raise InputError("\n".join(parts), " ".join(remedies))
 
 
 def find_box_fault(film: Path, box: Box | None, width: float, height: float) -> str | None:
@@ -224,40 +344,14 @@ def find_box_fault(film: Path, box: Box | None, width: float, height: float) -> 
     return None
 
 
-def _read_rows(path: Path) -> list[_Row]:
-    """Return the rows that have any value; a row with too few or too many cells is noted as wrong and filled up with empty cells."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: the table can't be opened ({error.strerror}).", "Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}).", "Save it as 'CSV UTF-8' and run the command again.") from error
-    first_line = text.partition("\n")[0]
-    table = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first_line.count))
-    try:
-        lines = [(table.line_num, [cell.strip() for cell in cells]) for cells in table]
-    except csv.Error as error:
-        raise InputError(f"{path}:{table.line_num}: {error}.", "Save it as 'CSV UTF-8' and run the command again.") from error
-    header = lines[0][1] if lines else []
-    _check_header(path, header)
-    return [
-        _Row(
-            line,
-            dict(itertools.zip_longest(header, cells[: len(header)], fillvalue="")),
-            [] if len(cells) == len(header) else [f"has {len(cells)} cells, expected {len(header)}"],
-        )
-        for line, cells in lines[1:]
-        if any(cells)
-    ]
-
-
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, table: Table) -> None:
     """Raise when the columns are not exactly `COLUMNS`, in any order."""
+    header = table.columns
     problems = [f"column {column!r} is missing" for column in COLUMNS if column not in header]
     problems += [f"column {column!r} is unknown" for column in header if column not in COLUMNS]
     problems += [f"column {column!r} appears {header.count(column)} times" for column in COLUMNS if header.count(column) > 1]
     if problems:
-        raise InputError(f"{path}:1: {'; '.join(problems)}.", f"The first line must be: {','.join(COLUMNS)}")
+        raise InputError(f"{path}:{table.line}: {'; '.join(problems)}.", f"The first line must be: {','.join(COLUMNS)}")
 
 
 def _parse_study(row: _Row, folder: Path) -> Study:
@@ -292,9 +386,9 @@ def _parse_film(row: _Row, view: View, folder: Path) -> Path | None:
     """Return the film's path, or None when the cell is empty."""
     if not row.cells[view]:
         return None
-    film = folder / row.cells[view].replace("\\", "/")
-    if not film.is_file():
-        row.refuse(view, f"an existing file ({film} is not there)")
+    film = find_file(folder, row.cells[view])
+    if film is None:
+        row.refuse(view, f"an existing file ({folder / row.cells[view]} is not there)")
     return film
 
 
@@ -303,11 +397,16 @@ def _parse_box(row: _Row, view: View) -> Box | None:
     column = f"{view}_box"
     if not row.cells[column]:
         return None
+    numbers = row.cells[column].split()
     try:
-        x0, y0, x1, y1 = (float(number) for number in row.cells[column].split())
+        x0, y0, x1, y1 = map(parse_number, numbers)
     except ValueError:
         row.refuse(column, "four numbers 'x0 y0 x1 y1' in film pixels, or empty")
         return None
+    if (commas := [number for number in numbers if "," in number]) and all(map(_GROUPED.fullmatch, commas)):
+        row.refuse(
+            column, f"numbers with a decimal point: {commas[0]!r} may mean {commas[0].replace(',', '.')} or {commas[0].replace(',', '')}"
+        )
     if not (0 <= x0 < x1 < math.inf and 0 <= y0 < y1 < math.inf):
         row.refuse(column, "0 <= x0 < x1 and 0 <= y0 < y1")
     if not row.cells[view]:

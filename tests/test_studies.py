@@ -3,6 +3,10 @@
 import dataclasses
 import itertools
 import json
+import signal
+import threading
+import time
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,21 +15,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgekit import radiograph
 from edgekit import studies as module
 from edgekit.cli import run
 from edgekit.errors import InputError
 from edgekit.studies import check_films, count_films, count_patients, read_studies, select, split_studies, write_studies
-from edgekit.types import Study
+from edgekit.types import Radiograph, Study
 
 HEADER = "patient_id,brand,has_crosslink,split,ap,lateral,ap_box,lateral_box,exclude"
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
 
 
+def save_film(path: Path, number: int, side: int = 40) -> Path:
+    """A film with pixels of its own."""
+    Image.fromarray(np.random.default_rng(number).integers(0, 255, (side, 30), np.uint8)).save(path)
+    return path
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "films").mkdir()
-    for name in ("a1.png", "a2.png", "b1.png", "b2.png"):
-        Image.fromarray(np.full((40, 30), 7, np.uint8)).save(tmp_path / "films" / name)
+    for number, name in enumerate(("a1.png", "a2.png", "b1.png", "b2.png"), 1000):
+        save_film(tmp_path / "films" / name, number)
     return tmp_path
 
 
@@ -73,8 +84,48 @@ def test_what_spreadsheets_do_to_a_table(folder: Path) -> None:
     assert read_studies(path) == expected
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert read_studies(path) == expected
-    for encoding in ("utf-16", "latin-1"):
-        assert "not UTF-8" in refuse(write_table(folder, line, encoding=encoding))
+    lines = [text.replace(",", "\t") for text in (line, ",,,,,,,,")]
+    assert read_studies(write_table(folder, *lines, header=HEADER.replace(",", " \t "), encoding="utf-16")) == expected
+    assert ":2 can't be read: byte 0xf6 is not UTF-8" in refuse(write_table(folder, line, encoding="latin-1"))
+
+
+def test_boxes_with_decimal_commas(folder: Path) -> None:
+    header = HEADER.replace(",", ";")
+    path = write_table(
+        folder,
+        "sep=;",
+        header,
+        "p1;a;;;films/a1.png;;0,5 1,5 20 30,25;;",
+        "p2;a;;;films/a2.png;;1,234 0 20,5 30;;",  # the second comma is a decimal mark, so the first is one
+        header="",
+    )
+    path.write_text(path.read_text().lstrip("\n"))
+    assert [study.ap_box for study in read_studies(path)] == [(0.5, 1.5, 20, 30.25), (1.234, 0, 20.5, 30)]
+    message = refuse(write_table(folder, "p1;a;;;films/a1.png;;1,234 1,300 2,000 2,100;;", header=header))
+    assert "studies.csv:2 column 'ap_box': got '1,234 1,300 2,000 2,100', expected numbers with a decimal point" in message
+    assert "'1,234' may mean 1.234 or 1234" in message
+    assert "four numbers" in refuse(write_table(folder, "p1;a;;;films/a1.png;;1,2,3,4;;", header=header))
+
+
+def test_names_in_either_normal_form_are_the_same(folder: Path) -> None:
+    """A table typed on Windows, films unpacked on a Mac; and the other way round in its second row."""
+    composed, decomposed = (unicodedata.normalize(form, "Größe é") for form in ("NFC", "NFD"))
+    for name in (f"{decomposed} 1.png", f"{composed} 2.png"):
+        (folder / "films" / "a1.png").rename(folder / "films" / name)
+        save_film(folder / "films" / "a1.png", 9)
+    path = write_table(
+        folder,
+        f"{composed},{composed},,train,films/{composed} 1.png,,,,",
+        f"{decomposed},{decomposed},,train,films/{decomposed} 2.png,,,,",
+    )
+    first, second = read_studies(path)
+    assert (first.patient_id, first.brand) == (second.patient_id, second.brand) == (composed, composed)
+    assert first.ap == folder / "films" / f"{decomposed} 1.png"
+    assert second.ap == folder / "films" / f"{composed} 2.png"
+    assert count_patients([first, second])[composed]["train"] == 1
+    check_films([first, second])
+    path.write_text(path.read_text().replace(",train,", ",test,", 1))
+    assert "'train'" in refuse(path) or "'test'" in refuse(path), "one patient in two splits"
 
 
 def test_every_error_of_every_row_is_reported_at_once(folder: Path) -> None:
@@ -106,7 +157,7 @@ def test_every_error_of_every_row_is_reported_at_once(folder: Path) -> None:
         (8, "ap", "'films/b2.png'", "p3"),
         (9, "brand", "'None'", "lower case"),
         (9, "ap", "'films/gone.png'", "existing file"),
-        (11, "ap_box", "'1 1 nan 5'", "x0 < x1"),
+        (11, "ap_box", "'1 1 nan 5'", "x0 y0 x1 y1"),
     ]
     for number, column, got, wanted in expected:
         (line,) = [line for line in lines if line.startswith(f"{path}:{number} column {column!r}: got {got}, expected ")]
@@ -314,10 +365,130 @@ def test_all_unusable_films_are_listed(folder: Path) -> None:
     check_films(studies[2:])
 
 
+def test_a_film_in_two_splits_is_a_leak_however_it_is_stored(folder: Path) -> None:
+    """The same pixels in two PNG files of other compression: other bytes, one film."""
+    films = folder / "films"
+    first, other = save_film(films / "a.png", 1), save_film(films / "other.png", 2)
+    second = films / "b.png"
+    Image.open(first).save(second, compress_level=0)
+    assert first.read_bytes() != second.read_bytes()
+    rows = [
+        Study("p1", "a", split="train", ap=first),
+        Study("p2", "a", split="train", lateral=other),
+        Study("p3", "a", split="test", lateral=second),
+    ]
+    with pytest.raises(InputError) as caught:
+        check_films(rows)
+    assert caught.value.exit_code == 4
+    assert caught.value.message == (
+        "1 film is in two splits under two names, with the same pixels:\n"
+        f"  {first} (patient p1, split train) and {second} (patient p3, split test)"
+    )
+    assert "exclude" in caught.value.remedy
+    assert check_films([dataclasses.replace(row, exclude="twice" if row.ap else None) for row in rows]) == []
+    assert check_films([dataclasses.replace(row, split="train", patient_id="p1") for row in rows]) == []
+    for split in ("train", None):
+        (hint,) = check_films([dataclasses.replace(row, split=split) for row in rows])
+        assert all(word in hint for word in (str(first), str(second), "patient p1", "patient p3"))
+        assert "other.png" not in hint
+
+
+def test_films_of_equal_bytes_and_another_shape_are_two(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 60), np.uint8)
+    paths = [folder / "wide.png", folder / "high.png"]
+    for path, shape in zip(paths, ((30, 60), (60, 30)), strict=True):
+        Image.fromarray(pixels.reshape(shape)).save(path)
+    assert check_films([Study("p1", "a", split="train", ap=paths[0]), Study("p2", "a", split="test", ap=paths[1])]) == []
+
+
+def test_bad_films_and_leaks_are_listed_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films = folder / "films"
+    (films / "broken.png").write_bytes(b"no film")
+    first, second, wild = save_film(films / "1.png", 1), save_film(films / "2.png", 1), save_film(films / "wild.png", 3)
+    read = radiograph.read_radiograph
+
+    def read_wildly(film: Path) -> Radiograph:
+        if film == wild:
+            raise ZeroDivisionError("inside a codec")
+        return read(film)
+
+    monkeypatch.setattr(radiograph, "read_radiograph", read_wildly)
+    with pytest.raises(InputError) as caught:
+        check_films(
+            [
+                Study("p1", "a", split="train", ap=wild, lateral=films / "broken.png", lateral_box=(0, 0, 5, 5)),
+                Study("p2", "a", split="train", ap=first, ap_box=(0, 0, 31, 40)),
+                Study("p3", "a", split="readers", ap=second),
+            ]
+        )
+    lines = caught.value.message.splitlines()
+    assert lines[0] == "3 films can't be used:"
+    assert lines[1] == f"  {wild}: can't be decoded (ZeroDivisionError: inside a codec)"
+    assert lines[2].startswith(f"  {films / 'broken.png'}")
+    assert "reaches beyond the film, which is 30 x 40 pixels" in lines[3]
+    assert lines[4].startswith("1 film is in two splits")
+    assert len(lines) == 6
+
+
+def test_a_check_that_is_stopped_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle: what was decoded isn't decoded again, unless it was changed meanwhile; a bad film stays bad."""
+    films = [save_film(folder / f"{number}.png", number) for number in range(40)]
+    (folder / "0.png").write_bytes(b"no film")
+    table = write_table(folder, *[f"p{number},a,,train,{number}.png,,,," for number in range(40)])
+    read = radiograph.read_radiograph
+    decoded: list[Path] = []
+    interrupt = 20
+
+    def count(film: Path) -> Radiograph:
+        decoded.append(film)
+        if len(decoded) == interrupt:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        if len(decoded) >= interrupt:
+            time.sleep(0.3)  # the films in flight: the others must not be waited for
+        return read(film)
+
+    check_films(read_studies(table)[1:3])  # imports first: Python loses an interrupt that arrives in one
+    monkeypatch.setattr(radiograph, "read_radiograph", count)
+    assert run(["studies", "check", str(table)]) == 130
+    (kept,) = folder.glob(".*checking*")
+    lines = kept.read_text().splitlines()
+    assert all(json.loads(line) for line in lines)
+    before = len(lines) - 1
+    assert 16 <= before <= 24, "20, but for the films in flight"
+    save_film(films[1], 100, side=41)
+    interrupt = 1000
+    decoded.clear()
+    with pytest.raises(InputError, match=r"1 film can't be used:\n  .*0\.png"):
+        check_films(read_studies(table), table)
+    assert len(decoded) == 40 - before + 1
+    assert films[1] in decoded
+    assert films[0] not in decoded
+    assert list(folder.glob(".*checking*")) == [], "the check ended"
+    decoded.clear()
+    films[0].unlink()
+    save_film(films[0], 0)
+    assert check_films(read_studies(table), table) == []
+    assert len(decoded) == 40
+
+
+@pytest.mark.parametrize("content", [b"{", b"nonsense\n", b'{"edgekit": "0.0.1"}\n[["x", 1, 2], [1, 2, "a", ""]]\n'])
+def test_what_another_version_kept_is_not_used(folder: Path, content: bytes) -> None:
+    table = write_table(folder, "p1,a,,train,films/a1.png,,,,")
+    (folder / ".studies.csv.checking").write_bytes(content)
+    check_films(read_studies(table), table)
+    assert not (folder / ".studies.csv.checking").exists()
+
+
+def test_where_nothing_can_be_kept_the_check_runs_all_the_same(folder: Path) -> None:
+    table = write_table(folder, "p1,a,,train,films/a1.png,,,,")
+    (folder / ".studies.csv.checking").mkdir()  # in the way; a folder without the right to write ends alike, but root may always write
+    check_films(read_studies(table), table)
+
+
 def test_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = []
     for place in range(12):
-        Image.fromarray(np.full((40, 30), place, np.uint8)).save(folder / "films" / f"{place}.png")
+        save_film(folder / "films" / f"{place}.png", place)
         lines.append(f"p{place},design-{'ab'[place % 2]},{place // 2 % 2},,films/{place}.png,,1 1 20 20,,")
     path = write_table(folder, *lines)
     assert run(["studies", "split", str(path), "--seed", "2", "--out", str(folder / "split.csv"), "--json"]) == 0

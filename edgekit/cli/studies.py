@@ -24,15 +24,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 
 @app.command()
 def check(studies: Table, json: Json = False) -> None:
-    """Read every row and decode every film; all errors are listed at once.
+    """Read every row, decode every film, and look for the same film under two names; all errors are listed at once.
+
+    A check that was stopped goes on where it was.
 
     Example: edgekit studies check cohort/studies.csv
     """
     from edgekit.studies import check_films, read_studies
 
     rows = read_studies(studies)
-    check_films(rows)
-    _print_counts(studies, rows, json)
+    hints = check_films(rows, studies)
+    _print_counts(studies, rows, json, hints)
 
 
 @app.command()
@@ -174,15 +176,18 @@ def deidentify(
     console.say("Text burned into the pixels is still there: look at every film before you hand it out.")
 
 
-def _print_counts(path: Path, rows: Sequence[Study], json: bool) -> None:
-    """Print patients per brand and split, and films per view."""
+def _print_counts(path: Path, rows: Sequence[Study], json: bool, hints: Sequence[str] = ()) -> None:
+    """Print patients per brand and split, films per view, and hints."""
     from edgekit.studies import count_films, count_patients
 
     patients, films = count_patients(rows), count_films(rows)
     excluded = sum(row.exclude is not None for row in rows)
     if json:
-        console.print_json({"studies": str(path), "rows": len(rows), "excluded": excluded, "patients": patients, "films": films})
+        counts = {"rows": len(rows), "excluded": excluded, "patients": patients, "films": films}
+        console.print_json({"studies": str(path), **counts, "hints": [*hints]})
         return
     splits = list(next(iter(patients.values()), {}))
     console.print_table("Patients", ["brand", *splits], [[brand, *counts.values()] for brand, counts in patients.items()])
     console.say(f"{path}: {len(rows)} rows, {excluded} excluded; films: {', '.join(f'{n} {view}' for view, n in films.items())}.")
+    for hint in hints:
+        console.say(f"hint: {hint}")

@@ -17,6 +17,7 @@ import io
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 import numpy as np
 
@@ -205,7 +206,7 @@ def _find_picture(brand: str, illustrations: Path | None) -> Image.Image | None:
 
     files = sorted(illustrations.iterdir()) if illustrations is not None else []
     for file in files:
-        if file.stem == brand and file.suffix.lower() in PICTURES:
+        if normalize("NFC", file.stem) == brand and file.suffix.lower() in PICTURES:
             kind = PngImageFile if file.suffix.lower() == ".png" else JpegImageFile
             try:
                 with kind(file) as picture:

@@ -148,6 +148,15 @@ def test_simulated_designs_are_drawn_and_pictures_win(table, tmp_path):
         assert given.getpixel((5, 5))[0] > 200
 
 
+def test_a_picture_is_found_by_its_brand_in_either_normal_form(table, tmp_path):
+    """A Mac writes the name of the file in NFD; the table was typed in NFC."""
+    composed, decomposed = "Gr\u00f6\u00dfe", "Gro\u0308\u00dfe"
+    write_studies(table, [Study("p1", composed, split="readers", ap=table.parent / "SECRET0-ap.png")])
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "pictures" / f"{decomposed}.png")
+    assert make_sheet(table, tmp_path / "out", 0, tmp_path / "pictures").plain == ()
+
+
 def test_pictures_that_cannot_be_read_are_refused(table, tmp_path):
     with pytest.raises(InputError, match="is not a folder"):
         make_sheet(table, tmp_path / "out", 0, tmp_path / "nowhere")
