@@ -156,7 +156,7 @@ def test_answers_for_films_that_changed_since_are_refused(bundle: Bundle, run: P
     assert judge_recording(bundle, run, studies, answers).verdict == "PASS"  # the reference is kept from here on
     with pytest.raises(InputError, match="other canvases"):
         judge_recording(bundle, run, [studies[3], *studies[1:3], studies[0]], answers)
-    Image.fromarray(np.zeros((128, 128), np.uint8)).save(str(studies[1].ap))
+    Image.fromarray(np.tile(np.arange(128, dtype=np.uint8), (128, 1))).save(str(studies[1].ap))
     with pytest.raises(InputError, match="other canvases"):
         judge_recording(bundle, run, studies, answers)
 

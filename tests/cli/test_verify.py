@@ -99,7 +99,7 @@ def test_a_pack_of_other_films_and_a_file_that_is_none_are_bad_input(
     document = json.loads(capsys.readouterr().out)
     assert (document["pack"]["file"], document["pack"]["rows"], document["parity"]) == (str(pack), 3, None)
     outputs = answer(bundle, pack, tmp_path / "outputs.npz")
-    Image.fromarray(np.zeros((128, 128), np.uint8)).save(studies.parent / "films" / "1-ap.png")
+    Image.fromarray(np.tile(np.arange(128, dtype=np.uint8), (128, 1))).save(studies.parent / "films" / "1-ap.png")
     for file, message in (
         (outputs, "other canvases"),
         (studies, "not an .npz file"),
