@@ -1,4 +1,4 @@
-"""Every way edgekit fails on purpose, one exit code each.
+"""Every way edgekit fails on purpose, each with its exit code.
 
 ::
 
