@@ -61,6 +61,9 @@ _SHORTS |= {LUT_DESCRIPTOR}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _MAX_INFLATED = 256_000_000
+_PART = 16_000_000
+"""Bytes that are inflated at a time, so that a small file which inflates without end is refused before it fills the memory."""
+
 _UNDEFINED = 0xFFFFFFFF
 
 
@@ -227,15 +230,20 @@ def _sniff(head: bytes) -> tuple[bool, bool]:
 def _inflate(path: Path, deflated: bytes) -> bytes:
     """Undo the deflation of a data set (PS3.5 A.5), up to a size that no film has."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    parts: list[bytes] = []
     try:
-        content = inflater.decompress(deflated, _MAX_INFLATED)
+        while deflated and len(parts) * _PART < _MAX_INFLATED:
+            parts.append(inflater.decompress(deflated, _PART))
+            deflated = inflater.unconsumed_tail
+        if not deflated:
+            parts.append(inflater.flush())
     except zlib.error as error:
         raise refuse_damaged(path, str(error)) from error
-    if inflater.unconsumed_tail:
+    if deflated or sum(map(len, parts)) > _MAX_INFLATED:
         raise refuse(
             path, "large", f"more than {_MAX_INFLATED // 1_000_000} MB inflated", "Export the film uncompressed, at a lower resolution."
         )
-    return content
+    return b"".join(parts)
 
 
 def _read_elements(content: bytes, start: int, is_implicit: bool, is_little: bool, syntax: str) -> Header:
