@@ -15,6 +15,7 @@ from edgekit.radiograph.streams import read_jpeg_frame
 from edgekit.types import Radiograph
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -82,7 +83,14 @@ def _turn(picture: ImageFile) -> Image.Image:
     """Apply the orientation: EXIF's, else XMP's, as Pillow looks for it."""
     from PIL import ImageOps
 
-    return ImageOps.exif_transpose(picture)
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def _take_bands(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield `_BAND` rows at a time, and the first of them."""
+    for row in range(0, picture.height, _BAND):
+        yield row, picture.crop((0, row, picture.width, min(row + _BAND, picture.height)))
 
 
 def _split_words(content: bytes) -> bytes:
@@ -96,10 +104,9 @@ def _split_words(content: bytes) -> bytes:
 
 def _join_words(picture: Image.Image) -> NDArray[np.uint16]:
     """Return gray times alpha of what `_split_words` split, ``round(v * A / 65535)``: uint16 (height, width)."""
-    split = np.asarray(picture)
-    joined = np.empty(split.shape[:2], np.uint16)
-    for row in range(0, len(split), _BAND):
-        words = split[row : row + _BAND].astype(np.uint64)
+    joined = np.empty((picture.height, picture.width), np.uint16)
+    for row, band in _take_bands(picture):
+        words = np.asarray(band).astype(np.uint64)
         grey, alpha = words[..., 0] << 8 | words[..., 1], words[..., 2] << 8 | words[..., 3]
         joined[row : row + _BAND] = (grey * alpha + 32767) // 65535
     return joined
@@ -109,9 +116,9 @@ def _to_luminance(picture: Image.Image) -> NDArray[np.uint8]:
     """Return the ITU-R 601 luminance, composited on black where the picture is transparent: uint8 (height, width)."""
     if not picture.has_transparency_data:
         return np.array(picture.convert("L"))
-    opaque = picture.convert("RGBA")
-    light, alpha = np.array(opaque.convert("RGB").convert("L")), np.asarray(opaque.getchannel("A"))
-    for row in range(0, len(light), _BAND):
-        band = light[row : row + _BAND].astype(np.int32) * alpha[row : row + _BAND]
-        light[row : row + _BAND] = (band + 127) // 255
+    light = np.empty((picture.height, picture.width), np.uint8)
+    for row, band in _take_bands(picture):
+        opaque = band.convert("RGBA")
+        grey, alpha = np.asarray(opaque.convert("RGB").convert("L")), np.asarray(opaque.getchannel("A"))
+        light[row : row + _BAND] = (grey.astype(np.int32) * alpha + 127) // 255
     return light
