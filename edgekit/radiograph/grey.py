@@ -68,10 +68,11 @@ def make_grey_table(
     """
     window = _find_window(header)
     is_padding = _find_padding(header, values, is_signed=limits[0] < 0)
-    measured, least = _apply_modality(path, header, values, limits, window)
-    grey = _apply_voi(path, header, measured, least, window)
-    if grey is None:
-        grey = window_percentiles(measured, np.where(is_padding, 0, count()))
+    with np.errstate(over="ignore", invalid="ignore"):  # a slope of 1e308: infinities are clipped like other values
+        measured, least = _apply_modality(path, header, values, limits, window)
+        grey = _apply_voi(path, header, measured, least, window)
+        if grey is None:
+            grey = window_percentiles(measured, np.where(is_padding, 0, count()))
     # PS3.3 C.8.11.3.1.2: MONOCHROME1 goes with INVERSE, so both together are one inversion
     if header.word(tags.PHOTOMETRIC) == "MONOCHROME1" or header.word(tags.PRESENTATION_SHAPE) == "INVERSE":
         grey = 1 - grey
@@ -189,8 +190,8 @@ def window_percentiles(values: NDArray[np.float64], counts: NDArray[np.int64]) -
 
 
 def to_bytes(grey: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Round 0..1 to 0..255, halves up."""
-    return np.floor(grey * 255 + 0.5).astype(np.uint8)
+    """Round 0..1 to 0..255, halves up; what is no number becomes 0."""
+    return np.nan_to_num(np.floor(grey * 255 + 0.5), nan=0).astype(np.uint8)
 
 
 def count_patterns(stored: NDArray[Any], size: int) -> NDArray[np.int64]:
