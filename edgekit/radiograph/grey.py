@@ -191,7 +191,7 @@ def window_percentiles(values: NDArray[np.float64], counts: NDArray[np.int64]) -
 
 def to_bytes(grey: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Round 0..1 to 0..255, halves up; what is no number becomes 0."""
-    return np.nan_to_num(np.floor(grey * 255 + 0.5), nan=0).astype(np.uint8)
+    return np.where(np.isnan(grey), 0, np.floor(grey * 255 + 0.5)).astype(np.uint8)
 
 
 def count_patterns(stored: NDArray[Any], size: int) -> NDArray[np.int64]:
