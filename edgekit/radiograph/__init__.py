@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Letterbox", "make_canvas", "read_radiograph"]
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+
 
 def read_radiograph(path: Path) -> Radiograph:
     """Decode a DICOM, PNG or JPEG film into 8-bit gray, larger is brighter (``docs/canvas.md``, "Gray levels").
@@ -42,20 +45,20 @@ def read_radiograph(path: Path) -> Radiograph:
     MissingError
         A package that decodes it is not installed.
     """
-    from edgekit.radiograph.dicom import read_dicom
     from edgekit.radiograph.grey import check_contrast
-    from edgekit.radiograph.picture import JPEG, PNG, read_jpeg, read_png
 
     try:
         with path.open("rb") as file:
             head = file.read(132)
     except OSError as error:
         raise refuse(path, "missing", f"the film can't be opened ({error.strerror})", "Check the path and the permissions.") from error
-    if head.startswith(PNG):
-        read = read_png
-    elif head.startswith(JPEG):
-        read = read_jpeg
-    elif head[128:132] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00"):  # without the preamble a data set starts at group 2 or 8
+    if head.startswith((_PNG, _JPEG)):
+        from edgekit.radiograph.picture import read_jpeg, read_png
+
+        read = read_png if head.startswith(_PNG) else read_jpeg
+    elif head[128:132] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):  # without the preamble: group 2 or 8
+        from edgekit.radiograph.dicom import read_dicom
+
         read = read_dicom
     else:
         reason, found = ("unknown", "not a DICOM, PNG or JPEG file") if head else ("empty", "the file is empty")

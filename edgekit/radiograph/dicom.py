@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -66,8 +66,7 @@ class StoredPixels:
         return (-half, half - 1) if self.is_signed else (0, 2 * half - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
+class _Shape(NamedTuple):
     """What the header says of the pixels: width and height, bits of a cell, bits used, the highest of them, and a sign."""
 
     width: int

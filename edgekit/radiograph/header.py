@@ -12,7 +12,7 @@ import warnings
 import zlib
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgekit.radiograph.refusals import refuse, refuse_damaged
 
@@ -67,8 +67,7 @@ _PART = 16_000_000
 _UNDEFINED = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class PixelData:
+class PixelData(NamedTuple):
     """The value of the film's Pixel Data (7FE0,0010).
 
     Attributes

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-PNG = b"\x89PNG\r\n\x1a\n"
-JPEG = b"\xff\xd8\xff"
-
 _HEADER_END = 33
 """Bytes of a PNG's signature and IHDR chunk."""
 _BAND = 256

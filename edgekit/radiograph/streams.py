@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -42,8 +41,7 @@ _JPEG_2000 = b"\xff\x4f\xff\x51"
 _RLE_HEADER = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(NamedTuple):
     """What a compressed stream says of itself.
 
     Attributes
@@ -70,8 +68,7 @@ class Stream:
     is_lossy: bool
 
 
-@dataclass(frozen=True, slots=True)
-class JpegFrame:
+class JpegFrame(NamedTuple):
     """The frame header of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2, T.87 C.2.2).
 
     Attributes
