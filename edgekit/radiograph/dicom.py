@@ -170,6 +170,8 @@ def _read_shape(path: Path, header: Header) -> _Shape:
         raise miss("Rows (0028,0010)", height, "the height in pixels")
     if not width or width < 0:
         raise miss("Columns (0028,0011)", width, "the width in pixels")
+    if allocated is None and used is not None:
+        allocated = 8 if used <= 8 else 16
     if allocated not in (8, 16):
         raise miss("Bits Allocated (0028,0100)", allocated, "8 or 16")
     if used is None:

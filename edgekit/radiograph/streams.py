@@ -38,6 +38,7 @@ LOSSY = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81, 91,
 ITEM = b"\xfe\xff\x00\xe0"
 _JPEG = b"\xff\xd8"
 _JPEG_2000 = b"\xff\x4f\xff\x51"
+_JP2 = b"\x00\x00\x00\x0cjP"
 _RLE_HEADER = 64
 
 
@@ -111,17 +112,20 @@ def join_fragments(value: memoryview) -> bytes:
         fragment = value[at + 8 : at + 8 + length]
         if len(fragment) < length:
             raise ValueError("it ends inside a fragment")
-        if len(fragments) > 1 and _begins_stream(bytes(fragment[:8])):
+        is_first = at == 0
+        begins = _begins_stream(bytes(fragment[:8]))
+        if begins and fragments:
             break  # another frame
-        fragments.append(fragment)
+        if begins or not is_first:  # the first item is the offset table, unless that was left out
+            fragments.append(fragment)
         at += 8 + length
-    if len(fragments) < 2:  # the first item is the offset table
+    if not fragments:
         raise ValueError("its pixel data hold no fragment")
-    return b"".join(fragments[1:])
+    return b"".join(fragments)
 
 
 def _begins_stream(head: bytes) -> bool:
-    return head.startswith((b"\xff\xd8\xff", _JPEG_2000)) or _begins_rle(head)
+    return head.startswith((b"\xff\xd8\xff", _JPEG_2000, _JP2)) or _begins_rle(head)
 
 
 def _begins_rle(head: bytes) -> bool:
@@ -144,7 +148,7 @@ def inspect_stream(stream: bytes) -> Stream | None:
             return None
         is_lossy = coding == "JPEG" or frame.near > 0
         return Stream(coding, (frame.width, frame.height), frame.components, frame.bits, False, is_lossy)
-    if stream.startswith((_JPEG_2000, b"\x00\x00\x00\x0cjP")):
+    if stream.startswith((_JPEG_2000, _JP2)):
         return _inspect_jpeg_2000(stream)
     if _begins_rle(stream[:8]):
         segments = stream[0]

@@ -41,11 +41,12 @@ def write_film(path: Path, values: NDArray[Any], bits: int, signed: bool = False
     return path
 
 
-def encapsulate(path: Path, syntax: str, *fragments: bytes, offsets: bytes = b"") -> Path:
-    """Replace the pixel data of a film by fragments."""
+def encapsulate(path: Path, syntax: str, *fragments: bytes, offsets: bytes | None = b"") -> Path:
+    """Replace the pixel data of a film by fragments, behind an offset table unless it is None."""
     film = pydicom.dcmread(path)
     film.file_meta.TransferSyntaxUID = syntax
-    items = [offsets, *(fragment + b"\0" * (len(fragment) % 2) for fragment in fragments)]
+    items = [] if offsets is None else [offsets]
+    items += [*(fragment + b"\0" * (len(fragment) % 2) for fragment in fragments)]
     film.add_new(0x7FE00010, "OB", b"".join(b"\xfe\xff\x00\xe0" + struct.pack("<I", len(item)) + item for item in items))
     film["PixelData"].is_undefined_length = True
     film.save_as(path, enforce_file_format=True)

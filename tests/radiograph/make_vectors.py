@@ -195,6 +195,8 @@ def make_films(out: Path) -> dict[str, tuple[NDArray[np.uint8], str]]:
     other = imagecodecs.jpeg2k_encode(VALUES[::-1].astype("u2"), level=0, codecformat="j2k", bitspersample=12)
     encapsulate(film(at("frames-j2k.dcm")), JPEG + "90", j2k, other)
     add("frames-j2k.dcm", plain, "JPEG 2000, two frames where one is announced, no offset table")
+    encapsulate(film(at("j2k-no-offsets.dcm")), JPEG + "90", j2k, offsets=None)
+    add("j2k-no-offsets.dcm", plain, "JPEG 2000, the offset table left out")
     signed = (VALUES - 2048).astype("i2")
     stream = imagecodecs.jpeg2k_encode(signed, level=0, codecformat="jp2", bitspersample=12)
     encapsulate(film(at("j2k-signed.dcm"), signed, signed=True, WindowCenter=0), JPEG + "90", stream)
@@ -276,6 +278,9 @@ def make_films(out: Path) -> dict[str, tuple[NDArray[np.uint8], str]]:
     right = window(VALUES, 1900.25, 3000)
     right[VALUES == 0] = 0
     add("number-other-types.dcm", right, "numbers in other VRs, several for one, one for two, and elements that are missing")
+
+    change(film(at("number-no-bits.dcm")), lambda ds: ds.__delattr__("BitsAllocated"))
+    add("number-no-bits.dcm", plain, "Bits Allocated is missing: 16 follow from Bits Stored")
 
     # pictures
     height, width = VALUES.shape
