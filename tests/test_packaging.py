@@ -28,7 +28,7 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
     0: "boxes errors files journal manifest progress provenance radiograph tables types",
-    1: "backends canvases models phantom quantization rewriting sessions studies targets",
+    1: "backends canvases film_check models phantom quantization rewriting sessions studies targets",
     2: "app bundle calibration deidentification demo doctor evaluation golden inference latency model_card packs parity proposals reading "
     "training",
     3: "cli __main__",

@@ -30,7 +30,8 @@ def check(studies: Table, json: Json = False) -> None:
 
     Example: edgekit studies check cohort/studies.csv
     """
-    from edgekit.studies import check_films, read_studies
+    from edgekit.film_check import check_films
+    from edgekit.studies import read_studies
 
     rows = read_studies(studies)
     hints = check_films(rows, studies)

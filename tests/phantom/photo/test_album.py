@@ -7,13 +7,14 @@ from PIL import Image
 
 from edgekit import cli
 from edgekit.errors import InputError, UsageError
+from edgekit.film_check import check_films
 from edgekit.phantom import workers
 from edgekit.phantom.photo import album
 from edgekit.phantom.photo import snapshot as photo
 from edgekit.phantom.photo.album import COLUMNS, CORNERS, make_album
 from edgekit.phantom.photo.perspective import straighten
 from edgekit.radiograph import read_radiograph
-from edgekit.studies import check_films, read_studies, write_studies
+from edgekit.studies import read_studies, write_studies
 from edgekit.types import Study
 
 
