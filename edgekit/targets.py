@@ -114,8 +114,8 @@ def _read_recipe(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such recipe", "give --recipe the path of a TOML file")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # not TOML or UTF-8; numbers of 5,000 digits; 500 lists nested
+        raise InputError(f"{path}: not valid TOML: {error}", "see the recipes in export/ for examples") from error
     check = _Check(path)
     check.choice("backend", document.get("backend"), tuple(BACKENDS))
     backend = BACKENDS[document["backend"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
@@ -184,7 +185,10 @@ def load_config(preset: str, override: Path | None = None) -> TrainingConfig:
             raise InputError(f"{override} is missing")
         try:
             changes = tomllib.loads(override.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # not TOML or UTF-8; numbers of 5,000 digits; 500 lists nested
             raise InputError(f"{override}: not TOML ({error})") from error
         for key, value in changes.items():
             both_tables = isinstance(value, dict) and isinstance(settings.get(key), dict)
@@ -207,8 +211,8 @@ def build_section(section: Any, settings: Any, where: str) -> Any:
         value, hint = settings[name], hints[name]
         if hasattr(hint, "__dataclass_fields__"):
             values[name] = build_section(hint, value, f"{where} [{name}]")
-        elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-            values[name] = float(value)
+        elif hint is float and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+            values[name] = float(value)  # not nan, inf or a whole number of 400 digits
         elif hint in (int, str, bool) and type(value) is hint:
             values[name] = value
         elif hint == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
@@ -225,6 +229,8 @@ def check_config(config: TrainingConfig) -> None:
     from edgekit.training.screens import LEAST_PHOTOS
 
     detector, members = config.detector, config.members
+    if not 0 <= config.seed < 1 << 31:
+        raise InputError(f"seed {config.seed} must be from 0 to {(1 << 31) - 1}")
     choices: dict[str, tuple[str, tuple[str, ...]]] = {
         "detector backbone": (detector.backbone, BACKBONES),
         "detector activation": (detector.activation, tuple(ACTIVATIONS)),
@@ -242,7 +248,7 @@ def check_config(config: TrainingConfig) -> None:
             raise InputError(f"{name} {share} must be from 0 to 1")
     if not 0 <= members.label_smoothing < 1:
         raise InputError(f"members label_smoothing {members.label_smoothing} must be at least 0 and below 1")
-    if detector.side < 32 or detector.side % 32 or config.canvas_side % detector.side:
+    if detector.side < 32 or detector.side % 32 or config.canvas_side < detector.side or config.canvas_side % detector.side:
         raise InputError(
             f"detector side {detector.side} must be a multiple of 32 that divides the canvas side {config.canvas_side}",
             "for example canvas_side = 768 with side = 256",
