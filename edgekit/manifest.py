@@ -68,7 +68,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         files, schema = manifest["files"], manifest["schema"]
         # The bytes are compared too: JSON leaves room for changes that parse to the same values.
         genuine = stated == _hash_manifest(manifest) and content == _dump(manifest)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _damaged(path.parent, f"{MANIFEST} can't be read ({type(error).__name__}: {error})") from error
     if not genuine:
         raise _damaged(path.parent, f"{MANIFEST} was changed")
@@ -77,7 +77,27 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     entry_keys = {"sha256", "size"}
     if not isinstance(files, dict) or not all(isinstance(entry, dict) and set(entry) == entry_keys for entry in files.values()):
         raise _damaged(path.parent, f"'files' of {MANIFEST} does not list a sha256 and a size for each file")
+    _check_contents(path, manifest)
     return dict(manifest)
+
+
+def _check_contents(path: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a manifest without what a `Bundle` is asked for."""
+
+    def has_names(value: object) -> bool:
+        return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+
+    canvas, model = manifest.get("canvas"), manifest.get("model")
+    side = canvas.get("side") if isinstance(canvas, dict) else None
+    sound = {
+        "brands": has_names(manifest.get("brands")),
+        "sessions": has_names(manifest.get("sessions")),
+        "canvas": type(side) is int and side > 0,
+        "model": isinstance(model, str) and _stays_inside(model),
+    }
+    if wrong := [key for key, is_sound in sound.items() if not is_sound]:
+        found = ", ".join(f"{key} = {manifest.get(key)!r}"[:200] for key in wrong)
+        raise InputError(f"{path} does not describe a bundle: {found}", "export the bundle again")
 
 
 def seal_bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
