@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgekit.errors import InputError
 from edgekit.files import hash_file, replacing, write_json
 from edgekit.models.classifier import MEMBERS, Classifier
@@ -77,20 +79,23 @@ class RunSettings:
     coverage: float
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of a run folder.
 
     Raises
     ------
     InputError
-        It is missing or not JSON.
+        It is missing, or not a JSON object.
     """
     if not path.is_file():
         raise InputError(f"{path.parent} is not a finished run: {path.name} is missing", "train with: edgekit train STUDIES --out RUN")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})", "restore the file or train again") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: not a JSON object", "restore the file or train again")
+    return document
 
 
 def save_weights(path: Path, module: nn.Module) -> None:
@@ -184,8 +189,26 @@ def save_ensembles(run: Path, ensembles: Iterable[Ensemble]) -> None:
 
 
 def load_ensembles(run: Path) -> dict[str, Ensemble]:
-    """Read ``ensembles.json``, by name."""
-    return {name: Ensemble.from_json(document) for name, document in read_json(run / "ensembles.json").items()}
+    """Read ``ensembles.json``, by name.
+
+    Raises
+    ------
+    InputError
+        It is missing or damaged: coefficients must be finite, a row for each brand and a column for each of the members' answers.
+    """
+    path = run / "ensembles.json"
+    try:
+        with np.errstate(over="ignore"):
+            ensembles = {name: Ensemble.from_json(document) for name, document in read_json(path).items()}
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: {type(error).__name__}: {error}", "restore the file or train again") from error
+    for name, ensemble in ensembles.items():
+        for case, fitted in ensemble.fitted.items():
+            brands = fitted.intercepts.size
+            is_whole = fitted.intercepts.shape == (brands,) and fitted.coefficients.shape == (brands, len(fitted.members) * brands)
+            if not is_whole or not np.isfinite(fitted.coefficients.sum() + fitted.intercepts.sum()):
+                raise InputError(f"{path}: {name}, case {case}: not the coefficients of a fit", "restore the file or train again")
+    return ensembles
 
 
 def load_detector(run: Path) -> Detector:
@@ -284,10 +307,12 @@ def find_studies(run: Path) -> Path | None:
         It is not there any more, or has changed.
     """
     recorded = read_json(run / "provenance.json").get("studies") or {}
+    if not isinstance(recorded, dict):
+        raise InputError(f"{run / 'provenance.json'}: studies is {recorded!r}", "say where they are with --studies")
     if not recorded.get("path"):
         return None
     studies = run / str(recorded["path"])
-    if not studies.is_file():
+    if not os.path.isfile(studies):  # noqa: PTH113  (false too where the name is too long for a file)
         raise InputError(f"{studies}: the run's own studies are not there", "say where they are with --studies")
     if hash_file(studies) != recorded["sha256"]:
         raise InputError(f"{studies} has changed since the run was trained on it", "name the table to verify on with --studies")
