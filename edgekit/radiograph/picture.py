@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.radiograph.grey import count_patterns, look_up, to_bytes, window_percentiles
+from edgekit.radiograph.orientation import find_orientation, turn
 from edgekit.radiograph.refusals import check_size, refuse, refuse_damaged
-from edgekit.radiograph.streams import read_jpeg_frame
+from edgekit.radiograph.streams import find_segments, read_jpeg_frame
 from edgekit.types import Radiograph
 
 if TYPE_CHECKING:
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL import Image
-    from PIL.ImageFile import ImageFile
 
-_HEADER_END = 33
-"""Bytes of a PNG's signature and IHDR chunk."""
+_SIGNATURE = 8
+_TEXT_LIMIT = 1 << 20
+"""Bytes of the longest XMP packet that is unpacked."""
+_EXIF = b"Exif\0\0"
+_XMP_PNG, _XMP_JPEG = b"XML:com.adobe.xmp\0", b"http://ns.adobe.com/xap/1.0/\0"
 _BAND = 256
 """Rows that are composited at a time: no copy of a large film is made."""
 
@@ -32,20 +35,23 @@ def read_png(path: Path) -> Radiograph:
     """Decode a PNG of any colour type and depth."""
     from PIL.PngImagePlugin import PngImageFile
 
-    content = path.read_bytes()
-    if len(content) < _HEADER_END:
-        raise refuse_damaged(path, "it ends inside the PNG's header")
-    width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
+    chunks = _read_chunks(path, path.read_bytes())
+    header = next(_find_chunks(chunks, b"IHDR"))
+    width, height, depth, colour = struct.unpack(">IIBB", header[:10])
     check_size(path, width, height)
     is_deep = depth == 16 and colour in (0, 4)
-    if is_deep and colour == 4:
-        content = _split_words(content)
-    with PngImageFile(BytesIO(content)) as picture:
-        upright = _turn(picture)
+    # Pillow keeps only the high byte of each word of gray and alpha; as RGBA of 8 bits, whose lines have the same bytes, it sees both
+    plain = _make_png(header[:8] + bytes([8, 6]) + header[10:] if is_deep and colour == 4 else header, chunks)
+    texts = (_unpack_xmp(content) for content in _find_chunks(chunks, b"iTXt"))
+    orientation = find_orientation(next(_find_chunks(chunks, b"eXIf"), b""), next(filter(None, texts), b""))
+    del chunks
+    with PngImageFile(BytesIO(plain)) as picture:
+        picture.load()
         key = picture.info.get("transparency") if depth == 16 else None
-    if not is_deep:
         if depth == 16:
-            upright.info.pop("transparency", None)  # names a 16-bit colour; only the high bytes are left
+            picture.info.pop("transparency", None)  # of gray it is looked for below; of colours, only the high bytes are left
+        upright = turn(picture, orientation)
+    if not is_deep:
         return Radiograph(_to_luminance(upright), None, None, path)
     stored = _join_words(upright) if colour == 4 else np.array(upright, np.uint16)
     if isinstance(key, int):
@@ -53,6 +59,64 @@ def read_png(path: Path) -> Radiograph:
     counts = count_patterns(stored, 1 << 16)
     grey = window_percentiles(np.arange(1 << 16, dtype=float), counts)
     return Radiograph(look_up(stored, to_bytes(grey)), None, None, path)
+
+
+def _read_chunks(path: Path, content: bytes) -> list[tuple[bytes, memoryview]]:
+    """Return kind and content of every chunk up to the end (PNG specification, third edition, 5).
+
+    Raises
+    ------
+    FilmError
+        It doesn't begin with a header or has two, it ends early, or a checksum is wrong; that of the pixels is in their own stream.
+    """
+    chunks: list[tuple[bytes, memoryview]] = []
+    view, at = memoryview(content), _SIGNATURE
+    while at + 12 <= len(content):
+        (length,) = struct.unpack_from(">I", content, at)
+        kind, end = content[at + 4 : at + 8], at + 12 + length
+        if (kind == b"IHDR") != (not chunks):
+            raise refuse_damaged(path, "a PNG begins with its one header")
+        if end > len(content):
+            break
+        if kind != b"IDAT" and zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]:
+            raise refuse_damaged(path, f"the checksum of its chunk {kind.decode('latin-1')} is wrong")
+        chunks.append((kind, view[at + 8 : end - 4]))
+        if kind == b"IEND":
+            if len(chunks[0][1]) < 13:
+                break
+            return chunks
+        at = end
+    raise refuse_damaged(path, "the PNG ends early")
+
+
+def _find_chunks(chunks: list[tuple[bytes, memoryview]], kind: bytes) -> Iterator[bytes]:
+    return (bytes(content) for each, content in chunks if each == kind)
+
+
+def _make_png(header: bytes, chunks: list[tuple[bytes, memoryview]]) -> bytes:
+    """Return a PNG of what decides pixels: what else a file holds must not cost time, memory, or the film."""
+    kept = [(b"IHDR", header[:13])]
+    for kind in (b"PLTE", b"tRNS", b"IDAT"):
+        found = [content for each, content in chunks if each == kind]
+        kept += [(kind, b"".join(found if kind == b"IDAT" else found[:1]))] if found else []
+    packed = [b"\x89PNG\r\n\x1a\n"]
+    for kind, content in [*kept, (b"IEND", b"")]:
+        packed += [struct.pack(">I4s", len(content), kind), content, struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))]
+    return b"".join(packed)
+
+
+def _unpack_xmp(text: bytes) -> bytes:
+    """Return the XMP packet of a chunk iTXt; empty where it is another text."""
+    if not text.startswith(_XMP_PNG):
+        return b""
+    is_packed = text[len(_XMP_PNG) : len(_XMP_PNG) + 1] == b"\1"
+    packet = text[len(_XMP_PNG) + 2 :].split(b"\0", 2)[-1]  # after the language and the keyword in that language
+    if not is_packed:
+        return packet
+    try:
+        return zlib.decompressobj().decompress(packet, _TEXT_LIMIT)
+    except zlib.error:
+        return b""  # it plays no part in the pixels
 
 
 def read_jpeg(path: Path) -> Radiograph:
@@ -72,16 +136,18 @@ def read_jpeg(path: Path) -> Radiograph:
             "Save it as a plain JPEG or as PNG, or export the film as DICOM.",
         )
     check_size(path, frame.width, frame.height)
-    with JpegImageFile(BytesIO(content)) as picture:
-        return Radiograph(_to_luminance(_turn(picture)), None, None, path)
-
-
-def _turn(picture: ImageFile) -> Image.Image:
-    """Apply the orientation: EXIF's, else XMP's, as Pillow looks for it."""
-    from PIL import ImageOps
-
-    ImageOps.exif_transpose(picture, in_place=True)
-    return picture
+    plain, exif, xmp = [content[:2]], b"", b""
+    for marker, start, end in find_segments(content):
+        body = content[start + 4 : end] if marker == 0xE1 else b""
+        if body.startswith(_EXIF):
+            exif = exif or body[len(_EXIF) :]
+        if body.startswith(_XMP_JPEG):
+            xmp = xmp or body[len(_XMP_JPEG) :]
+        if not 0xE0 <= marker <= 0xEF or marker in (0xE0, 0xEE):  # of the applications' segments, JFIF's and Adobe's decide colours
+            plain.append(content[start:] if marker == 0xDA else content[start:end])
+    with JpegImageFile(BytesIO(b"".join(plain))) as picture:
+        picture.load()
+        return Radiograph(_to_luminance(turn(picture, find_orientation(exif, xmp))), None, None, path)
 
 
 def _take_bands(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
@@ -90,17 +156,8 @@ def _take_bands(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield row, picture.crop((0, row, picture.width, min(row + _BAND, picture.height)))
 
 
-def _split_words(content: bytes) -> bytes:
-    """Return a PNG of 16 bits of gray and alpha as one of 8 bits RGBA, whose lines have the same bytes and filters.
-
-    Pillow keeps only the high byte of each word of such a file; so it sees both.
-    """
-    body = content[12:24] + bytes([8, 6]) + content[26:29]
-    return content[:12] + body + struct.pack(">I", zlib.crc32(body)) + content[_HEADER_END:]
-
-
 def _join_words(picture: Image.Image) -> NDArray[np.uint16]:
-    """Return gray times alpha of what `_split_words` split, ``round(v * A / 65535)``: uint16 (height, width)."""
+    """Return gray times alpha of 16 bits each that were read as RGBA, ``round(v * A / 65535)``: uint16 (height, width)."""
     joined = np.empty((picture.height, picture.width), np.uint16)
     for row, band in _take_bands(picture):
         words = np.asarray(band).astype(np.uint64)

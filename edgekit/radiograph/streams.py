@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 Coding = Literal["JPEG", "JPEG lossless", "JPEG-LS", "JPEG 2000", "RLE"]
@@ -165,30 +167,38 @@ def read_jpeg_frame(stream: bytes) -> JpegFrame:
         It has no frame or no scan, or its end is missing.
     """
     frame: tuple[int, int, int, int, int] | None = None
-    at = 2
-    while at + 4 <= len(stream):
-        marker = stream[at + 1]
-        if stream[at] != 0xFF or marker == 0xFF:
-            at += 1
-            continue
-        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # no segment
-            at += 2
-            continue
-        (length,) = struct.unpack(">H", stream[at + 2 : at + 4])
-        body = stream[at + 4 : at + 2 + length]
+    for marker, start, end in find_segments(stream):
+        body = stream[start + 4 : end]
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             if len(body) < 6:
                 break
             bits, height, width, components = struct.unpack(">BHHB", body[:6])
             frame = marker - 0xC0, bits, width, height, components
         if marker == 0xDA:
-            if frame is None or b"\xff\xd9" not in stream[at:]:
+            if frame is None or b"\xff\xd9" not in stream[start:]:
                 break
             process, bits, width, height, components = frame
             near = body[1 + 2 * body[0]] if process == 55 and len(body) > 1 + 2 * body[0] else 0
             return JpegFrame(process, bits, width, height, components, near)
-        at += 2 + length
     raise ValueError("the JPEG stream ends early")
+
+
+def find_segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the segments of a JPEG or JPEG-LS stream up to its first scan: marker, start and end; stray bytes between them are skipped."""
+    at = 2
+    while at + 4 <= len(stream):
+        marker = stream[at + 1]
+        (length,) = struct.unpack_from(">H", stream, at + 2)
+        # below C0 no marker has a segment, restarts belong into scans, and a length counts itself
+        if stream[at] != 0xFF or marker < 0xC0 or marker == 0xFF or 0xD0 <= marker <= 0xD8 or (marker != 0xD9 and length < 2):
+            at += 1
+            continue
+        if marker == 0xD9:
+            return
+        yield marker, at, at + 2 + length
+        if marker == 0xDA:
+            return
+        at += 2 + length
 
 
 def _inspect_jpeg_2000(stream: bytes) -> Stream:
