@@ -10,7 +10,7 @@ import { Problem } from "./problems.js";
 const URL_OF_CODECS = new URL("../codecs/dcmjs-native-codecs.wasm", import.meta.url);
 const DECODERS = { JPEG: "DecodeJpeg", "JPEG lossless": "DecodeJpeg", "JPEG-LS": "DecodeJpegLs", "JPEG 2000": "DecodeJpeg2000" };
 /** What libjpeg only warns of: it goes on with invented pixels. */
-const DAMAGE = /Corrupt JPEG data: (premature|bad|found)|Premature end|Inconsistent progression|Invalid SOS/;
+const DAMAGE = /Corrupt JPEG data: (premature|bad|found)|Premature end/;
 
 let compiled = null;
 

@@ -82,8 +82,8 @@ export function label({ name, tag }) {
 /** @returns {boolean} whether the VR is written in the element at `at` */
 export const isExplicit = (bytes, at) => [bytes[at + 4], bytes[at + 5]].every((letter) => letter >= 65 && letter <= 90);
 
-/** @returns {boolean} whether the element at `at` is little endian: its group, read that way, is the smaller number */
-export const isLittle = (bytes, at) => bytes[at + 1] <= bytes[at];
+/** @returns {boolean} whether the element at `at` is little endian: data sets begin with a low group */
+export const isLittle = (bytes, at) => bytes[at] !== 0 || bytes[at + 1] === 0;
 
 /** The elements of a file, or of one item of a sequence. */
 export class DataSet {
@@ -117,20 +117,20 @@ export class DataSet {
     while (at + 8 <= end) {
       const tag = this.#readTag(at);
       if (isOver(tag)) return at;
-      if (isDelimiter(tag)) {
-        at += 8; // one that nothing begins or ends with
-        continue;
-      }
       const element = this.#readHeader(at, end, this.#explicit);
       if (!element) break;
       const { vr, length } = element;
+      if (length === UNDEFINED && isDelimiter(tag)) {
+        at = element.at; // one that nothing begins or ends with
+        continue;
+      }
       if (tag === PIXEL_DATA.tag) {
         this.elements.set(tag, { ...element, length: length === UNDEFINED ? length : Math.min(length, end - element.at) });
         return end;
       }
       const next = length === UNDEFINED ? this.#skipItems(element.at, end, this.#explicit && vr !== "UN") : element.at + length;
+      this.elements.set(tag, { ...element, length: Math.min(next ?? end, end) - element.at });
       if (next === null || next > end) break;
-      this.elements.set(tag, { ...element, length: next - element.at });
       at = next;
     }
     this.isCut = at < end;
@@ -182,13 +182,14 @@ export class DataSet {
     return at;
   }
 
-  /** @returns {DataSet | null} the first item of a sequence; null when there is none */
+  /** @returns {DataSet | null} the first item of a sequence, without elements where it can't be read; null when there is none */
   firstItem(kind) {
     const element = this.elements.get(kind.tag);
-    if (!element || element.length < 8 || this.#readTag(element.at) !== ITEM) return null;
+    if (!element || element.length < 8 || this.#readTag(element.at) === SEQUENCE_END) return null;
+    const item = new DataSet(this.bytes, this.little, this.#explicit && element.vr !== "UN");
+    if (this.#readTag(element.at) !== ITEM) return item;
     const length = this.view.getUint32(element.at + 4, this.little);
     const [start, limit] = [element.at + 8, element.at + element.length];
-    const item = new DataSet(this.bytes, this.little, this.#explicit && element.vr !== "UN");
     item.read(start, length === UNDEFINED ? limit : Math.min(limit, start + length), (tag) => tag === ITEM_END || tag === SEQUENCE_END);
     return item;
   }
@@ -197,7 +198,7 @@ export class DataSet {
   numbers(kind) {
     const element = this.elements.get(kind.tag);
     if (!element) return [];
-    const vr = element.vr in BINARY || TEXT.includes(element.vr) ? element.vr : kind.vr;
+    const vr = ["", "UN"].includes(element.vr) ? kind.vr : element.vr;
     if (!(vr in BINARY)) return this.#text(element).split("\\").map(parseNumber);
     const [size, read] = BINARY[vr];
     const values = Array.from({ length: Math.floor(element.length / size) }, (_, n) => Number(this.view[read](element.at + size * n, this.little)));

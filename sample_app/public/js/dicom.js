@@ -31,14 +31,28 @@ export function isDicom(bytes) {
  * @throws {Problem}
  */
 export async function readDicom(bytes, loadCodecs) {
+  const { set, shape, cells, values } = await readStored(bytes, loadCodecs);
+  const table = makeTable(set, shape, cells, values);
+  const pixels = new Uint8Array(cells.length);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = table[cells[i]];
+  const { width, height } = shape;
+  return { pixels, width, height, view: VIEWS[set.word(tags.VIEW_POSITION)] ?? null };
+}
+
+/**
+ * The pixels as they are stored, before anything makes gray levels of them.
+ *
+ * @param {Uint8Array} bytes
+ * @param {() => Promise<WebAssembly.Module>} loadCodecs
+ * @returns {Promise<{ set: DataSet, shape: object, cells: Uint8Array | Uint16Array, values: Float64Array }>} `cells`: bit patterns, row by row;
+ *   `values`: the stored value of each pattern
+ * @throws {Problem}
+ */
+export async function readStored(bytes, loadCodecs) {
   const { set, syntax } = readElements(bytes);
   const shape = check(set);
   const stored = isCompressed(set, syntax) ? await decode(readStream(set, syntax), shape, loadCodecs) : takeCells(set, shape);
-  const table = makeTable(set, shape, stored);
-  const pixels = new Uint8Array(stored.cells.length);
-  for (let i = 0; i < pixels.length; i++) pixels[i] = table[stored.cells[i]];
-  const { width, height } = shape;
-  return { pixels, width, height, view: VIEWS[set.word(tags.VIEW_POSITION)] ?? null };
+  return { set, shape, ...stored };
 }
 
 const hasPreamble = (bytes) => bytes.length >= 132 && String.fromCharCode(...bytes.subarray(128, 132)) === "DICM";
@@ -99,7 +113,8 @@ function check(set) {
 }
 
 function readShape(set, refuse) {
-  const [width, height, allocated, stored] = [tags.COLUMNS, tags.ROWS, tags.BITS_ALLOCATED, tags.BITS_STORED].map((kind) => whole(set, kind));
+  const [width, height, stored] = [tags.COLUMNS, tags.ROWS, tags.BITS_STORED].map((kind) => whole(set, kind));
+  const allocated = whole(set, tags.BITS_ALLOCATED) ?? (stored === null ? null : stored <= 8 ? 8 : 16);
   if (!(height > 0)) throw refuse("header", tags.ROWS, height);
   if (!(width > 0)) throw refuse("header", tags.COLUMNS, width);
   if (allocated !== 8 && allocated !== 16) throw refuse("header", tags.BITS_ALLOCATED, allocated);
@@ -118,11 +133,7 @@ function whole(set, kind) {
   return Number.isInteger(value) ? value : null;
 }
 
-/**
- * Uncompressed pixels: the first frame of what is there.
- *
- * @returns {{ cells: Uint8Array | Uint16Array, values: Float64Array }} the bit patterns row by row, and the stored value of each pattern
- */
+/** Uncompressed pixels: the first frame of what is there. @returns {{ cells: Uint8Array | Uint16Array, values: Float64Array }} */
 function takeCells(set, shape) {
   const { at, length, vr } = set.elements.get(tags.PIXEL_DATA.tag);
   const count = shape.width * shape.height;
@@ -181,7 +192,7 @@ function takeSample(pattern, stream, shape) {
 }
 
 /** The gray level of every bit pattern. */
-function makeTable(set, shape, { cells, values }) {
+function makeTable(set, shape, cells, values) {
   const window = findWindow(set);
   const isPadding = findPadding(set, shape, values);
   const { measured, least } = applyModality(set, shape, values, window);

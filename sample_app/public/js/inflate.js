@@ -21,6 +21,7 @@ const fixed = (n) => (n < 144 ? 8 : n < 256 ? 9 : n < 280 ? 7 : 8);
 /**
  * @param {Uint8Array} packed what follows the end is ignored
  * @param {(piece: Uint8Array) => boolean} take is given what comes out, in a buffer that is used again; it says whether it has enough
+ * @returns {number | null} where the end is in `packed`; null when `take` had enough before
  * @throws {Problem} damaged: it is no DEFLATE, or ends early
  */
 export function inflate(packed, take) {
@@ -46,17 +47,17 @@ export function inflate(packed, take) {
         out.set(part, to);
         to += part.length;
         stored = stored.subarray(part.length);
-        if (to >= FULL && hand()) return;
+        if (to >= FULL && hand()) return null;
       }
       continue;
     }
     const [literals, distances] = kind === 1 ? FIXED : readTables(input);
     for (let isOver = false; !isOver; ) {
       [to, isOver] = unfold(input, literals, distances, out, to, total);
-      if (to >= FULL && hand()) return;
+      if (to >= FULL && hand()) return null;
     }
   }
-  hand();
+  return hand() ? null : input.at - (input.held >> 3);
 }
 
 /** The bits of the input, the low ones first. */

@@ -35,8 +35,9 @@ export function readSegments(bytes) {
   let hasScan = false;
   for (let at = 2; at + 2 <= bytes.length; ) {
     const marker = bytes[at + 1];
-    // below C0 no marker has a segment, and restarts belong into scans
-    if (bytes[at] !== 0xff || marker < 0xc0 || marker === 0xff || marker === START || isRestart(marker)) {
+    const length = (bytes[at + 2] << 8) | bytes[at + 3];
+    // below C0 no marker has a segment, restarts belong into scans, and a length counts itself
+    if (bytes[at] !== 0xff || marker < 0xc0 || marker === 0xff || marker === START || isRestart(marker) || (marker !== END && length < 2)) {
       at++;
       continue;
     }
@@ -44,9 +45,7 @@ export function readSegments(bytes) {
       if (!hasScan) break;
       return [...segments, { marker, bytes: bytes.subarray(at, at + 2) }];
     }
-    const length = (bytes[at + 2] << 8) | bytes[at + 3];
     let end = at + 2 + length;
-    if (!(length >= 2)) break;
     if (marker === SCAN) {
       hasScan = true;
       while (end + 1 < bytes.length && !(bytes[end] === 0xff && isEndOfScan(bytes[end + 1]))) end++;

@@ -47,14 +47,19 @@ export function readPng(bytes) {
   return { ...film, coloured: isColoured(tinted, pixels.length) };
 }
 
-/** @returns {{ type: string, content: Uint8Array }[]} */
+/** @returns {{ type: string, content: Uint8Array }[]} all chunks, the header first */
 function readChunks(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const chunks = [];
   for (let at = 8; at + 12 <= bytes.length; ) {
     const length = view.getUint32(at);
     const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
-    if (at + 12 + length > bytes.length) throw damaged(`it ends inside its chunk ${type}`);
+    if (chunks.length === 0 && type !== "IHDR") throw damaged("it doesn't begin with a header");
+    if (at + 12 + length > bytes.length) break;
+    // the pixels have a checksum of their own
+    if (type !== "IDAT" && sumChunk(bytes.subarray(at + 4, at + 8 + length)) !== view.getUint32(at + 8 + length)) {
+      throw damaged(`the checksum of its chunk ${type} is wrong`);
+    }
     chunks.push({ type, content: bytes.subarray(at + 8, at + 8 + length) });
     if (type === "IEND") return chunks;
     at += 12 + length;
@@ -62,11 +67,23 @@ function readChunks(bytes) {
   throw damaged("it ends early");
 }
 
+const REMAINDERS = Uint32Array.from({ length: 256 }, (_, byte) => {
+  for (let n = 0; n < 8; n++) byte = byte & 1 ? (byte >>> 1) ^ 0xedb88320 : byte >>> 1;
+  return byte;
+});
+
+/** CRC-32 (PNG specification, annex D). */
+function sumChunk(bytes) {
+  let sum = 0xffffffff;
+  for (let i = 0; i < bytes.length; i++) sum = REMAINDERS[(sum ^ bytes[i]) & 255] ^ (sum >>> 8);
+  return ~sum >>> 0;
+}
+
 const findChunk = (chunks, type) => chunks.find((chunk) => chunk.type === type)?.content ?? null;
 
 function readHeader(chunks) {
-  const content = findChunk(chunks, "IHDR");
-  if (!content || content.length < 13) throw damaged("it has no header");
+  const { content } = chunks[0];
+  if (content.length < 13) throw damaged("its header ends early");
   const view = new DataView(content.buffer, content.byteOffset);
   const [width, height] = [view.getUint32(0), view.getUint32(4)];
   const [depth, colour, compression, filter, interlace] = content.subarray(8);
@@ -122,8 +139,11 @@ function readPixels(header, chunks) {
     [line, before, filled, row] = [new Uint8Array(length), new Uint8Array(length), 0, 0];
   };
   begin();
-  inflate(packed.subarray(2), (piece) => {
+  let sum = 1;
+  const end = inflate(packed.subarray(2), (piece) => {
+    sum = sumPixels(sum, piece);
     for (let at = 0; at < piece.length; ) {
+      if (passes.length === 0) return true; // more than the picture has
       const part = piece.subarray(at, at + line.length - filled);
       line.set(part, filled);
       filled += part.length;
@@ -135,13 +155,24 @@ function readPixels(header, chunks) {
       [line, before, filled] = [before, line, 0];
       if (++row < rows) continue;
       passes.shift();
-      if (passes.length === 0) return true;
-      begin();
+      if (passes.length > 0) begin();
     }
     return false;
   });
   if (passes.length > 0) throw damaged("its pixels end early");
+  if (end !== null && (packed.length < end + 6 || new DataView(packed.buffer).getUint32(end + 2) !== sum)) throw damaged("the checksum of its pixels is wrong");
   return { pixels: isDeep ? windowValues(values) : values, tinted: lines.tinted };
+}
+
+/** Adler-32 (RFC 1950, 9), of what came before and of these bytes. */
+function sumPixels(sum, bytes) {
+  let [low, high] = [sum & 0xffff, sum >>> 16];
+  for (let at = 0; at < bytes.length; ) {
+    for (const end = Math.min(bytes.length, at + 3800); at < end; at++) high += low += bytes[at];
+    low %= 65521;
+    high %= 65521;
+  }
+  return ((high << 16) | low) >>> 0;
 }
 
 /** Undo the filter of a line (PNG specification, 9.2); its first byte names it. */

@@ -68,20 +68,23 @@ export function readStream(set, syntax) {
 
 function joinFragments(set) {
   const { view, bytes } = set;
+  const { at: start, length: size } = set.elements.get(PIXEL_DATA.tag);
+  const end = size === UNDEFINED ? bytes.length : start + size;
   const fragments = [];
   // fragments are little endian, whatever comes before them
-  for (let at = set.elements.get(PIXEL_DATA.tag).at; at + 8 <= bytes.length; ) {
+  for (let at = start; at + 8 <= end; ) {
     if (view.getUint16(at, true) * 0x10000 + view.getUint16(at + 2, true) !== ITEM) break;
     const length = view.getUint32(at + 4, true);
     at += 8;
-    if (at + length > bytes.length) throw new Problem("damaged", { found: "it ends inside a fragment of its pixel data" });
+    if (at + length > end) throw new Problem("damaged", { found: "it ends inside a fragment of its pixel data" });
     const fragment = bytes.subarray(at, at + length);
-    if (fragments.length > 1 && beginsStream(fragment)) break; // another frame
-    fragments.push(fragment);
+    const begins = beginsStream(fragment);
+    if (begins && fragments.length > 0) break; // another frame
+    if (begins || at > start + 8) fragments.push(fragment); // the first is the offset table, unless that was left out
     at += length;
   }
-  if (fragments.length < 2) throw new Problem("damaged", { found: "its pixel data hold no fragment" }); // the first is the offset table
-  return joinParts(fragments.slice(1));
+  if (fragments.length === 0) throw new Problem("damaged", { found: "its pixel data hold no fragment" });
+  return joinParts(fragments);
 }
 
 /** @returns {Stream | null} null when it is of a kind that isn't read */
@@ -105,7 +108,8 @@ function inspectJpeg2000(file) {
   const bytes = beginsWith(file, JP2) ? findCodestream(file) : file;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const endsEarly = () => new Problem("damaged", { found: "its JPEG 2000 stream ends early" });
-  if (bytes.length < 43 || !beginsWith(bytes, CODESTREAM)) throw endsEarly();
+  if (bytes.length < 45 || !beginsWith(bytes, CODESTREAM)) throw endsEarly();
+  if (view.getUint16(40) === 1 && (bytes[43] !== 1 || bytes[44] !== 1)) throw new Problem("damaged", { found: "its JPEG 2000 stream leaves pixels out" });
   const depth = view.getUint8(42);
   let isReversible = null;
   for (let at = 2; isReversible === null; at += 2 + view.getUint16(at + 2)) {

@@ -21,8 +21,8 @@ export function windowPercentiles(values, counts) {
     return 0; // nothing but padding
   };
   const low = find(5);
-  const range = find(995) - low || 1;
-  return values.map((value) => clip((value - low) / range));
+  const range = find(995) - low;
+  return values.map((value) => clip((value - low) / (range === 0 ? 1 : range)));
 }
 
 export const clip = (value) => Math.min(1, Math.max(0, value));
