@@ -144,6 +144,26 @@ def chromium_path() -> str:
         return find_browser()
 
 
+@pytest.fixture(scope="session")
+def node_path() -> str:
+    """The program Node, which runs the phone app's modules outside of a browser."""
+    from edgekit.errors import MissingError
+
+    with needed():
+        if (path := shutil.which("node")) is None:
+            raise MissingError("Node is not on the PATH", "apt-get install nodejs")
+        return path
+
+
+@pytest.fixture(scope="session")
+def codecs_path() -> Path:
+    """The WebAssembly that decodes films in the phone app."""
+    from edgekit.sessions.browser import find_codecs
+
+    with needed():
+        return find_codecs()
+
+
 @contextmanager
 def needed() -> Iterator[None]:
     """Skip where something is missing; where everything is meant to be there, fail."""

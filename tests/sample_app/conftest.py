@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from app_steps import CORNERS, PHONE, find
 
 from edgekit.app.server import HEADERS, serve_site
 from edgekit.app.site import Page, build_site
 from edgekit.manifest import open_bundle
+
+sys.path.append(str(Path(__file__).parents[1] / "radiograph"))  # its dicom_maker
 
 VIOLATIONS = """
     globalThis.violations = [];
@@ -24,6 +29,25 @@ VIOLATIONS = """
 
 WITHOUT_SERVICE_WORKER = "delete Navigator.prototype.serviceWorker;"
 """Keeping the app offline copies 25 MB; only the tests about it let it."""
+
+
+@pytest.fixture(scope="session")
+def read_films(node_path: str, codecs_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
+    """Read files with the app's modules in Node: of each what `read_films.mjs` says, with its `pixels` and, if asked, `stored` values."""
+
+    def read_films(paths: Iterable[Path], *, stored: bool = False) -> list[dict[str, Any]]:
+        out = tmp_path_factory.mktemp("node")
+        command = [node_path, Path(__file__).parent / "read_films.mjs", codecs_path, out, *(["stored"] if stored else [])]
+        done = subprocess.run(command, input="\n".join(map(str, paths)), capture_output=True, text=True, check=True, timeout=300)
+        answers = [json.loads(line) for line in done.stdout.rstrip("\n").split("\n")]
+        for answer in answers:
+            shape = answer.get("height"), answer.get("width")
+            for name, kind, file in (("pixels", "u1", str(answer["number"])), ("stored", "<i4", f"{answer['number']}.stored")):
+                if (out / file).is_file():
+                    answer[name] = np.fromfile(out / file, kind).reshape(shape)
+        return answers
+
+    return read_films
 
 
 @pytest.fixture(scope="module")
