@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -352,12 +354,19 @@ def test_a_straightened_photo_is_the_film(phone: Any) -> None:
     assert np.corrcoef(found["pixels"], expected)[0, 1] > 0.95  # the outline is right to 2 %
 
 
+def encode_huge() -> bytes:
+    """A PNG that is whole but for its pixels, which would be 100 million."""
+    chunks = [(b"IHDR", struct.pack(">II", 10_000, 10_000) + bytes([8, 0, 0, 0, 0])), (b"IDAT", zlib.compress(bytes(9))), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
 BAD = {
     "empty": (b"", "This file is empty"),
     "text": (b"hello, this is no picture at all" * 9, "Not a film this app can read"),
     "cut off": (encode(make_film(1), "JPEG")[:900], "This file is damaged"),
     "black": (encode(np.zeros((300, 200), np.uint8)), "Nothing to see here"),
-    "huge": (encode(np.zeros((10, 10), np.uint8))[:16] + (10000).to_bytes(4, "big") * 2 + bytes(40), "This picture is too large"),
+    "huge": (encode_huge(), "This picture is too large"),
 }
 
 
@@ -380,6 +389,48 @@ def test_a_dicom_file_of_another_modality_is_refused(phone: Any, tmp_path: Path)
     phone.wait_for_selector("#notice[open]")
     assert phone.inner_text("#notice-title") == "Not a radiograph"
     assert "CT" in phone.inner_text("#notice-text")
+
+
+def test_a_film_that_cant_be_read_is_named_with_what_was_found(phone: Any, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "mr.dcm", make_film(1), modality="MR")
+    give(phone, "ap", tmp_path / "mr.dcm")
+    phone.wait_for_selector("#notice[open]")
+    assert phone.inner_text("#notice-text").startswith("mr.dcm: Modality (0008,0060) is MR.")
+
+
+def compress(path: Path) -> Path:
+    film = pydicom.dcmread(path, force=True)
+    film.compress(pydicom.uid.JPEG2000Lossless, encoding_plugin="pylibjpeg")
+    compressed = path.with_stem("compressed")
+    film.save_as(compressed, enforce_file_format=True)
+    return compressed
+
+
+def test_a_compressed_film_brings_its_decoder_when_it_is_opened(phone: Any, tmp_path: Path) -> None:
+    requests = []
+    phone.context.on("request", lambda request: requests.append(request.url))
+    pixels = make_film(3)
+    write_dicom(tmp_path / "plain.dcm", pixels)
+    give_film(phone, "ap", tmp_path / "plain.dcm")
+    assert not any("/codecs/" in url for url in requests)
+    shown = 'document.querySelector(".slot[data-view=VIEW] .film").toDataURL()'
+    give_film(phone, "lateral", compress(tmp_path / "plain.dcm"))
+    assert [url for url in requests if "/codecs/" in url] == [f"{phone.url}codecs/dcmjs-native-codecs.wasm"]
+    assert phone.evaluate(shown.replace("VIEW", "lateral")) == phone.evaluate(shown.replace("VIEW", "ap"))
+
+
+def test_a_decoder_that_cant_be_reached_is_told(phone: Any, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "film.dcm", make_film(3))
+    film = compress(tmp_path / "film.dcm")
+    give_film(phone, "lateral", tmp_path / "film.dcm")
+    phone.context.set_offline(True)
+    give(phone, "ap", film)
+    phone.wait_for_selector("#notice[open]")
+    assert phone.inner_text("#notice-title") == "The decoder can't be reached"
+    phone.context.set_offline(False)
+    phone.click("#notice-way")
+    phone.set_input_files("#file", film)
+    phone.wait_for_selector(".slot[data-view=ap] .film:not([hidden])")
 
 
 def test_a_photo_of_something_else_is_answered_calmly(answering: Callable[..., Any]) -> None:

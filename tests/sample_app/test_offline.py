@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_steps import PHONE
+from app_steps import PHONE, give_film
 
 from edgekit.app.server import serve_site
 from edgekit.app.site import WORKER, Page, build_site
 from edgekit.manifest import open_bundle
 
 pytestmark = pytest.mark.browser
+
+VECTORS = Path(__file__).parents[1] / "golden" / "canvas"
 
 KEPT = """async () => Object.fromEntries(await Promise.all((await caches.keys()).map(
     async (name) => [name, (await (await caches.open(name)).keys()).length])))"""
@@ -68,6 +70,15 @@ def test_it_starts_and_is_ready_in_flight_mode(page: Any, served: str, site: dic
     page.goto(served.rstrip("/") + start)
     page.get_by_text("Ready offline").wait_for()
     assert page.evaluate("crossOriginIsolated")  # threads, offline too
+
+
+def test_compressed_films_are_read_in_flight_mode(page: Any, served: str) -> None:
+    page.goto(served)
+    page.get_by_text("Ready offline").wait_for()
+    page.context.set_offline(True)
+    page.reload()
+    page.get_by_text("Ready").wait_for()
+    give_film(page, "ap", VECTORS / "rule-jpeg-lossless.dcm")
 
 
 def test_an_update_is_offered_and_a_broken_one_changes_nothing(

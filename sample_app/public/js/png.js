@@ -41,7 +41,6 @@ const damaged = (found) => new Problem("damaged", { found });
 export function readPng(bytes) {
   const chunks = readChunks(bytes);
   const header = readHeader(chunks);
-  checkSize(header);
   const { pixels, tinted } = readPixels(header, chunks);
   const film = orient({ pixels, width: header.width, height: header.height }, findOrientation(findMetadata(chunks)));
   return { ...film, coloured: isColoured(tinted, pixels.length) };
@@ -54,7 +53,7 @@ function readChunks(bytes) {
   for (let at = 8; at + 12 <= bytes.length; ) {
     const length = view.getUint32(at);
     const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
-    if (chunks.length === 0 && type !== "IHDR") throw damaged("it doesn't begin with a header");
+    if ((type === "IHDR") !== (chunks.length === 0)) throw damaged("a PNG begins with its one header");
     if (at + 12 + length > bytes.length) break;
     // the pixels have a checksum of their own
     if (type !== "IDAT" && sumChunk(bytes.subarray(at + 4, at + 8 + length)) !== view.getUint32(at + 8 + length)) {
@@ -87,6 +86,7 @@ function readHeader(chunks) {
   const view = new DataView(content.buffer, content.byteOffset);
   const [width, height] = [view.getUint32(0), view.getUint32(4)];
   const [depth, colour, compression, filter, interlace] = content.subarray(8);
+  checkSize({ width, height });
   if (!DEPTHS[colour]?.includes(depth) || compression !== 0 || filter !== 0 || interlace > 1 || width === 0 || height === 0) {
     throw damaged("its header contradicts itself");
   }
@@ -218,7 +218,9 @@ function makeLines(header, chunks) {
 function makePixels({ depth, colour }, palette, key, mix) {
   const word = (bytes, at) => (bytes[at] << 8) | bytes[at + 1];
   const small = (line, n) => (line[1 + ((n * depth) >> 3)] >> (8 - depth - ((n * depth) & 7))) & ((1 << depth) - 1);
-  const hidden = key && colour === 0 ? word(key, 0) : -1;
+  if (key && key.length < { 0: 2, 2: 6 }[colour]) throw damaged("its chunk tRNS ends early");
+  const name = (at) => word(key, at) & ((1 << depth) - 1); // of fewer than 16 bits the low ones count (11.3.1.1)
+  const hidden = key && colour === 0 ? name(0) : -1;
   if (colour === 0 && depth === 16) return (line, n) => (word(line, 1 + 2 * n) === hidden ? 0 : word(line, 1 + 2 * n));
   if (colour === 0) return (line, n) => (small(line, n) === hidden ? 0 : (small(line, n) * 255) / ((1 << depth) - 1));
   if (colour === 4 && depth === 16) return (line, n) => fade(word(line, 1 + 4 * n), word(line, 3 + 4 * n), 65535);
@@ -234,7 +236,7 @@ function makePixels({ depth, colour }, palette, key, mix) {
   const sample = depth / 8;
   const step = CHANNELS[colour] * sample;
   if (colour === 6) return (line, n) => mix(line[1 + n * step], line[1 + n * step + sample], line[1 + n * step + 2 * sample], line[1 + n * step + 3 * sample]);
-  const hides = key && depth === 8 ? (red, green, blue) => red === word(key, 0) && green === word(key, 2) && blue === word(key, 4) : () => false;
+  const hides = key && depth === 8 ? (red, green, blue) => red === name(0) && green === name(2) && blue === name(4) : () => false;
   return (line, n) => {
     const [red, green, blue] = [line[1 + n * step], line[1 + n * step + sample], line[1 + n * step + 2 * sample]];
     return mix(red, green, blue, hides(red, green, blue) ? 0 : 255);
