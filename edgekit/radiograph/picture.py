@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SIGNATURE = 8
-_TEXT_LIMIT = 1 << 20
-"""Bytes of the longest XMP packet that is unpacked."""
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row, and the steps, of each pass of an interlaced PNG."""
+_PART = 1 << 20
+"""Bytes that are inflated at a time, and of the longest XMP packet that is unpacked."""
 _EXIF = b"Exif\0\0"
 _XMP_PNG, _XMP_JPEG = b"XML:com.adobe.xmp\0", b"http://ns.adobe.com/xap/1.0/\0"
 _BAND = 256
@@ -37,28 +41,53 @@ def read_png(path: Path) -> Radiograph:
 
     chunks = _read_chunks(path, path.read_bytes())
     header = next(_find_chunks(chunks, b"IHDR"))
-    width, height, depth, colour = struct.unpack(">IIBB", header[:10])
+    width, height, depth, colour, *methods, is_interlaced = struct.unpack(">IIBBBBB", header[:13])
     check_size(path, width, height)
+    if depth not in _DEPTHS.get(colour, ()) or any(methods) or is_interlaced > 1 or not width or not height:
+        raise refuse_damaged(path, "the PNG's header contradicts itself")
+    _check_lines(path, chunks, _measure_lines(width, height, depth * _CHANNELS[colour], is_interlaced == 1))
     is_deep = depth == 16 and colour in (0, 4)
     # Pillow keeps only the high byte of each word of gray and alpha; as RGBA of 8 bits, whose lines have the same bytes, it sees both
     plain = _make_png(header[:8] + bytes([8, 6]) + header[10:] if is_deep and colour == 4 else header, chunks)
     texts = (_unpack_xmp(content) for content in _find_chunks(chunks, b"iTXt"))
     orientation = find_orientation(next(_find_chunks(chunks, b"eXIf"), b""), next(filter(None, texts), b""))
-    del chunks
+    transparency = next(_find_chunks(chunks, b"tRNS"), b"")
+    if 0 < len(transparency) < {0: 2, 2: 6}.get(colour, 0):
+        raise refuse_damaged(path, "its chunk tRNS ends early")
     with PngImageFile(BytesIO(plain)) as picture:
         picture.load()
-        key = picture.info.get("transparency") if depth == 16 else None
-        if depth == 16:
-            picture.info.pop("transparency", None)  # of gray it is looked for below; of colours, only the high bytes are left
         upright = turn(picture, orientation)
-    if not is_deep:
-        return Radiograph(_to_luminance(upright), None, None, path)
-    stored = _join_words(upright) if colour == 4 else np.array(upright, np.uint16)
-    if isinstance(key, int):
-        stored[stored == key] = 0
-    counts = count_patterns(stored, 1 << 16)
-    grey = window_percentiles(np.arange(1 << 16, dtype=float), counts)
-    return Radiograph(look_up(stored, to_bytes(grey)), None, None, path)
+    key = [word & ((1 << depth) - 1) for word in struct.unpack_from(f">{len(transparency) // 2}H", transparency)]  # the low bits count
+    if is_deep:
+        stored = _join_words(upright) if colour == 4 else np.array(upright, np.uint16)
+        if key and colour == 0:
+            stored[stored == key[0]] = 0
+        counts = count_patterns(stored, 1 << 16)
+        grey = window_percentiles(np.arange(1 << 16, dtype=float), counts)
+        return Radiograph(look_up(stored, to_bytes(grey)), None, None, path)
+    if colour == 3:
+        light = _look_up_palette(path, upright, next(_find_chunks(chunks, b"PLTE"), b""), transparency)
+    else:
+        light = _to_luminance(upright)
+    if key and colour == 0:
+        light[light == key[0] * 255 // ((1 << depth) - 1)] = 0
+    if key and colour == 2 and depth == 8:
+        for row, band in _take_bands(upright):
+            light[row : row + _BAND][(np.asarray(band) == key[:3]).all(axis=-1)] = 0
+    return Radiograph(light, None, None, path)
+
+
+def _look_up_palette(path: Path, picture: Image.Image, palette: bytes, transparency: bytes) -> NDArray[np.uint8]:
+    """Return the luminance of a picture of palette indices, composited on black: uint8 (height, width)."""
+    indices = np.asarray(picture)
+    colours = np.frombuffer(palette, np.uint8, len(palette) // 3 * 3).reshape(-1, 3)[:256]
+    if indices.max() >= len(colours):
+        raise refuse_damaged(path, "a pixel has a colour that its palette lacks")
+    light = (colours @ np.array([19595, 38470, 7471]) + 32768) >> 16  # ITU-R 601
+    alpha = np.frombuffer(transparency[: len(colours)].ljust(len(colours), b"\xff"), np.uint8)
+    table = np.zeros(256, np.uint8)
+    table[: len(colours)] = (light * alpha + 127) // 255
+    return look_up(indices, table)
 
 
 def _read_chunks(path: Path, content: bytes) -> list[tuple[bytes, memoryview]]:
@@ -89,16 +118,38 @@ def _read_chunks(path: Path, content: bytes) -> list[tuple[bytes, memoryview]]:
     raise refuse_damaged(path, "the PNG ends early")
 
 
+def _measure_lines(width: int, height: int, bits: int, is_interlaced: bool) -> int:
+    """Return how many bytes the lines of a PNG have, each with its filter; `bits` are those of a pixel."""
+    total = 0
+    for left, top, right, down in _ADAM7 if is_interlaced else ((0, 0, 1, 1),):
+        columns, rows = max(-(-(width - left) // right), 0), max(-(-(height - top) // down), 0)
+        total += rows * (1 + (columns * bits + 7) // 8) if columns else 0
+    return total
+
+
+def _check_lines(path: Path, chunks: list[tuple[bytes, memoryview]], size: int) -> None:
+    """Refuse a PNG whose lines end before the last, which Pillow would leave black, or whose checksum is wrong; more lines are ignored."""
+    inflater, count = zlib.decompressobj(), 0
+    try:
+        for content in (content for kind, content in chunks if kind == b"IDAT"):
+            rest: bytes | memoryview = content
+            while len(rest) and count <= size and not inflater.eof:
+                count += len(inflater.decompress(rest, min(_PART, size + 1 - count)))
+                rest = inflater.unconsumed_tail
+    except zlib.error as error:
+        raise refuse_damaged(path, str(error)) from error
+    if count < size or (count == size and not inflater.eof):
+        raise refuse_damaged(path, "the PNG's pixels end early")
+
+
 def _find_chunks(chunks: list[tuple[bytes, memoryview]], kind: bytes) -> Iterator[bytes]:
     return (bytes(content) for each, content in chunks if each == kind)
 
 
 def _make_png(header: bytes, chunks: list[tuple[bytes, memoryview]]) -> bytes:
-    """Return a PNG of what decides pixels: what else a file holds must not cost time, memory, or the film."""
+    """Return a PNG of header and pixels: palette and transparency are applied here, the rest must not cost time, memory, or the film."""
     kept = [(b"IHDR", header[:13])]
-    for kind in (b"PLTE", b"tRNS", b"IDAT"):
-        found = [content for each, content in chunks if each == kind]
-        kept += [(kind, b"".join(found if kind == b"IDAT" else found[:1]))] if found else []
+    kept.append((b"IDAT", b"".join(content for kind, content in chunks if kind == b"IDAT")))
     packed = [b"\x89PNG\r\n\x1a\n"]
     for kind, content in [*kept, (b"IEND", b"")]:
         packed += [struct.pack(">I4s", len(content), kind), content, struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))]
@@ -114,7 +165,7 @@ def _unpack_xmp(text: bytes) -> bytes:
     if not is_packed:
         return packet
     try:
-        return zlib.decompressobj().decompress(packet, _TEXT_LIMIT)
+        return zlib.decompressobj().decompress(packet, _PART)
     except zlib.error:
         return b""  # it plays no part in the pixels
 
@@ -167,7 +218,7 @@ def _join_words(picture: Image.Image) -> NDArray[np.uint16]:
 
 
 def _to_luminance(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return the ITU-R 601 luminance, composited on black where the picture is transparent: uint8 (height, width)."""
+    """Return the ITU-R 601 luminance, composited on black where the picture has alpha: uint8 (height, width)."""
     if not picture.has_transparency_data:
         return np.array(picture.convert("L"))
     light = np.empty((picture.height, picture.width), np.uint8)
