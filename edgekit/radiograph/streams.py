@@ -201,6 +201,12 @@ def find_segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
         at += 2 + length
 
 
+def _join_segments(stream: bytes) -> bytes:
+    """Return a JPEG or JPEG-LS stream without stray bytes between the segments before its first scan."""
+    parts = [stream[start:] if marker == 0xDA else stream[start:end] for marker, start, end in find_segments(stream)]
+    return b"".join([_JPEG, *parts])
+
+
 def _inspect_jpeg_2000(stream: bytes) -> Stream:
     """Read the SIZ and COD segments (ITU-T T.800 A.5.1, A.6.1)."""
     start = stream.find(_JPEG_2000)
@@ -241,13 +247,16 @@ def decode_stream(stream: bytes, said: Stream, width: int, height: int) -> NDArr
     """
     import imagecodecs
 
+    # what was inspected is what is decoded: no stray bytes, no boxes
     match said.coding:
         case "JPEG" | "JPEG lossless":
-            samples: NDArray[Any] = imagecodecs.jpeg8_decode(stream)  # libjpeg-turbo 3: 2 to 16 bits, every process that is read
+            samples: NDArray[Any] = imagecodecs.jpeg8_decode(
+                _join_segments(stream)
+            )  # libjpeg-turbo 3: 2 to 16 bits, every process that is read
         case "JPEG-LS":
-            samples = imagecodecs.jpegls_decode(stream)
+            samples = imagecodecs.jpegls_decode(_join_segments(stream))
         case "JPEG 2000":
-            samples = imagecodecs.jpeg2k_decode(stream)
+            samples = imagecodecs.jpeg2k_decode(stream[stream.find(_JPEG_2000) :])
         case "RLE":
             samples = _decode_rle(stream, width * height).reshape(height, width)
     if samples.shape != (height, width):
@@ -269,10 +278,26 @@ def _decode_rle(stream: bytes, count: int) -> NDArray[Any]:
             raise ValueError("the RLE header contradicts the segments")
         # bounded: what stands behind the last pixel is left out, but must not fill the memory
         room: Any = np.empty(2 * count + 256, np.uint8)
-        plane = np.asarray(imagecodecs.packbits_decode(stream[start:end], out=room))
+        try:
+            plane = np.asarray(imagecodecs.packbits_decode(stream[start:end], out=room))
+        except imagecodecs.PackbitsError:
+            plane = np.asarray(imagecodecs.packbits_decode(_cut_runs(stream[start:end], count), out=room))
         if len(plane) < count:
             raise ValueError("an RLE segment ends early")
         planes.append(plane[:count])
     if segments == 1:
         return planes[0]
     return planes[0].astype(np.uint16) << 8 | planes[1]
+
+
+def _cut_runs(packed: bytes, count: int) -> bytes:
+    """Return packed bytes without what stands behind the first `count` bytes that they hold (PS3.5 G.3.2)."""
+    at = made = 0
+    while at < len(packed) and made < count:
+        head = packed[at]
+        if head < 128 and at + 1 + head >= len(packed):  # the run is longer than what is left
+            rest = packed[at + 1 :]
+            return packed[:at] + (bytes([len(rest) - 1]) + rest if rest else b"")
+        made += head + 1 if head < 128 else (257 - head) % 129
+        at += 2 + head if head < 128 else 1 + (head > 128)
+    return packed[:at]
