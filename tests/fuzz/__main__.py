@@ -106,12 +106,8 @@ def add_to_record(path: Path, name: str, cases: int, seconds: float) -> None:
         what = json.loads(finding.read_text())["what"]
         if (name, what) not in known:
             record["findings"].append({"target": name, "what": what, "mended": ""})
-    totals = {"total": sum(record["cases"].values())}
-    write_json(path, {"suite": "fuzz", "device": describe_device(), "provenance": describe_software(), **totals, **_strip(record)})
-
-
-def _strip(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: record[key] for key in ("cases", "seconds", "findings")}
+    counted = {"total": sum(record["cases"].values()), **{key: record[key] for key in ("cases", "seconds", "findings")}}
+    write_json(path, {**describe_software(), "device": describe_device(), **counted})
 
 
 if __name__ == "__main__":

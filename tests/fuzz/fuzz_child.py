@@ -14,21 +14,21 @@ import sys
 from pathlib import Path
 from random import Random
 
-GUIDED = ("edgekit", "pydicom", "PIL", "tomllib", "json")
+GUIDED = ("edgekit", "pydicom", "PIL", "tomllib", "json", "safetensors")
 """Packages whose code guides atheris: of all that reads a file, what is Python."""
-READERS = (
-    "edgekit.radiograph.dicom",
-    "edgekit.radiograph.picture",
-    "pydicom.filereader",
-    "PIL.PngImagePlugin",
-    "PIL.JpegImagePlugin",
-    "PIL.ImageOps",
-    "edgekit.studies",
-    "edgekit.manifest",
-    "edgekit.targets",
-    "edgekit.tables",
-    "tomllib._parser",
-)
+READERS = {
+    "dicom": ("edgekit.radiograph.dicom", "pydicom.filereader"),
+    "png": ("edgekit.radiograph.picture", "PIL.PngImagePlugin"),
+    "jpeg": ("edgekit.radiograph.picture", "PIL.JpegImagePlugin"),
+    "studies": ("edgekit.studies", "edgekit.tables"),
+    "predictions": ("edgekit.evaluation.predictions", "edgekit.tables"),
+    "manifest": ("edgekit.manifest", "json.decoder"),
+    "recipe": ("edgekit.targets", "tomllib"),
+    "config": ("edgekit.training.config", "tomllib"),
+    "weights": ("edgekit.models.runfolder", "safetensors.torch"),
+    "run": ("edgekit.models.runfolder", "json.decoder"),
+}
+"""Modules of `GUIDED` that are imported before the first case, because what is imported later does not guide."""
 
 
 def main() -> int:
@@ -83,7 +83,7 @@ def explore(name: str, work: Path, cases: int, seed: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=list(GUIDED), enable_loader_override=False):
-        for module in READERS:
+        for module in READERS[name]:
             importlib.import_module(module)
         from fuzz_targets import TARGETS, make_case
     from fuzz_watch import Watch, limit_memory

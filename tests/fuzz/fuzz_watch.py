@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import signal
 import sys
 import time
@@ -136,11 +135,15 @@ def start_measuring_memory() -> float:
 
 def measure_memory() -> float:
     """Return the most resident memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1 << 20)
 
 
 def limit_memory() -> None:
     """Let allocations fail from `_GUARD` on, so that a fault does not take the machine with it."""
+    import resource
+
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + _GUARD if sys.platform == "linux" else hard
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

@@ -13,6 +13,7 @@ from film_seeds import seed_dicom
 from fuzz_targets import TARGETS, Target, make_case
 from fuzz_watch import Watch
 
+unix = pytest.mark.skipif(sys.platform == "win32", reason="watched by signals: run it on Linux or macOS")
 CHILD = Path(__file__).with_name("fuzz_child.py")
 
 
@@ -21,7 +22,7 @@ def test_the_targets_share_three_thousand_cases() -> None:
     assert sum(target.share for target in TARGETS.values()) == pytest.approx(1)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="watched by signals: run it on Linux or macOS")
+@unix
 @pytest.mark.parametrize("name", TARGETS)
 def test_broken_files_are_refused(name: str, tmp_path: Path) -> None:
     cases = TARGETS[name].tested
@@ -69,7 +70,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="watched by signals: run it on Linux or macOS")
+@unix
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found(fault: str, tmp_path: Path) -> None:
     code, expected = FAULTS[fault]
@@ -94,6 +95,7 @@ sys.exit(fuzz_child.check("faulty", __import__("pathlib").Path({str(tmp_path)!r}
     assert (tmp_path / "case" / "file").read_bytes().startswith(b"sound!")  # what did it is there, even when the process isn't
 
 
+@unix
 def test_a_fault_is_kept_once(tmp_path: Path) -> None:
     def fail(path: Path) -> None:
         if path.read_bytes() != b"sound":
