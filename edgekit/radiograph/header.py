@@ -115,7 +115,7 @@ class Header:
 
     def numbers(self, tag: int) -> list[float | None]:
         """Return every value of an element; None for one that is no finite number."""
-        value, vr = self._bytes(tag), self._vr(tag)
+        value, vr = self._bytes(tag), self.vr(tag)
         code = _BINARY.get(vr)
         if code is None:
             return [_parse_number(text) for text in self._text(tag).split("\\")]
@@ -135,7 +135,7 @@ class Header:
 
     def data(self, tag: int) -> bytes:
         """Return the bytes of an element of words or bytes; empty where it is absent or text."""
-        return self._bytes(tag) if self._vr(tag) in _BINARY else b""
+        return self._bytes(tag) if self.vr(tag) in _BINARY else b""
 
     def first_item(self, tag: int) -> Header | None:
         """Return the first item of a sequence; None where it has none. An item that can't be read is one without elements."""
@@ -149,15 +149,16 @@ class Header:
             if len(items) < 8:
                 return None
             try:
-                is_implicit = element.is_implicit_VR or element.VR == "UN"  # PS3.5 6.2.2
-                items = read_sequence(BytesIO(items), is_implicit, self.is_little, len(items), "iso8859")
+                # of a data set with VRs, pydicom sees at each item's first element whether it has them too: those inside UN rarely do
+                items = read_sequence(BytesIO(items), element.is_implicit_VR, self.is_little, len(items), "iso8859")
             except Exception:  # pydicom raises whatever a damaged sequence leads it to
                 return Header({}, self.is_little)
         if not items:
             return None
         return Header({int(tag): items[0].get_item(tag) for tag in items[0].keys()}, self.is_little)  # noqa: SIM118  (iterating converts)
 
-    def _vr(self, tag: int) -> str:
+    def vr(self, tag: int) -> str:
+        """Return the VR of an element, that of the dictionary where it is not written or UN."""
         element = self.elements.get(tag)
         vr = "" if element is None else str(element.VR or "")
         if vr not in ("", "UN"):
@@ -228,7 +229,8 @@ def _sniff(head: bytes) -> tuple[bool, bool]:
 
 def _inflate(path: Path, deflated: bytes) -> bytes:
     """Undo the deflation of a data set (PS3.5 A.5), up to a size that no film has."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    has_header = len(deflated) > 1 and deflated[0] & 15 == 8 and (deflated[0] << 8 | deflated[1]) % 31 == 0
+    inflater = zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
     parts: list[bytes] = []
     try:
         while deflated and len(parts) * _PART < _MAX_INFLATED:
@@ -242,6 +244,8 @@ def _inflate(path: Path, deflated: bytes) -> bytes:
         raise refuse(
             path, "large", f"more than {_MAX_INFLATED // 1_000_000} MB inflated", "Export the film uncompressed, at a lower resolution."
         )
+    if not inflater.eof:
+        raise refuse_damaged(path, "its deflated elements end early")
     return b"".join(parts)
 
 
@@ -252,13 +256,18 @@ def _read_elements(content: bytes, start: int, is_implicit: bool, is_little: boo
     stream = BytesIO(content)
     stream.seek(start)
     elements: dict[int, Any] = {}
+    item_end = b"\xfe\xff\x0d\xe0" if is_little else b"\xff\xfe\xe0\x0d"
     is_cut, end = False, start
     try:
-        for element in data_element_generator(stream, is_implicit, is_little, stop_when=lambda tag, _vr, _length: tag == PIXEL_DATA):
-            elements[int(element.tag)] = element
-            end = stream.tell()
-            length = getattr(element, "length", None)
-            is_cut = length is not None and length != _UNDEFINED and element.value is not None and len(element.value) < length
+        while True:
+            for element in data_element_generator(stream, is_implicit, is_little, stop_when=lambda tag, _vr, _length: tag == PIXEL_DATA):
+                elements[int(element.tag)] = element
+                end = stream.tell()
+                length = getattr(element, "length", None)
+                is_cut = length is not None and length != _UNDEFINED and element.value is not None and len(element.value) < length
+            if content[stream.tell() - 8 : stream.tell() - 4] != item_end or stream.tell() - 8 < end:
+                break
+            end = stream.tell()  # the end of an item that never began: pydicom stops there
     except MemoryError:
         raise
     except Exception:  # pydicom raises whatever bytes that end early lead it to

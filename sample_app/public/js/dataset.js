@@ -52,7 +52,6 @@ const SEQUENCE_END = 0xfffee0dd;
 
 /** VRs whose length has 32 bits where the VR is written (PS3.5 7.1.2). */
 const LONG = ["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"];
-const TEXT = ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"];
 /** Bytes of a number, and how it is read. */
 const BINARY = {
   AT: [2, "getUint16"],
@@ -119,7 +118,7 @@ export class DataSet {
       if (isOver(tag)) return at;
       const element = this.#readHeader(at, end, this.#explicit);
       if (!element) break;
-      const { vr, length } = element;
+      const { length } = element;
       if (length === UNDEFINED && isDelimiter(tag)) {
         at = element.at; // one that nothing begins or ends with
         continue;
@@ -128,7 +127,7 @@ export class DataSet {
         this.elements.set(tag, { ...element, length: length === UNDEFINED ? length : Math.min(length, end - element.at) });
         return end;
       }
-      const next = length === UNDEFINED ? this.#skipItems(element.at, end, this.#explicit && vr !== "UN") : element.at + length;
+      const next = length === UNDEFINED ? this.#skipItems(element.at, end) : element.at + length;
       this.elements.set(tag, { ...element, length: Math.min(next ?? end, end) - element.at });
       if (next === null || next > end) break;
       at = next;
@@ -143,39 +142,31 @@ export class DataSet {
 
   /** @returns {Element | null} null where it is cut off */
   #readHeader(at, end, explicit) {
-    const implicit = { vr: "", at: at + 8, length: this.view.getUint32(at + 4, this.little) };
-    // some writers leave out the VR in the middle, or write it where it doesn't belong
-    const written = isExplicit(this.bytes, at);
-    const vr = written ? String.fromCharCode(this.bytes[at + 4], this.bytes[at + 5]) : "";
-    const isKnown = vr in BINARY || TEXT.includes(vr) || LONG.includes(vr);
-    const isForeign = !explicit && isKnown && implicit.length !== UNDEFINED && implicit.at + implicit.length > end;
-    if (!written || !(explicit || isForeign)) return implicit;
+    // some writers leave out the VR in the middle
+    if (!explicit || !isExplicit(this.bytes, at)) return { vr: "", at: at + 8, length: this.view.getUint32(at + 4, this.little) };
+    const vr = String.fromCharCode(this.bytes[at + 4], this.bytes[at + 5]);
     if (!LONG.includes(vr)) return { vr, at: at + 8, length: this.view.getUint16(at + 6, this.little) };
     return at + 12 <= end ? { vr, at: at + 12, length: this.view.getUint32(at + 8, this.little) } : null;
   }
 
   /** Walk the items of an element of undefined length. @returns {number | null} where it ends; null where that can't be found */
-  #skipItems(at, end, explicit) {
-    const open = [{ isItem: false, explicit }];
+  #skipItems(at, end) {
+    const open = [{ isItem: false, explicit: this.#explicit }];
     while (open.length > 0) {
       if (at + 8 > end) return null;
       const inner = open[open.length - 1];
       const tag = this.#readTag(at);
-      if (tag === SEQUENCE_END) {
-        if (inner.isItem) open.pop(); // an item without its own end
-        open.pop();
-        at += 8;
-      } else if (inner.isItem && tag === ITEM_END) {
+      if (tag === (inner.isItem ? ITEM_END : SEQUENCE_END)) {
         open.pop();
         at += 8;
       } else if (inner.isItem) {
         const element = this.#readHeader(at, end, inner.explicit);
         if (!element) return null;
-        if (element.length === UNDEFINED) open.push({ isItem: false, explicit: inner.explicit && element.vr !== "UN" });
+        if (element.length === UNDEFINED) open.push({ isItem: false, explicit: inner.explicit });
         at = element.at + (element.length === UNDEFINED ? 0 : element.length);
-      } else if (tag === ITEM) {
-        const length = this.view.getUint32(at + 4, this.little);
-        if (length === UNDEFINED) open.push({ isItem: true, explicit: inner.explicit });
+      } else if (tag === ITEM || tag === ITEM_END) {
+        const length = this.view.getUint32(at + 4, this.little); // 0 of an end without its item
+        if (length === UNDEFINED) open.push({ isItem: true, explicit: inner.explicit && isExplicit(this.bytes, at + 8) });
         at += 8 + (length === UNDEFINED ? 0 : length);
       } else return null;
     }
@@ -186,7 +177,7 @@ export class DataSet {
   firstItem(kind) {
     const element = this.elements.get(kind.tag);
     if (!element || element.length < 8 || this.#readTag(element.at) === SEQUENCE_END) return null;
-    const item = new DataSet(this.bytes, this.little, this.#explicit && element.vr !== "UN");
+    const item = new DataSet(this.bytes, this.little, this.#explicit && isExplicit(this.bytes, element.at + 8));
     if (this.#readTag(element.at) !== ITEM) return item;
     const length = this.view.getUint32(element.at + 4, this.little);
     const [start, limit] = [element.at + 8, element.at + element.length];
@@ -221,6 +212,9 @@ export class DataSet {
     return new TextDecoder("latin1").decode(this.bytes.subarray(at, at + length));
   }
 }
+
+/** @returns {boolean} whether bytes of this VR were written as big-endian words, and so are swapped in pairs */
+export const isSwapped = (little, vr) => !little && ["OW", "US", "SS"].includes(vr);
 
 const isDelimiter = (tag) => tag === ITEM || tag === ITEM_END || tag === SEQUENCE_END;
 
