@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgekit.radiograph import header as tags
-from edgekit.radiograph.grey import count_patterns, look_up, make_grey_table
+from edgekit.radiograph.grey import count_patterns, look_up, make_grey_table, take_bytes
 from edgekit.radiograph.header import read_header
 from edgekit.radiograph.refusals import check_size, refuse, refuse_damaged
 from edgekit.radiograph.streams import CODINGS, ITEM, LOSSY, decode_stream, inspect_stream, join_fragments
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MODALITIES = ("CR", "DX", "DR", "RG", "RF", "XA", "MG", "IO", "PX", "OT", "SC", "")
 """Projection radiographs, and objects that don't say what they are (Modality, PS3.3 C.7.3.1.1.1)."""
+
+_GE_BIG_PIXELS = "1.2.840.113619.5.2"
+"""GE's own Transfer Syntax: implicit VR, little-endian, but the words of the pixels are big-endian."""
 
 VIEW_POSITIONS: dict[str, View] = {
     "AP": "ap",
@@ -136,11 +139,14 @@ def _check(path: Path, header: Header) -> _Shape:
             "Export the frame you mean as a film of its own.",
         )
     samples, photometric = header.integer(tags.SAMPLES_PER_PIXEL), header.word(tags.PHOTOMETRIC)
-    if samples not in (None, 1) or photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
+    if samples is not None and samples > 1:
+        found = f"Samples per Pixel (0028,0002) is {samples}, Photometric Interpretation (0028,0004) is {photometric}"
+        raise _refuse_colour(path, f"{found}; expected 1 and MONOCHROME2")
+    if photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
         raise _refuse_colour(path, f"Photometric Interpretation (0028,0004) is {photometric}, expected MONOCHROME1 or MONOCHROME2")
     shape = _read_shape(path, header)
     ratio = header.numbers(tags.ASPECT_RATIO)
-    if len(ratio) > 1 and ratio[0] and ratio[1] and ratio[0] != ratio[1]:
+    if len(ratio) > 1 and ratio[0] and ratio[1] and min(ratio[0], ratio[1]) > 0 and ratio[0] != ratio[1]:
         raise refuse(
             path,
             "aspect",
@@ -174,13 +180,15 @@ def _read_shape(path: Path, header: Header) -> _Shape:
         allocated = 8 if used <= 8 else 16
     if allocated not in (8, 16):
         raise miss("Bits Allocated (0028,0100)", allocated, "8 or 16")
+    if high_bit is not None and not 0 <= high_bit < allocated:
+        high_bit = None
     if used is None:
         used = allocated if high_bit is None else high_bit + 1
     if not 1 <= used <= allocated:
         raise miss("Bits Stored (0028,0101)", used, f"1 to {allocated}")
     if not header.word(tags.PHOTOMETRIC):
         raise miss("Photometric Interpretation (0028,0004)", None, "MONOCHROME1 or MONOCHROME2")
-    if high_bit is None or not used - 1 <= high_bit < allocated:
+    if high_bit is None or high_bit < used - 1:
         high_bit = used - 1
     return _Shape(width, height, allocated, used, high_bit, header.integer(tags.PIXEL_REPRESENTATION) == 1)
 
@@ -193,11 +201,10 @@ def _take_cells(path: Path, header: Header, pixel_data: PixelData, shape: _Shape
     if len(value) < count * size:
         raise refuse_damaged(path, f"its Pixel Data (7FE0,0010) have {len(value)} bytes, expected {count * size}")
     if size == 2:
-        cells = np.frombuffer(value, "<u2" if header.is_little else ">u2", count).astype(np.uint16, copy=False)
-    elif header.is_little or pixel_data.vr != "OW":
-        cells = np.frombuffer(value, np.uint8, count)
-    else:  # two pixels in each big-endian word
-        cells = np.frombuffer(value, "u1", len(value) // 2 * 2).reshape(-1, 2)[:, ::-1].reshape(-1)[:count]
+        is_little = header.is_little and header.syntax != _GE_BIG_PIXELS
+        cells: NDArray[Any] = np.frombuffer(value, "<u2" if is_little else ">u2", count).astype(np.uint16, copy=False)
+    else:
+        cells = take_bytes(value, count, pixel_data.vr, header.is_little)
     values = _take_bits(np.arange(1 << shape.allocated), shape.high_bit, shape.used, shape.is_signed)
     return StoredPixels(cells.reshape(shape.height, shape.width), values, shape.used, shape.is_signed)
 
@@ -210,12 +217,12 @@ def _decode(path: Path, header: Header, value: memoryview, shape: _Shape) -> Sto
     except ValueError as error:
         raise refuse_damaged(path, str(error)) from error
     if said is None:
-        if header.syntax in CODINGS:
+        if header.syntax in CODINGS and not stream.startswith(b"\xff\xd8"):
             raise refuse_damaged(path, f"its pixel data are no {CODINGS[header.syntax]} stream")
         raise refuse(
             path,
             "syntax",
-            f"the transfer syntax {_name_syntax(header.syntax)} can't be decoded",
+            f"pixel data of this kind can't be decoded; Transfer Syntax UID (0002,0010) is {_name_syntax(header.syntax)}",
             f"First convert the film, for example with GDCM: gdcmconv --raw {path.name} uncompressed.dcm",
         )
     if said.components != 1:
@@ -256,7 +263,7 @@ def _take_bits(patterns: NDArray[np.int64], high_bit: int, used: int, is_signed:
 def _name_syntax(uid: str) -> str:
     from pydicom.uid import UID
 
-    return f"{UID(uid).name} ({uid})" if uid else "that the file does not name"
+    return f"{UID(uid).name} ({uid})" if uid else "missing"
 
 
 def _get_spacing(header: Header) -> tuple[float, float] | None:

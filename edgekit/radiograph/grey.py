@@ -163,8 +163,10 @@ def _read_table(
         count = count % (1 << 16) or 1 << 16
         first = (first + (1 << 15)) % (1 << 16) - (1 << 15) if is_signed else first % (1 << 16)
         is_bytes = bits == 8 and len(data) < 2 * count
-        kind = "u1" if is_bytes else "<u2" if header.is_little else ">u2"
-        entries = np.frombuffer(data, kind, min(count, len(data) // (1 if is_bytes else 2)))
+        if is_bytes:
+            entries = take_bytes(data, min(count, len(data)), item.vr(tags.LUT_DATA), header.is_little)
+        else:
+            entries = np.frombuffer(data, "<u2" if header.is_little else ">u2", min(count, len(data) // 2))
         largest = int(entries.max(initial=0))
         if entries.size < count:
             fault = f"its LUT Data (0028,3006) hold {entries.size} entries, its LUT Descriptor (0028,3002) announces {count}"
@@ -179,6 +181,16 @@ def _read_table(
     if window is not None:
         return None
     raise refuse(path, "table", f"{name} can't be used: {fault}; and there is no window beside it", "Export the film again.")
+
+
+def take_bytes(value: bytes | memoryview, count: int, vr: str, is_little: bool) -> NDArray[np.uint8]:
+    """Return the first `count` bytes of an element: uint8 (count,). Those that were written as big-endian words are swapped in pairs."""
+    packed = np.frombuffer(value, np.uint8)
+    if is_little or vr not in ("OW", "US", "SS"):
+        return packed[:count]
+    even = count // 2 * 2
+    swapped = packed[:even].reshape(-1, 2)[:, ::-1].reshape(-1)
+    return swapped if count == even else np.append(swapped, packed[even : even + 2][-1])
 
 
 def window_percentiles(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -167,19 +167,28 @@ def make_films(out: Path) -> dict[str, tuple[NDArray[np.uint8], str]]:
     words = film(at("big-endian-words.dcm"), EIGHT, 8, WindowCenter=128, WindowWidth=256)
     swapped = EIGHT.astype(np.uint8).reshape(-1, 2)[:, ::-1].tobytes()
 
-    def to_words(ds: Dataset) -> None:
-        ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
-        ds.add_new("PixelData", "OW", swapped)
+    def write_words(path: Path) -> None:
+        read = pydicom.dcmread(path)
+        dataset = Dataset({element.tag: element for element in read})  # converted: bytes that were read are written as they are
+        dataset.file_meta = read.file_meta
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dataset.add_new("PixelData", "OW", swapped)
+        pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=False)
 
-    dataset = Dataset(
-        {element.tag: element for element in pydicom.dcmread(words)}
-    )  # converted: bytes that were read are written as they are
-    dataset.file_meta = pydicom.dcmread(words).file_meta
-    to_words(dataset)
-    pydicom.dcmwrite(words, dataset, implicit_vr=False, little_endian=False)
+    write_words(words)
     add("big-endian-words.dcm", window(EIGHT, 128, 256), "big endian, 8 bits in words: the bytes of each word are swapped")
     change(film(at("deflated.dcm")), lambda ds: setattr(ds.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian))
     add("deflated.dcm", plain, "deflated")
+    change(film(at("deflated-zlib.dcm")), lambda ds: setattr(ds.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian))
+    content = at("deflated-zlib.dcm").read_bytes()
+    start = 144 + struct.unpack("<I", content[140:144])[0]
+    at("deflated-zlib.dcm").write_bytes(content[:start] + zlib.compress(zlib.decompress(content[start:], -zlib.MAX_WBITS)))
+    add("deflated-zlib.dcm", plain, "deflated, with the header of zlib that doesn't belong there")
+    ge = film(at("syntax-ge.dcm"), VALUES.astype("u2").byteswap().astype(np.int64))
+    patch(ge, b"1.2.840.10008.1.2.1\0", b"1.2.840.113619.5.2\0\0")
+    add("syntax-ge.dcm", plain, "GE's own transfer syntax: the words of the pixels are big-endian in a little-endian data set")
+    patch(film(at("stray-end.dcm")), b"\x28\0\x10\0US", b"\xfe\xff\x0d\xe0\0\0\0\0\x28\0\x10\0US")
+    add("stray-end.dcm", plain, "the end of an item that never began")
     icon = Dataset()
     icon.Rows = icon.Columns = 8
     icon.BitsAllocated = icon.BitsStored = 8
@@ -253,6 +262,14 @@ def make_films(out: Path) -> dict[str, tuple[NDArray[np.uint8], str]]:
     add("table-wide.dcm", plain, "a VOI LUT whose entries need more bits than declared, beside a window")
     film(at("table-empty.dcm"), VOILUTSequence=[Dataset()])
     add("table-empty.dcm", plain, "a VOI LUT without content, beside a window")
+    patch(film(at("table-unknown.dcm"), VOILUTSequence=table(0, ROOT, 12)), b"\x28\0\x10\x30SQ", b"\x28\0\x10\x30UN")
+    add("table-unknown.dcm", CURVED, "a VOI LUT in a sequence of VR UN whose item has VRs")
+    bent = np.round(np.sqrt(np.linspace(0, 1, 256)) * 255).astype("u1")
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [256, 0, 8])
+    item.add_new("LUTData", "OW", bent.reshape(-1, 2)[:, ::-1].tobytes())
+    write_words(film(at("table-bytes.dcm"), EIGHT, 8, VOILUTSequence=[item]))
+    add("table-bytes.dcm", bent[EIGHT], "a VOI LUT of bytes, two in each big-endian word")
 
     # numbers
     patch(patch(film(at("number-comma.dcm"), WindowCenter="1900.5", WindowWidth="3000.5"), b"1900.5", b"1900,5"), b"3000.5", b"3000,5")
@@ -278,6 +295,11 @@ def make_films(out: Path) -> dict[str, tuple[NDArray[np.uint8], str]]:
     right = window(VALUES, 1900.25, 3000)
     right[VALUES == 0] = 0
     add("number-other-types.dcm", right, "numbers in other VRs, several for one, one for two, and elements that are missing")
+
+    film(at("number-aspect.dcm"), PixelAspectRatio=["0", "1"])
+    add("number-aspect.dcm", plain, "an aspect ratio of 0 is none")
+    film(at("number-no-samples.dcm"), SamplesPerPixel=0, HighBit=16)
+    add("number-no-samples.dcm", plain, "0 samples a pixel and a High Bit beyond the cell are as if absent")
 
     change(film(at("number-no-bits.dcm")), lambda ds: ds.__delattr__("BitsAllocated"))
     add("number-no-bits.dcm", plain, "Bits Allocated is missing: 16 follow from Bits Stored")
@@ -347,6 +369,8 @@ def make_refused(out: Path) -> dict[str, str]:
     film(at("large.dcm"))
     change(at("large.dcm"), lambda ds: ds.update({"Rows": 60000, "Columns": 60000}))
     encapsulate(film(at("syntax.dcm")), JPEG + "102", b"\0\0\0\x01\x67\x64\0\x1f")
+    stream = encode_lossless_jpeg(VALUES, 12, 1).replace(b"\xff\xc3", b"\xff\xcb")
+    encapsulate(film(at("syntax-arithmetic.dcm")), JPEG + "70", stream)
     film(at("table.dcm"), WindowCenter=None, WindowWidth=None, VOILUTSequence=table(0, ROOT[:9], 12, announced=4096))
     film(at("function.dcm"), VOILUTFunction="CUBIC")
     film(at("blank.dcm"), WindowCenter=20000, WindowWidth=100)

@@ -1,6 +1,6 @@
 /** DICOM films: what is read and what is refused, in the order of docs/canvas.md, and the way from stored values to gray levels. */
 import * as tags from "./dataset.js";
-import { DataSet, isExplicit, isLittle, label } from "./dataset.js";
+import { DataSet, isExplicit, isLittle, isSwapped, label } from "./dataset.js";
 import { decodeStream } from "./codecs.js";
 import { inflate } from "./inflate.js";
 import { joinParts } from "./jpeg.js";
@@ -16,6 +16,8 @@ const VIEWS = { AP: "ap", PA: "ap", LL: "lateral", RL: "lateral", LAT: "lateral"
 /** Their Modality LUT leads back to X-ray intensity. */
 const RAW_INTENSITY = ["XA", "RF", "1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.2"];
 const DEFLATED = "1.2.840.10008.1.2.1.99";
+/** GE's own Transfer Syntax: implicit VR, little-endian, but the words of the pixels are big-endian. */
+const GE_BIG_PIXELS = "1.2.840.113619.5.2";
 const MOST_INFLATED = 256e6;
 
 /** @param {Uint8Array} bytes @returns {boolean} whether this looks like DICOM, with or without a preamble */
@@ -51,7 +53,7 @@ export async function readDicom(bytes, loadCodecs) {
 export async function readStored(bytes, loadCodecs) {
   const { set, syntax } = readElements(bytes);
   const shape = check(set);
-  const stored = isCompressed(set, syntax) ? await decode(readStream(set, syntax), shape, loadCodecs) : takeCells(set, shape);
+  const stored = isCompressed(set, syntax) ? await decode(readStream(set, syntax), shape, loadCodecs) : takeCells(set, shape, set.little && syntax !== GE_BIG_PIXELS);
   return { set, shape, ...stored };
 }
 
@@ -75,7 +77,8 @@ function readElements(file) {
 function inflateAll(packed) {
   const pieces = [];
   let size = 0;
-  inflate(packed, (piece) => {
+  const hasHeader = (packed[0] & 15) === 8 && ((packed[0] << 8) | packed[1]) % 31 === 0; // of zlib, which doesn't belong there
+  inflate(hasHeader ? packed.subarray(2) : packed, (piece) => {
     size += piece.length;
     if (size > MOST_INFLATED) throw new Problem("large", { found: `its elements inflate to more than ${MOST_INFLATED / 1e6} MB` });
     pieces.push(piece.slice());
@@ -102,12 +105,12 @@ function check(set) {
   const frames = whole(set, tags.FRAMES) ?? 1;
   if (frames > 1) throw refuse("frames", tags.FRAMES, frames);
   const samples = whole(set, tags.SAMPLES_PER_PIXEL) ?? 1;
-  if (samples !== 1) throw refuse("colour", tags.SAMPLES_PER_PIXEL, samples);
+  if (samples > 1) throw refuse("colour", tags.SAMPLES_PER_PIXEL, samples);
   const photometric = set.word(tags.PHOTOMETRIC);
   if (!["MONOCHROME1", "MONOCHROME2", ""].includes(photometric)) throw refuse("colour", tags.PHOTOMETRIC, photometric);
   const shape = readShape(set, refuse);
   const [down, across] = set.numbers(tags.ASPECT);
-  if (Number.isFinite(down) && Number.isFinite(across) && down !== across) throw refuse("aspect", tags.ASPECT, `${down}\\${across}`);
+  if (down > 0 && across > 0 && down !== across) throw refuse("aspect", tags.ASPECT, `${down}\\${across}`);
   checkSize(shape);
   return shape;
 }
@@ -134,7 +137,7 @@ function whole(set, kind) {
 }
 
 /** Uncompressed pixels: the first frame of what is there. @returns {{ cells: Uint8Array | Uint16Array, values: Float64Array }} */
-function takeCells(set, shape) {
+function takeCells(set, shape, little) {
   const { at, length, vr } = set.elements.get(tags.PIXEL_DATA.tag);
   const count = shape.width * shape.height;
   const size = shape.allocated / 8;
@@ -142,13 +145,13 @@ function takeCells(set, shape) {
     throw new Problem("damaged", { found: `its ${label(tags.PIXEL_DATA)} holds ${length} bytes, expected ${count * size}` });
   }
   const bytes = set.bytes.subarray(at, at + length);
-  const swapped = !set.little && vr !== "OB"; // written as big-endian words
+  const swapped = isSwapped(set.little, vr);
   const values = listPatterns(shape.allocated, (pattern) => takeBits(pattern, shape));
   if (size === 1 && !swapped) return { cells: bytes.subarray(0, count), values };
   const cells = size === 1 ? new Uint8Array(count) : new Uint16Array(count);
   if (size === 1) for (let i = 0; i < count; i++) cells[i] = bytes[i ^ 1] ?? bytes[i];
   else {
-    const [low, high] = set.little ? [0, 1] : [1, 0];
+    const [low, high] = little ? [0, 1] : [1, 0];
     for (let i = 0; i < count; i++) cells[i] = bytes[2 * i + low] | (bytes[2 * i + high] << 8);
   }
   return { cells, values };

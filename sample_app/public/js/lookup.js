@@ -1,5 +1,5 @@
 /** Lookup tables of DICOM (PS3.3 C.11.1.1.1, C.11.2.1.1): "Lookup tables" of docs/canvas.md. */
-import { label, LUT_DATA, LUT_DESCRIPTOR } from "./dataset.js";
+import { isSwapped, label, LUT_DATA, LUT_DESCRIPTOR } from "./dataset.js";
 import { Problem } from "./problems.js";
 
 /**
@@ -34,11 +34,12 @@ function readEntries(item, signed) {
   const count = wrap(numbers[0]) || 1 << 16;
   const first = signed && wrap(numbers[1]) >= 1 << 15 ? wrap(numbers[1]) - (1 << 16) : wrap(numbers[1]);
   const bits = numbers[2];
-  const { at, length } = item.elements.get(LUT_DATA.tag) ?? { at: 0, length: 0 };
+  const { at, length, vr } = item.elements.get(LUT_DATA.tag) ?? { at: 0, length: 0 };
   const narrow = bits === 8 && length < 2 * count;
   const held = Math.min(count, narrow ? length : Math.floor(length / 2));
   if (held < count) return refuse(`its ${label(LUT_DATA)} holds ${held} entries, its ${label(LUT_DESCRIPTOR)} announces ${count}`);
-  const entries = Uint16Array.from({ length: count }, (_, n) => (narrow ? item.bytes[at + n] : item.view.getUint16(at + 2 * n, item.little)));
+  const flip = Number(isSwapped(item.little, vr || LUT_DATA.vr)); // two entries in a word
+  const entries = Uint16Array.from({ length: count }, (_, n) => (narrow ? item.bytes[at + (n ^ flip)] : item.view.getUint16(at + 2 * n, item.little)));
   const largest = entries.reduce((most, entry) => Math.max(most, entry), 0);
   if (bits < 8 || bits > 16 || largest >= 2 ** bits) {
     return refuse(`its ${label(LUT_DESCRIPTOR)} announces entries of ${bits} bits, and the largest is ${largest}`);

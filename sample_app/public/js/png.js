@@ -123,7 +123,7 @@ function inflateText(packed) {
 function readPixels(header, chunks) {
   const { width, height, depth, colour, interlaced } = header;
   const packed = joinParts(chunks.filter(({ type }) => type === "IDAT").map(({ content }) => content));
-  if (packed.length < 2 || (packed[0] & 15) !== 8 || packed[1] & 32 || ((packed[0] << 8) | packed[1]) % 31 !== 0) throw damaged("it has no pixels");
+  if (packed.length < 2 || (packed[0] & 15) !== 8 || packed[0] >> 4 > 7 || packed[1] & 32 || ((packed[0] << 8) | packed[1]) % 31 !== 0) throw damaged("it has no pixels");
   const isDeep = depth === 16 && (colour === 0 || colour === 4);
   const values = isDeep ? new Uint16Array(width * height) : new Uint8Array(width * height);
   const lines = makeLines(header, chunks);

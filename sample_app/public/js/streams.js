@@ -61,7 +61,7 @@ export function isCompressed(set, syntax) {
 export function readStream(set, syntax) {
   const bytes = joinFragments(set);
   const stream = inspect(bytes);
-  if (!stream && syntax in CODINGS) throw new Problem("damaged", { found: `its pixel data are no ${CODINGS[syntax]} stream` });
+  if (!stream && syntax in CODINGS && !beginsWith(bytes, [0xff, 0xd8])) throw new Problem("damaged", { found: `its pixel data are no ${CODINGS[syntax]} stream` });
   if (!stream) throw new Problem("syntax", { element: label(TRANSFER_SYNTAX), found: syntax || "missing" });
   return { ...stream, isLossy: CODINGS[syntax] === stream.coding ? LOSSY.includes(syntax) : stream.isLossy };
 }
@@ -72,9 +72,9 @@ function joinFragments(set) {
   const end = size === UNDEFINED ? bytes.length : start + size;
   const fragments = [];
   // fragments are little endian, whatever comes before them
-  for (let at = start; at + 8 <= end; ) {
+  for (let at = start; at + 4 <= end; ) {
     if (view.getUint16(at, true) * 0x10000 + view.getUint16(at + 2, true) !== ITEM) break;
-    const length = view.getUint32(at + 4, true);
+    const length = at + 8 <= end ? view.getUint32(at + 4, true) : Infinity;
     at += 8;
     if (at + length > end) throw new Problem("damaged", { found: "it ends inside a fragment of its pixel data" });
     const fragment = bytes.subarray(at, at + length);
