@@ -130,6 +130,12 @@ def make_readable() -> dict[str, bytes]:
     films["big: bytes in words"] = make_file(
         make_elements((True, False), pixels=element(0x7FE00010, "OW", PIXELS.reshape(-1, 2)[:, ::-1].tobytes(), (True, False))), BIG
     )
+    for name, entries in (("words", np.arange(256, dtype="<u2").tobytes()), ("bytes", bytes(range(256)))):
+        for form_name, form in (("", PLAIN), (", as UN", (False, True))):
+            table = element(0x00283002, "US", struct.pack("<3H", 256, 0, 8), form) + element(0x00283006, "OW", entries, form)
+            tables = sequence(0x00283010, item(table), vr="UN" if form_name else "SQ")
+            changed = {0x00281050: b"", 0x00281051: b"", 0x00283010: tables}
+            films[f"a table of {name}{form_name}"] = make_file(make_elements(changed=changed))
     types = {
         "as UL": number(0x00280010, 12, vr="UL", code="I"),
         "as SS": number(0x00280010, 12, vr="SS", code="h"),
@@ -156,6 +162,7 @@ def make_readable() -> dict[str, bytes]:
     films["fragments of defined length"] = make_file(
         make_elements(pixels=element(0x7FE00010, "OB", item(b"") + item(stream + b"\0" * (len(stream) % 2)))), JPEG_LOSSLESS
     )
+    films["a marker without a segment"] = make_file(make_elements(pixels=fragments(stream[:2] + b"\xff\x01" + stream[2:])), JPEG_LOSSLESS)
     films["stray bytes in the stream"] = make_file(make_elements(pixels=fragments(stream[:2] + b"\0\x7f\0" + stream[2:])), JPEG_LOSSLESS)
     return films
 
@@ -184,6 +191,8 @@ def make_refused() -> dict[str, tuple[bytes, str]]:
         "deflated, cut": (make_file(deflate(make_elements(pixels=b"") + bytes(1000))[:60], DEFLATED), "damaged"),
         "deflated, broken": (make_file(b"\7" + bytes(50), DEFLATED), "damaged"),
         "deflated, a bomb": (make_file(deflate(make_elements(pixels=b"") + bytes(300_000_000)), DEFLATED), "large"),
+        "no rows": (make_file(make_elements(changed={0x00280010: number(0x00280010, 0)})), "header"),
+        "RLE that contradicts itself": (make_file(make_elements(pixels=fragments(struct.pack("<16I", 1, 64, *[0] * 14))), RLE), "damaged"),
         "a fragment that lies": (make_file(make_elements(pixels=fragments(stream)[:-30]), JPEG_LOSSLESS), "damaged"),
         "no fragment": (make_file(make_elements(pixels=fragments()), JPEG_LOSSLESS), "damaged"),
         "a stream of another size": (

@@ -24,6 +24,7 @@ from pydicom.uid import RLELossless
 JPEG, JPEG_12, JPEG_57, JPEG_70, JPEG_LS, NEAR, J2K, J2K_LOSSY, HTJ2K, HTJ2K_LOSSY = (
     f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91, 201, 203)
 )
+MPEG = "1.2.840.10008.1.2.4.100"
 BITS = (8, 10, 12, 16)
 SIGNS = (False, True)
 
@@ -131,6 +132,38 @@ def test_lossy_streams_give_what_another_decoder_does(films: dict[Any, Film], de
 def test_some_lossy_streams_leave_the_stored_bits(films: dict[Any, Film]) -> None:
     """Or clipping would not be tested."""
     assert any(values.max() > get_limits(bits, signed)[1] for values, bits, signed, *_ in films.values())
+
+
+@pytest.mark.parametrize("signed", SIGNS)
+def test_a_stream_says_whether_it_is_lossy_where_its_syntax_does_not(read_films: Callable[..., Any], tmp_path: Path, signed: bool) -> None:
+    """Values of 12 bits in a film of 10: of lossless ones the low bits count, others are clipped."""
+    values = draw_values(12, signed)
+    cells = to_cells(values, 12, signed)
+    wrapped = (values + 512) % 1024 - 512 if signed else values % 1024
+    clipped = np.clip(values, *get_limits(10, signed))
+    patterns = (values & 0xFFFF).astype("u2")  # JPEG-LS of 16 bits, whose samples have no sign
+    j2k = {"codecformat": "j2k", "bitspersample": 12}
+    streams = [
+        (J2K, imagecodecs.jpeg2k_encode(cells, level=0, **j2k), wrapped),
+        (J2K_LOSSY, imagecodecs.jpeg2k_encode(cells, level=0, **j2k), clipped),
+        (MPEG, imagecodecs.jpeg2k_encode(cells, level=0, **j2k), wrapped),
+        (JPEG_LS, imagecodecs.jpeg2k_encode(cells, level=0, **j2k), wrapped),  # of another kind
+        (MPEG, imagecodecs.jpeg2k_encode(cells, level=90, reversible=False, **j2k), clipped),
+        (NEAR, imagecodecs.jpegls_encode(patterns, level=0), clipped),
+        (MPEG, imagecodecs.jpegls_encode(patterns, level=0), wrapped),
+        (MPEG, imagecodecs.jpegls_encode(patterns, level=1), clipped),
+    ]
+    paths = []
+    for number, (syntax, stream, _) in enumerate(streams):
+        paths.append(encapsulate(write_film(tmp_path / f"{number}.dcm", clipped, 10, signed), syntax, stream))
+    for (syntax, _, expected), answer in zip(streams, read_films(paths, stored=True), strict=True):
+        assert "stored" in answer, answer
+        apart = np.abs(answer["stored"] - expected)
+        apart[np.abs(values - get_limits(12, signed)[0]) < 4] = 0  # where JPEG-LS, which has no sign, goes around
+        apart[np.abs(values - get_limits(12, signed)[1]) < 4] = 0
+        if signed:
+            apart[np.abs(values) < 4] = 0
+        assert apart.max() <= 2, syntax
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
-from odd_films import FORMS, PIXELS, make_elements, make_file, make_readable, make_refused, nest
+from odd_films import FORMS, PIXELS, element, fragments, make_elements, make_file, make_readable, make_refused, nest
 
 ROOT = Path(__file__).parents[2]
 READABLE = make_readable()
@@ -54,6 +55,21 @@ def test_nesting_is_not_recursion(read_films: Read, tmp_path: Path, form: str) -
 def test_a_big_endian_film_needs_no_preamble(read_films: Read, tmp_path: Path) -> None:
     [answer] = read_contents(read_films, tmp_path, [make_elements(FORMS["big"])])
     np.testing.assert_array_equal(answer["pixels"], PIXELS)
+
+
+def test_pixels_that_look_like_an_item_are_pixels(read_films: Read, tmp_path: Path) -> None:
+    pixels = PIXELS.copy()
+    pixels[0, :4] = (0xFE, 0xFF, 0x00, 0xE0)
+    [answer] = read_contents(read_films, tmp_path, [make_file(make_elements(pixels=element(0x7FE00010, "OB", pixels.tobytes())))])
+    np.testing.assert_array_equal(answer["pixels"], pixels)
+
+
+def test_pixels_that_a_decoder_invents_are_damage(read_films: Read, tmp_path: Path) -> None:
+    """A scan whose middle is missing: libjpeg fills up what is not there, and only warns."""
+    baseline, lossless = (imagecodecs.jpeg8_encode(PIXELS, lossless=kind, predictor=1) for kind in (False, True))
+    cut = [stream[: len(stream) * 3 // 4] + stream[-2:] for stream in (baseline, lossless)]
+    answers = read_contents(read_films, tmp_path, [make_file(make_elements(pixels=fragments(stream)), None) for stream in cut])
+    assert [answer.get("reason", answer) for answer in answers] == ["damaged", "damaged"]
 
 
 def test_nothing_ends_a_reader(read_films: Read, tmp_path: Path) -> None:
