@@ -233,8 +233,8 @@ def _decode(path: Path, header: Header, value: memoryview, shape: _Shape) -> Sto
         expected = f"{shape.width} x {shape.height} pixels of at most {shape.allocated} bits"
         raise refuse_damaged(path, f"its {said.coding} stream has {size}{said.bits} bits, its header says {expected}")
     samples = decode_stream(stream, said, shape.width, shape.height)
-    is_known = CODINGS.get(header.syntax) == said.coding
-    values = _take_samples(said, shape, header.syntax in LOSSY if is_known else said.is_lossy)
+    is_announced = CODINGS.get(header.syntax) == said.coding and header.syntax in LOSSY
+    values = _take_samples(said, shape, said.is_lossy or is_announced)
     patterns = samples.view(f"u{samples.itemsize}")
     every = np.arange(1 << 8 * samples.itemsize)
     return StoredPixels(patterns, values[every & (values.size - 1)], shape.used, shape.is_signed)

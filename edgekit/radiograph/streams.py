@@ -105,7 +105,7 @@ def join_fragments(value: memoryview) -> bytes:
         There is no fragment, or one reaches beyond the end.
     """
     fragments: list[memoryview] = []
-    at = 0
+    at, has_begun = 0, False
     while bytes(value[at : at + 4]) == ITEM:
         head = bytes(value[at + 4 : at + 8])
         if len(head) < 4:
@@ -115,10 +115,11 @@ def join_fragments(value: memoryview) -> bytes:
         if len(fragment) < length:
             raise ValueError("it ends inside a fragment")
         is_first = at == 0
-        begins = _begins_stream(bytes(fragment[:8]))
-        if begins and fragments:
-            break  # another frame
-        if begins or not is_first:  # the first item is the offset table, unless that was left out
+        if _begins_stream(bytes(fragment[:8])):
+            if has_begun:
+                break  # another frame
+            fragments, has_begun = [fragment], True
+        elif not is_first:  # the first item is the offset table, unless that was left out
             fragments.append(fragment)
         at += 8 + length
     if not fragments:

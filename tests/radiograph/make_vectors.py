@@ -241,6 +241,13 @@ def make_films(out: Path) -> dict[str, tuple[NDArray[np.uint8], str]]:
         window(np.minimum(beyond, 1023), 512, 1024),
         "JPEG extended, 12 bits, values above the 10 bits stored: clipped",
     )
+    near = imagecodecs.jpegls_encode((VALUES // 3).astype("u2"), level=2)
+    beyond = imagecodecs.jpegls_decode(near).astype(int)
+    assert beyond.max() > 1023
+    encapsulate(film(at("jpeg-ls-near.dcm"), ten, 10, WindowCenter=512, WindowWidth=1024), JPEG + "80", near)
+    add("jpeg-ls-near.dcm", window(np.minimum(beyond, 1023), 512, 1024), "a lossy JPEG-LS stream announced as lossless: clipped")
+    encapsulate(film(at("fragment-empty.dcm")), JPEG + "57", b"", encode_lossless_jpeg(VALUES, 12, 1))
+    add("fragment-empty.dcm", plain, "an empty fragment before the first of the frame")
 
     # lookup tables
     film(at("table-narrow.dcm"), VOILUTSequence=table(0, ROOT, 16))

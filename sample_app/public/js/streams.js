@@ -63,14 +63,14 @@ export function readStream(set, syntax) {
   const stream = inspect(bytes);
   if (!stream && syntax in CODINGS && !beginsWith(bytes, [0xff, 0xd8])) throw new Problem("damaged", { found: `its pixel data are no ${CODINGS[syntax]} stream` });
   if (!stream) throw new Problem("syntax", { element: label(TRANSFER_SYNTAX), found: syntax || "missing" });
-  return { ...stream, isLossy: CODINGS[syntax] === stream.coding ? LOSSY.includes(syntax) : stream.isLossy };
+  return { ...stream, isLossy: stream.isLossy || (CODINGS[syntax] === stream.coding && LOSSY.includes(syntax)) };
 }
 
 function joinFragments(set) {
   const { view, bytes } = set;
   const { at: start, length: size } = set.elements.get(PIXEL_DATA.tag);
   const end = size === UNDEFINED ? bytes.length : start + size;
-  const fragments = [];
+  let [fragments, hasBegun] = [[], false];
   // fragments are little endian, whatever comes before them
   for (let at = start; at + 4 <= end; ) {
     if (view.getUint16(at, true) * 0x10000 + view.getUint16(at + 2, true) !== ITEM) break;
@@ -78,9 +78,10 @@ function joinFragments(set) {
     at += 8;
     if (at + length > end) throw new Problem("damaged", { found: "it ends inside a fragment of its pixel data" });
     const fragment = bytes.subarray(at, at + length);
-    const begins = beginsStream(fragment);
-    if (begins && fragments.length > 0) break; // another frame
-    if (begins || at > start + 8) fragments.push(fragment); // the first is the offset table, unless that was left out
+    if (beginsStream(fragment)) {
+      if (hasBegun) break; // another frame
+      [fragments, hasBegun] = [[fragment], true];
+    } else if (at > start + 8) fragments.push(fragment); // the first is the offset table, unless that was left out
     at += length;
   }
   if (fragments.length === 0) throw new Problem("damaged", { found: "its pixel data hold no fragment" });
