@@ -134,8 +134,8 @@ class Header:
         return None if number is None or number != int(number) else int(number)
 
     def data(self, tag: int) -> bytes:
-        """Return the bytes of an element of words or bytes; empty where it is absent or text."""
-        return self._bytes(tag) if self.vr(tag) in _BINARY else b""
+        """Return the bytes of an element, whatever its VR says that they are; empty where it is absent."""
+        return self._bytes(tag)
 
     def first_item(self, tag: int) -> Header | None:
         """Return the first item of a sequence; None where it has none. An item that can't be read is one without elements."""
