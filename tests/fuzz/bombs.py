@@ -58,7 +58,7 @@ def make_bombs() -> dict[str, tuple[str, bytes]]:
     bombs |= _make_decoys(streams["jpeg-2000"][3])
     bombs |= {
         "deflate": ("large", _make_deflate_bomb()),
-        "rle-segment": ("damaged", _make_rle_bomb(eight.shape)),
+        "rle-segment": ("blank", _make_rle_bomb(eight.shape)),
         "rle-rows-columns": ("large", make_film(eight, 8, RLE, [pack_rle(eight)], huge).to_bytes()),
         "jpeg": ("large", resize_stream(make_jpeg("L"), SIDE, SIDE)),
         "jpeg-progressive": ("large", resize_stream(make_jpeg("RGB", progressive=True), SIDE, SIDE)),
@@ -76,7 +76,7 @@ def _make_decoys(stream: bytes) -> dict[str, tuple[str, bytes]]:
     size = boxes.find(b"ihdr") + 4
     header = boxes[:size] + struct.pack(">II", SIDE, SIDE) + boxes[size + 8 : start]
     film = make_film(twelve, 12, J2K, [header + decoy + large])
-    return {"jpeg-2000-decoy": ("damaged", film.to_bytes())}
+    return {"jpeg-2000-decoy": ("read", film.to_bytes())}  # what was inspected is decoded, the large one never
 
 
 def _make_deflate_bomb() -> bytes:
@@ -90,7 +90,7 @@ def _make_deflate_bomb() -> bytes:
 
 
 def _make_rle_bomb(shape: tuple[int, ...]) -> bytes:
-    """One segment of 1 MB that decodes to 64 MB."""
+    """One segment of 1 MB that unpacks to 64 MB of one shade: what stands behind the last pixel is ignored."""
     pixels = draw(8, rows=shape[0], columns=shape[1])
     stream = struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\x55" * (1 << 19)
     return make_film(pixels, 8, RLE, [stream]).to_bytes()

@@ -21,6 +21,7 @@ from film_seeds import (
     make_exif,
     make_film,
     make_jpeg,
+    make_table,
     pack_chunk,
     pack_rle,
     pack_segment,
@@ -149,6 +150,14 @@ def test_a_deflated_film_is_read_in_parts(tmp_path: Path) -> None:
     film = draw(16, rows=3000, columns=3000)  # 18 MB: more than one part
     plain, deflated = make_film(film, 16), make_film(film, 16, EXPLICIT + ".99", is_deflated=True)
     assert np.array_equal(read(tmp_path, plain.to_bytes()), read(tmp_path, deflated.to_bytes()))
+
+
+def test_entries_of_a_table_are_what_they_are(tmp_path: Path) -> None:
+    """Whatever VR is written before them: the app does the same."""
+    item = make_table(0, 8, [255 - n for n in range(256)])
+    expected = read(tmp_path, make_film(draw(8), 8, elements={0x00283010: [item]}).to_bytes())
+    item[1].vr = "LO"
+    assert np.array_equal(read(tmp_path, make_film(draw(8), 8, elements={0x00283010: [item]}).to_bytes()), expected)
 
 
 def test_what_stands_behind_the_last_pixel_of_an_rle_segment_is_ignored(tmp_path: Path) -> None:

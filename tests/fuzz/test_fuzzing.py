@@ -64,7 +64,7 @@ FAULTS = {
     "raises": ("raise KeyError('x')", "KeyError"),
     "hangs": ("while True: pass", "Hang"),
     "hangs, and catches everything": ("while True:\n  try:\n    while True: pass\n  except Exception: pass", "Hang"),
-    "fills the memory": ("filled = b'x' * 1_200_000_000", "MB of memory"),
+    "fills the memory": ("filled = b'x' * 200_000_000", "MB of memory"),
     "overflows": ("import numpy; numpy.full(1, 1e308) * 10", "RuntimeWarning"),
     "dies": ("import os; os.abort()", "code -6"),
 }
@@ -86,7 +86,7 @@ def answer(path):
 target = fuzz_targets.Target("file", lambda: {{"sound": b"sound"}}, lambda content, random: content + b"!", answer, 0, 0)
 fuzz_targets.TARGETS["faulty"] = target
 fuzz_watch = __import__("fuzz_watch")
-fuzz_watch.LIMIT_S = 0.2
+fuzz_watch.LIMIT_S, fuzz_watch.LIMIT_MB = 1, 100
 sys.exit(fuzz_child.check("faulty", __import__("pathlib").Path({str(tmp_path)!r}), 3))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
