@@ -115,7 +115,7 @@ class Header:
 
     def numbers(self, tag: int) -> list[float | None]:
         """Return every value of an element; None for one that is no finite number."""
-        value, vr = self._bytes(tag), self.vr(tag)
+        value, vr = self.data(tag), self.vr(tag)
         code = _BINARY.get(vr)
         if code is None:
             return [_parse_number(text) for text in self._text(tag).split("\\")]
@@ -135,7 +135,8 @@ class Header:
 
     def data(self, tag: int) -> bytes:
         """Return the bytes of an element, whatever its VR says that they are; empty where it is absent."""
-        return self._bytes(tag)
+        value = getattr(self.elements.get(tag), "value", None)
+        return value if isinstance(value, bytes) else b""
 
     def first_item(self, tag: int) -> Header | None:
         """Return the first item of a sequence; None where it has none. An item that can't be read is one without elements."""
@@ -167,12 +168,8 @@ class Header:
             return "OW"
         return "US" if tag in _SHORTS else "DS"
 
-    def _bytes(self, tag: int) -> bytes:
-        value = getattr(self.elements.get(tag), "value", None)
-        return value if isinstance(value, bytes) else b""
-
     def _text(self, tag: int) -> str:
-        return self._bytes(tag).decode("latin-1").strip("\0 ")
+        return self.data(tag).decode("latin-1").strip("\0 ")
 
 
 def _parse_number(text: str) -> float | None:

@@ -248,12 +248,11 @@ def decode_stream(stream: bytes, said: Stream, width: int, height: int) -> NDArr
     """
     import imagecodecs
 
+    samples: NDArray[Any]
     # what was inspected is what is decoded: no stray bytes, no boxes
     match said.coding:
-        case "JPEG" | "JPEG lossless":
-            samples: NDArray[Any] = imagecodecs.jpeg8_decode(
-                _join_segments(stream)
-            )  # libjpeg-turbo 3: 2 to 16 bits, every process that is read
+        case "JPEG" | "JPEG lossless":  # by libjpeg-turbo 3: 2 to 16 bits
+            samples = imagecodecs.jpeg8_decode(_join_segments(stream))
         case "JPEG-LS":
             samples = imagecodecs.jpegls_decode(_join_segments(stream))
         case "JPEG 2000":

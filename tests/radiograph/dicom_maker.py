@@ -1,7 +1,8 @@
-"""Films for tests, and streams that no encoder at hand writes."""
+"""Films for tests, streams that no encoder at hand writes, and the canvas as its page says it."""
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -88,3 +89,20 @@ def encode_lossless_jpeg(values: NDArray[np.int64], bits: int, predictor: int, w
         byte = int(text[start : start + 8], 2)
         out += bytes([byte, 0]) if byte == 0xFF else bytes([byte])
     return bytes(out + b"\xff\xd9")
+
+
+def specify_canvas(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """Sections 2 and 3 of docs/canvas.md."""
+
+    def weigh(n: int, m: int) -> NDArray[np.float64]:
+        centre = (np.arange(m)[:, None] + 0.5) * n / m
+        weight = np.maximum(0, 1 - np.abs(np.arange(n)[None] + 0.5 - centre) / max(n / m, 1))
+        return np.asarray(weight / weight.sum(1, keepdims=True))
+
+    height, width = pixels.shape
+    scale = side / max(width, height)
+    w, h = max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5))
+    left, top = (side - w) // 2, (side - h) // 2
+    canvas = np.zeros((side, side), np.uint8)
+    canvas[top : top + h, left : left + w] = np.floor(weigh(height, h) @ pixels @ weigh(width, w).T + 0.5)
+    return canvas, {"side": side, "scale": scale, "left": left, "top": top, "width": width, "height": height, "covered": [w, h]}

@@ -20,7 +20,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pydicom
-from dicom_maker import encapsulate, encode_lossless_jpeg, write_film
+from dicom_maker import encapsulate, encode_lossless_jpeg, specify_canvas, write_film
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
@@ -58,23 +58,6 @@ def percentiles(values: NDArray[Any]) -> NDArray[np.uint8]:
     ranked = np.sort(values.ravel()).astype(float)
     low, high = (ranked[math.ceil(share * ranked.size / 1000) - 1] for share in (5, 995))
     return to_byte((values - low) / (high - low))
-
-
-def specify_canvas(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    """Sections 2 and 3 of docs/canvas.md."""
-
-    def weigh(n: int, m: int) -> NDArray[np.float64]:
-        centre = (np.arange(m)[:, None] + 0.5) * n / m
-        weight = np.maximum(0, 1 - np.abs(np.arange(n)[None] + 0.5 - centre) / max(n / m, 1))
-        return np.asarray(weight / weight.sum(1, keepdims=True))
-
-    height, width = pixels.shape
-    scale = side / max(width, height)
-    w, h = max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5))
-    left, top = (side - w) // 2, (side - h) // 2
-    canvas = np.zeros((side, side), np.uint8)
-    canvas[top : top + h, left : left + w] = np.floor(weigh(height, h) @ pixels @ weigh(width, w).T + 0.5)
-    return canvas, {"side": side, "scale": scale, "left": left, "top": top, "width": width, "height": height, "covered": [w, h]}
 
 
 def film(path: Path, values: NDArray[Any] = VALUES, bits: int = 12, signed: bool = False, **elements: Any) -> Path:

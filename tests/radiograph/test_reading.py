@@ -17,6 +17,7 @@ import data_store
 import numpy as np
 import pydicom
 import pytest
+from dicom_maker import specify_canvas
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -554,23 +555,6 @@ def make_scene(height: int, width: int) -> NDArray[np.uint8]:
     scene = 60 + 60 * np.sin(x / 9) * np.cos(y / 7) + 50 * ((x // 3 + y // 5) % 2) + np.random.default_rng(7).normal(0, 12, (height, width))
     scene[height // 4 : height // 2, width // 5 : width // 3] = 250
     return scene.clip(0, 255).astype(np.uint8)
-
-
-def specify_canvas(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], dict[str, object]]:
-    """docs/canvas.md, sections 2 and 3, evaluated directly in float64."""
-
-    def weigh(n: int, m: int) -> NDArray[np.float64]:
-        centre = (np.arange(m)[:, None] + 0.5) * n / m
-        weight = np.maximum(0, 1 - np.abs(np.arange(n)[None] + 0.5 - centre) / max(n / m, 1))
-        return np.asarray(weight / weight.sum(1, keepdims=True))
-
-    height, width = pixels.shape
-    scale = side / max(width, height)
-    w, h = max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5))
-    left, top = (side - w) // 2, (side - h) // 2
-    canvas = np.zeros((side, side), np.uint8)
-    canvas[top : top + h, left : left + w] = np.floor(weigh(height, h) @ pixels @ weigh(width, w).T + 0.5)
-    return canvas, {"side": side, "scale": scale, "left": left, "top": top, "width": width, "height": height, "covered": [w, h]}
 
 
 def assert_same_canvas(canvas: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
