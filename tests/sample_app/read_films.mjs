@@ -4,12 +4,13 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
+import { decodeStream } from "../../sample_app/public/js/codecs.js";
 import { decodeBytes } from "../../sample_app/public/js/decode.js";
 import { isDicom, readStored } from "../../sample_app/public/js/dicom.js";
 
 const [codecs, out, stored] = process.argv.slice(2);
 let compiled = null;
-const loadCodecs = () => (compiled ??= WebAssembly.compile(readFileSync(codecs)));
+const decode = async (stream) => decodeStream(stream, await (compiled ??= WebAssembly.compile(readFileSync(codecs))));
 
 let isPicture = false;
 globalThis.createImageBitmap = () => {
@@ -23,10 +24,10 @@ for await (const path of createInterface({ input: process.stdin })) {
   const bytes = new Uint8Array(readFileSync(path));
   isPicture = false;
   try {
-    const { pixels, width, height, view, coloured } = await decodeBytes(bytes, loadCodecs);
+    const { pixels, width, height, view, coloured } = await decodeBytes(bytes, decode);
     writeFileSync(`${out}/${answer.number}`, pixels);
     if (stored && isDicom(bytes)) {
-      const { cells, values } = await readStored(bytes, loadCodecs);
+      const { cells, values } = await readStored(bytes, decode);
       writeFileSync(`${out}/${answer.number}.stored`, Int32Array.from(cells, (cell) => values[cell]));
     }
     Object.assign(answer, { width, height, view, coloured });

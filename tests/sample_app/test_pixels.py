@@ -72,6 +72,14 @@ def test_vectors_are_refused_for_their_reason(page: Any) -> None:
     assert found == {vector["film"]: vector["reason"] for vector in INDEX["refused"]}
 
 
+def test_a_decoder_that_never_ends_is_ended(page: Any) -> None:
+    """HTJ2K whose coded blocks were overwritten: the decoder runs in circles. The next film is read all the same."""
+    broken = (Path(__file__).parent / "never-ends.dcm").read_bytes()
+    assert page.evaluate(CODE, {"content": base64.b64encode(broken).decode()}) == {"reason": "damaged"}
+    sound = VECTORS / "rule-htj2k.dcm"
+    np.testing.assert_array_equal(run(page, sound.read_bytes())[0], read_radiograph(sound).pixels)
+
+
 def make_film(**changed: Any) -> pydicom.Dataset:
     """A DICOM film of 12 bits, every gray level of it."""
     film = pydicom.Dataset()

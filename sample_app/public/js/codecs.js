@@ -7,28 +7,9 @@
  */
 import { Problem } from "./problems.js";
 
-const URL_OF_CODECS = new URL("../codecs/dcmjs-native-codecs.wasm", import.meta.url);
 const DECODERS = { JPEG: "DecodeJpeg", "JPEG lossless": "DecodeJpeg", "JPEG-LS": "DecodeJpegLs", "JPEG 2000": "DecodeJpeg2000" };
 /** What libjpeg only warns of: it goes on with invented pixels. */
 const DAMAGE = /Corrupt JPEG data: (premature|bad|found)|Premature end/;
-
-let compiled = null;
-
-/**
- * Fetch the decoders, when the first film needs them.
- *
- * @returns {Promise<WebAssembly.Module>}
- * @throws {Problem} codecs
- */
-export async function fetchCodecs() {
-  compiled ??= WebAssembly.compileStreaming(fetch(URL_OF_CODECS));
-  try {
-    return await compiled;
-  } catch (error) {
-    compiled = null; // the next film tries again
-    throw new Problem("codecs", { message: error.message });
-  }
-}
 
 /**
  * @param {import("./streams.js").Stream} stream of one component, whose size and bits have been checked

@@ -1,6 +1,6 @@
 /** A file's bytes, or a camera's picture, become gray levels: section 1 of docs/canvas.md. */
-import { fetchCodecs } from "./codecs.js";
 import { checkContrast } from "./contrast.js";
+import { decodeApart } from "./decoding.js";
 import { isDicom, readDicom } from "./dicom.js";
 import { joinSegments, readFrame, readSegments } from "./jpeg.js";
 import { findOrientation, orient } from "./orientation.js";
@@ -22,7 +22,7 @@ const [APP0, APP1, APP14, APP15] = [0xe0, 0xe1, 0xee, 0xef];
 export async function decode(source) {
   if (!(source instanceof Blob)) return checked({ ...toGray(source), view: null, coloured: true });
   try {
-    return await decodeBytes(new Uint8Array(await source.arrayBuffer()), fetchCodecs);
+    return await decodeBytes(new Uint8Array(await source.arrayBuffer()), decodeApart);
   } catch (error) {
     if (error instanceof Problem && source.name) error.details.file = source.name;
     throw error;
@@ -31,16 +31,16 @@ export async function decode(source) {
 
 /**
  * @param {Uint8Array} bytes the file
- * @param {() => Promise<WebAssembly.Module>} loadCodecs called when a DICOM film is compressed
+ * @param {typeof decodeApart} decodeStream called when a DICOM film is compressed
  * @returns {ReturnType<typeof decode>}
  * @throws {Problem}
  */
-export async function decodeBytes(bytes, loadCodecs) {
+export async function decodeBytes(bytes, decodeStream) {
   const begins = (head) => head.every((byte, index) => bytes[index] === byte);
   if (bytes.length === 0) throw new Problem("empty");
   if (begins(PNG)) return checked({ ...readPng(bytes), view: null });
   if (begins(JPEG)) return checked({ ...(await readJpeg(bytes)), view: null });
-  if (isDicom(bytes)) return checked({ ...(await readDicom(bytes, loadCodecs)), coloured: false });
+  if (isDicom(bytes)) return checked({ ...(await readDicom(bytes, decodeStream)), coloured: false });
   throw new Problem("unknown");
 }
 

@@ -1,7 +1,6 @@
 /** DICOM films: what is read and what is refused, in the order of docs/canvas.md, and the way from stored values to gray levels. */
 import * as tags from "./dataset.js";
 import { DataSet, isExplicit, isLittle, isSwapped, label } from "./dataset.js";
-import { decodeStream } from "./codecs.js";
 import { inflate } from "./inflate.js";
 import { joinParts } from "./jpeg.js";
 import { readTable } from "./lookup.js";
@@ -28,12 +27,12 @@ export function isDicom(bytes) {
 
 /**
  * @param {Uint8Array} bytes the file
- * @param {() => Promise<WebAssembly.Module>} loadCodecs called when the film is compressed
+ * @param {typeof import("./decoding.js").decodeApart} decodeStream called when the film is compressed
  * @returns {Promise<import("./canvas.js").Film & { view: "ap" | "lateral" | null }>}
  * @throws {Problem}
  */
-export async function readDicom(bytes, loadCodecs) {
-  const { set, shape, cells, values } = await readStored(bytes, loadCodecs);
+export async function readDicom(bytes, decodeStream) {
+  const { set, shape, cells, values } = await readStored(bytes, decodeStream);
   const table = makeTable(set, shape, cells, values);
   const pixels = new Uint8Array(cells.length);
   for (let i = 0; i < pixels.length; i++) pixels[i] = table[cells[i]];
@@ -45,15 +44,15 @@ export async function readDicom(bytes, loadCodecs) {
  * The pixels as they are stored, before anything makes gray levels of them.
  *
  * @param {Uint8Array} bytes
- * @param {() => Promise<WebAssembly.Module>} loadCodecs
+ * @param {typeof import("./decoding.js").decodeApart} decodeStream
  * @returns {Promise<{ set: DataSet, shape: object, cells: Uint8Array | Uint16Array, values: Float64Array }>} `cells`: bit patterns, row by row;
  *   `values`: the stored value of each pattern
  * @throws {Problem}
  */
-export async function readStored(bytes, loadCodecs) {
+export async function readStored(bytes, decodeStream) {
   const { set, syntax } = readElements(bytes);
   const shape = check(set);
-  const stored = isCompressed(set, syntax) ? await decode(readStream(set, syntax), shape, loadCodecs) : takeCells(set, shape, set.little && syntax !== GE_BIG_PIXELS);
+  const stored = isCompressed(set, syntax) ? await decode(readStream(set, syntax), shape, decodeStream) : takeCells(set, shape, set.little && syntax !== GE_BIG_PIXELS);
   return { set, shape, ...stored };
 }
 
@@ -158,7 +157,7 @@ function takeCells(set, shape, little) {
 }
 
 /** Compressed pixels, as `takeCells` returns them. */
-async function decode(stream, shape, loadCodecs) {
+async function decode(stream, shape, decodeStream) {
   const { coding, bits, components } = stream;
   if (components !== 1) throw new Problem("colour", { found: `its ${coding} stream has ${components} components` });
   const [width, height] = [stream.width ?? shape.width, stream.height ?? shape.height];
@@ -166,7 +165,7 @@ async function decode(stream, shape, loadCodecs) {
     const expected = `${shape.width} x ${shape.height} pixels of ${shape.allocated} bits`;
     throw new Problem("damaged", { found: `its ${coding} stream has ${width} x ${height} pixels of ${bits} bits, its header says ${expected}` });
   }
-  const cells = coding === "RLE" ? unpackRle(stream.bytes, width * height) : decodeStream(stream, await loadCodecs());
+  const cells = coding === "RLE" ? unpackRle(stream.bytes, width * height) : await decodeStream(stream);
   return { cells, values: listPatterns(8 * cells.BYTES_PER_ELEMENT, (pattern) => takeSample(pattern, stream, shape)) };
 }
 

@@ -21,7 +21,7 @@ export function answerCalls(methods) {
 const collectTransfers = (answer) =>
   Object.values(answer).flatMap((value) => {
     if (value instanceof ImageBitmap) return [value];
-    return value instanceof Uint8Array ? [value.buffer] : [];
+    return value instanceof Uint8Array || value instanceof Uint16Array ? [value.buffer] : [];
   });
 
 /** In the page: a worker that is called. */
@@ -54,10 +54,10 @@ export class Helper {
   }
 
   /** End the worker and all it does; the next call starts another. */
-  stop(code = "cancelled") {
+  stop(code = "cancelled", details = {}) {
     this.#worker?.terminate();
     this.#worker = null;
-    for (const { fail } of this.#calls.values()) fail(new Problem(code));
+    for (const { fail } of this.#calls.values()) fail(new Problem(code, details));
     this.#calls.clear();
   }
 
