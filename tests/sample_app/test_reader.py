@@ -103,14 +103,16 @@ def test_memory_goes_back(node_path: str, codecs_path: Path, tmp_path: Path) -> 
         (tmp_path / name).write_bytes(content)
     code = f"""
         import {{ readFileSync }} from "node:fs";
+        import {{ decodeStream }} from "{(ROOT / "sample_app/public/js/codecs.js").as_uri()}";
         import {{ decodeBytes }} from "{(ROOT / "sample_app/public/js/decode.js").as_uri()}";
         const codecs = await WebAssembly.compile(readFileSync("{codecs_path}"));
+        const decode = async (stream) => decodeStream(stream, codecs);
         const [sound, damaged] = ["sound", "damaged"].map((name) => new Uint8Array(readFileSync(`{tmp_path}/${{name}}`)));
         const counts = {{ read: 0, refused: 0 }};
         const read = async () => {{
             for (let n = 0; n < 10; n++) {{
-                await decodeBytes(sound, async () => codecs).then(() => counts.read++);
-                await decodeBytes(damaged, async () => codecs).catch(() => counts.refused++);
+                await decodeBytes(sound, decode).then(() => counts.read++);
+                await decodeBytes(damaged, decode).catch(() => counts.refused++);
                 gc();
             }}
             return process.memoryUsage().rss;
