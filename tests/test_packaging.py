@@ -27,10 +27,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
-    0: "boxes errors files journal manifest progress provenance radiograph tables types",
+    0: "boxes cache errors files journal manifest processors progress provenance radiograph tables types",
     1: "backends canvases film_check models phantom quantization rewriting sessions studies targets",
-    2: "app bundle calibration deidentification demo doctor evaluation golden inference latency model_card packs parity proposals reading "
-    "training",
+    2: "app bundle calibration deidentification demo doctor emulation evaluation golden inference latency model_card packs parity "
+    "proposals reading training",
     3: "cli __main__",
 }
 """Rooms of each layer, bottom to top. Nothing imports upward."""
