@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
-    0: "boxes cache errors files journal manifest processors progress provenance radiograph tables types",
+    0: "boxes errors files journal manifest processors progress provenance radiograph remembered tables types",
     1: "backends canvases film_check models phantom quantization rewriting sessions studies targets",
     2: "app bundle calibration deidentification demo doctor emulation evaluation golden inference latency model_card packs parity "
     "proposals reading training",
