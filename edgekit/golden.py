@@ -9,12 +9,17 @@ They let any runtime on any device check itself without a film of a patient and 
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import edgekit
 from edgekit.canvases import graph_inputs
+from edgekit.errors import GateError
+from edgekit.processors import read_features
+from edgekit.remembered import is_remembered, remember
 from edgekit.types import OUTPUTS, VIEWS
 
 if TYPE_CHECKING:
@@ -94,6 +99,10 @@ class GoldenCheck:
         """The outputs that are too far off."""
         return [name for name, error in self.errors.items() if not error <= self.tolerance[name]]
 
+    def describe(self) -> str:
+        """Return by how much each of `exceeded` is off, for a message."""
+        return ", ".join(f"{name} by {self.errors[name]:.2g} (accepted: {self.tolerance[name]:g})" for name in self.exceeded)
+
 
 def write_golden(folder: Path, side: int, session: Session, exact: bool) -> None:
     """Simulate the canvases, ask `session` for the outputs and write both.
@@ -159,6 +168,58 @@ def check_golden(bundle: Bundle, session: Session) -> GoldenCheck:
                 difference = difference[has_construct]
             errors[name] = max(errors[name], float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0)))
     return GoldenCheck(session.name, errors, tolerance)
+
+
+def require_golden(bundle: Bundle, session: Session, threads: int | None = None) -> None:
+    """Refuse a session that misses the golden vectors: whoever is about to answer with it calls this first.
+
+    What passed is remembered (`edgekit.remembered`) for this bundle, runtime, processor and number of threads; what failed never is.
+
+    Parameters
+    ----------
+    session
+        `bundle`, opened.
+    threads
+        The number of threads that `session` was opened with; None is the runtime's own choice.
+
+    Raises
+    ------
+    GateError
+        An output is too far off.
+    """
+    fact = _describe_circumstances(bundle, session, threads)
+    if is_remembered(fact):
+        return
+    check = check_golden(bundle, session)
+    if check.exceeded:
+        raise GateError(
+            f"{session.name} ({session.runtime}) is not to be trusted with this bundle on this machine: "
+            f"it misses the golden vectors, {check.describe()}",
+            f"try another version of the runtime, or export the bundle again; all differences: edgekit verify {bundle.folder}",
+        )
+    remember(fact)
+
+
+def _describe_circumstances(bundle: Bundle, session: Session, threads: int | None) -> dict[str, Any]:
+    """Return all that decides whether `session` passes, as a fact to be remembered."""
+    manifest = bundle.manifest
+    multiarray = (getattr(np, "_core", None) or np.core)._multiarray_umath  # np.core: before numpy 2
+    return {
+        "passed": "golden vectors",
+        "edgekit": edgekit.__version__,
+        "model_sha256": manifest["model_sha256"],
+        "files": {name: entry["sha256"] for name, entry in manifest["files"].items()},
+        "canvas": manifest["canvas"],
+        "thresholds": manifest["thresholds"],
+        "session": session.name,
+        "runtime": session.runtime,
+        "threads": threads,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "features": read_features(),
+        # numpy asks the processor and not the system: under qemu-user the system tells of the machine that emulates.
+        "features_of_numpy": sorted(name for name, has in multiarray.__cpu_features__.items() if has),
+    }
 
 
 def _shorten(values: NDArray[np.generic]) -> object:

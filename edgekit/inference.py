@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +21,7 @@ from edgekit.bundle import describe_verification
 from edgekit.canvases import THREADS, graph_inputs, refusing
 from edgekit.errors import InputError, UsageError
 from edgekit.files import hash_file
+from edgekit.golden import require_golden
 from edgekit.journal import Journal
 from edgekit.manifest import open_bundle
 from edgekit.radiograph import make_canvas, read_radiograph
@@ -53,7 +55,8 @@ class _Films:
 class Predictor:
     """A bundle, opened to answer.
 
-    The hashes are verified at once; the session is loaded in a thread while the first film is decoded.
+    The hashes are verified at once. The session is loaded in a thread while the first film is decoded, and there, unless this machine has
+    done so before, it runs the golden vectors: no answer leaves a session that misses them (`edgekit.golden.require_golden`).
 
     Parameters
     ----------
@@ -121,6 +124,8 @@ class Predictor:
             No film was given.
         InputError
             A film can't be read.
+        GateError
+            The session misses the golden vectors.
         """
         paths: dict[View, Path | None] = {"ap": ap, "lateral": lateral}
         if ap is None and lateral is None:
@@ -148,6 +153,8 @@ class Predictor:
         ------
         InputError
             A film can't be read.
+        GateError
+            The session misses the golden vectors.
         """
         films = [read_radiograph(first), read_radiograph(second)]
         if {film.view for film in films} == set(VIEWS):
@@ -172,6 +179,11 @@ class Predictor:
         ------
         place, answer
             Place in `studies`, and what is said about that row.
+
+        Raises
+        ------
+        GateError
+            The session misses the golden vectors.
         """
         from edgekit.progress import track
 
@@ -198,7 +210,10 @@ class Predictor:
 
     def _load(self, name: str, threads: int | None) -> tuple[Session, float]:
         started = time.perf_counter()
-        session = open_session(name, self.bundle, threads)
+        with ExitStack() as stack:
+            session = stack.enter_context(open_session(name, self.bundle, threads))
+            require_golden(self.bundle, session, threads)
+            stack.pop_all()
         return session, 1000 * (time.perf_counter() - started)
 
     def _infer(self, inputs: Tensors) -> Tensors:
@@ -295,6 +310,8 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
     ------
     InputError
         The table can't be used, `out` is a folder, or the journal is of another bundle, session, table or version of edgekit.
+    GateError
+        The session misses the golden vectors.
     OSError
         The folder of `out` can't be written to; this is noticed before the first film.
     """

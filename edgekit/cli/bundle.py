@@ -153,7 +153,7 @@ def bench(
     from edgekit.manifest import open_bundle
 
     opened = open_bundle(bundle)
-    record = measure_latency(opened, session, threads=(1, 2), in_depth=True)
+    record = measure_latency(opened, session, threads=(1, 2), in_depth=True, check=True)
     if out is not None:
         write_json(out, record)
     add_latency(opened, record)

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import EdgekitError, MissingError, UsageError
+from edgekit.errors import EdgekitError, GateError, MissingError, UsageError
 from edgekit.latency.device import describe_device, find_disturbances, read_load
 from edgekit.latency.host import FILM_SIDE, time_host
 from edgekit.latency.workers import Worker, measure_rounds, summarize_turns
@@ -59,6 +59,7 @@ def measure_latency(
     rounds: int = ROUNDS,
     per_round: int = PER_ROUND,
     in_depth: bool = False,
+    check: bool = False,
 ) -> dict[str, Any]:
     """Measure a bundle and the reference it was made from.
 
@@ -72,6 +73,8 @@ def measure_latency(
         Turns of each session at most, and inferences in a turn.
     in_depth
         Also find where onnxruntime spends its time, and how fast the graph could be at this machine's measured peaks.
+    check
+        Let every session of the bundle pass its golden vectors first (`edgekit.golden.require_golden`): a wrong answer is no fast one.
 
     Returns
     -------
@@ -85,7 +88,10 @@ def measure_latency(
         A session is unknown.
     MissingError
         No session could be measured.
+    GateError
+        A session misses the golden vectors, or computes wider than the bundle promises.
     """
+    from edgekit.golden import require_golden
     from edgekit.progress import track
 
     load = read_load()
@@ -94,8 +100,11 @@ def measure_latency(
     with ExitStack() as stack:
         opened: list[tuple[str, int | None, Worker]] = []
         for session, count in track(plans, "Opening the sessions"):
+            gate = partial(require_golden, bundle, threads=count) if check and session != "torch" else None
             try:
-                worker = Worker(_label(session, count), _choose_opener(session, bundle, count), inputs)
+                worker = Worker(_label(session, count), _choose_opener(session, bundle, count), inputs, check=gate)
+            except GateError:
+                raise
             except (EdgekitError, ModuleNotFoundError) as error:
                 reason = {"session": session, "reason": str(error)}
                 not_measured += [reason] if reason not in not_measured else []

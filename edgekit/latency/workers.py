@@ -46,6 +46,9 @@ class Worker:
         What it answers for; arrays.
     warmup
         Inferences after the first that are not counted.
+    check
+        Called in the process with what `opener` gave, after the warm-up, so that neither loading nor the first answer is mistimed; None
+        does nothing. It travels to the process like `opener`.
 
     Attributes
     ----------
@@ -68,10 +71,17 @@ class Worker:
         The process ended.
     """
 
-    def __init__(self, name: str, opener: Callable[[], AbstractContextManager[Answering]], inputs: Tensors, warmup: int = WARMUP) -> None:
+    def __init__(
+        self,
+        name: str,
+        opener: Callable[[], AbstractContextManager[Answering]],
+        inputs: Tensors,
+        warmup: int = WARMUP,
+        check: Callable[[Any], None] | None = None,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, opener, inputs, warmup), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, opener, inputs, warmup, check), daemon=True)
         self._process.start()
         other.close()
         self.name = name
@@ -170,7 +180,13 @@ def time_call(call: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def _serve(pipe: Connection, opener: Callable[[], AbstractContextManager[Answering]], inputs: Tensors, warmup: int) -> None:
+def _serve(
+    pipe: Connection,
+    opener: Callable[[], AbstractContextManager[Answering]],
+    inputs: Tensors,
+    warmup: int,
+    check: Callable[[Any], None] | None,
+) -> None:
     """Open and answer the parent: a number measures so many inferences, 0 ends and returns the memory."""
     try:
         started = time.perf_counter()
@@ -184,6 +200,8 @@ def _serve(pipe: Connection, opener: Callable[[], AbstractContextManager[Answeri
             first_ms = infer_once()
             for _ in range(warmup):
                 infer_once()
+            if check is not None:
+                check(opened)
             pipe.send(
                 {
                     "load_ms": load_ms,

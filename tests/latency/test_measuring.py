@@ -22,7 +22,7 @@ class ScriptedWorker:
     script: dict[str, list[float]]
     turns: list[str]
 
-    def __init__(self, name: str, *_: Any) -> None:
+    def __init__(self, name: str, *_: Any, check: Any = None) -> None:  # noqa: ARG002
         if name not in self.script:
             raise MissingError(f"no {name} here")
         self.name, self.load_ms, self.first_ms, self.opening, self.runtime = name, 12.0, 34.0, {}, "scripted 1.0"
