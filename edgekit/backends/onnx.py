@@ -6,6 +6,7 @@ import ast
 import copy
 import json
 from collections import Counter
+from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,22 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[T
 
 
 def describe(model: Path) -> dict[str, Any]:
-    """Return what a manifest tells about the file: ``opset`` and ``operators``, type to number of nodes."""
+    """Return what a manifest tells about the file.
+
+    ``opset``; ``operators``, type to number of nodes; and ``saturation``, what its 8-bit products can add up to (see
+    `edgekit.quantization.saturation.Saturation`).
+    """
     import onnx
+
+    from edgekit.quantization.saturation import find_saturation
 
     proto = onnx.load(model)
     operators = Counter(node.op_type for node in proto.graph.node)
-    return {"opset": proto.opset_import[0].version, "operators": dict(sorted(operators.items()))}
+    return {
+        "opset": proto.opset_import[0].version,
+        "operators": dict(sorted(operators.items())),
+        "saturation": asdict(find_saturation(proto)),
+    }
 
 
 def export_graph(pipeline: Any, opset: int) -> Any:

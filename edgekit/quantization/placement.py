@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.quantization.saturation import PAIR_STEPS, sum_neighbours
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,14 +23,15 @@ SYMMETRIC_OPERATORS = ("Conv", "Add")
 quantized, and the runtime fuses each convolution with what follows it (TensorRT documentation, *Q/DQ placement recommendations*)."""
 
 LEVELS = 127
-"""Weights are symmetric, -127 to 127, with one scale an output channel."""
+"""Weights are symmetric, -127 to 127, with one scale an output channel; where two neighbours would overflow 16 bits the scale is larger."""
 
 
 def insert_quantization(model: Any, nodes: set[str], observation: Observation, activations: str, symmetric: bool) -> Any:
     """Return a copy of `model` that computes `nodes` in 8 bits, in the explicit Q/DQ form.
 
-    Weights are int8 with a scale per output channel (Krishnamoorthi 2018, section 3.1.1). Biases stay float: onnxruntime quantizes them
-    when it fuses, TensorRT wants them so, and the file does without their scales.
+    Weights are int8 with a scale per output channel (Krishnamoorthi 2018, section 3.1.1) that no processor can overflow with
+    (`edgekit.quantization.saturation`). Biases stay float: onnxruntime quantizes them when it fuses, TensorRT wants them so, and the file
+    does without their scales.
 
     Parameters
     ----------
@@ -49,15 +52,21 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, a
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.quant_utils import QuantType
 
-    corrected = correct_biases(model, nodes, observation)
+    steps = PAIR_STEPS[activations]
+    corrected = correct_biases(model, nodes, observation, steps)
     ranges = {name: (np.float32(low), np.float32(high)) for name, (low, high) in observation.ranges.items()}
-    options: dict[str, Any] = {"ActivationSymmetric": symmetric, "WeightSymmetric": True, "QuantizeBias": False}
+    options: dict[str, Any] = {
+        "ActivationSymmetric": symmetric,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,
+        "TensorQuantOverrides": _fix_scales(corrected, nodes, steps),
+    }
     if symmetric:
         options["OpTypesToExcludeOutputQuantization"] = list(SYMMETRIC_OPERATORS)
     quantizer = QDQQuantizer(
         corrected,
         per_channel=True,
-        reduce_range=False,
+        reduce_range=False,  # the scales see to it, and lose less
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8 if activations == "uint8" else QuantType.QInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
@@ -85,13 +94,13 @@ def store_weights(model: Any, nodes: set[str], observation: Observation) -> Any:
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    stored = correct_biases(model, nodes, observation)
+    stored = correct_biases(model, nodes, observation, None)
     constants = {tensor.name: tensor for tensor in stored.graph.initializer}
     chosen = [node for node in stored.graph.node if node.op_type == "Conv" and node.name in nodes]
     for node in chosen:
         name = node.input[1]
         weights = numpy_helper.to_array(constants[name]).astype(np.float64)
-        scales = weight_scales(weights)
+        scales = weight_scales(weights, None)
         codes = np.round(weights / scales).astype(np.int8)
         stored.graph.initializer.remove(constants[name])
         stored.graph.initializer.append(numpy_helper.from_array(codes, f"{name}_quantized"))
@@ -102,11 +111,12 @@ def store_weights(model: Any, nodes: set[str], observation: Observation) -> Any:
     return stored
 
 
-def correct_biases(model: Any, nodes: set[str], observation: Observation) -> Any:
+def correct_biases(model: Any, nodes: set[str], observation: Observation, pair_steps: int | None) -> Any:
     """Return a copy in which the bias of each convolution in `nodes` takes up the mean shift that rounding its weights causes.
 
     The shift of an output channel is the sum over the input channels of the weights' rounding error times the channel's mean: Nagel et
     al. 2019, *Data-free quantization through weight equalization and bias correction*, equation 16, with the means measured.
+    `pair_steps` is as in `weight_scales`, for all but depthwise convolutions.
     """
     from onnx import numpy_helper
 
@@ -116,8 +126,9 @@ def correct_biases(model: Any, nodes: set[str], observation: Observation) -> Any
         if node.op_type != "Conv" or node.name not in nodes or len(node.input) < 3:
             continue
         weights = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
-        error = (round_weights(weights) - weights).sum(axis=(2, 3))  # (O, C / groups)
-        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        groups = count_groups(node)
+        scales = weight_scales(weights, pair_steps if groups == 1 else None)
+        error = (np.round(weights / scales) * scales - weights).sum(axis=(2, 3))  # (O, C / groups)
         means = observation.channel_means[node.input[0]].reshape(groups, 1, -1)
         shift = (error.reshape(groups, -1, error.shape[1]) * means).sum(axis=2).ravel()
         bias = constants[node.input[2]]
@@ -125,17 +136,40 @@ def correct_biases(model: Any, nodes: set[str], observation: Observation) -> Any
     return corrected
 
 
-def round_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return convolution weights (O, C, h, w) as 8 bits represent them."""
-    scales = weight_scales(weights)
-    return np.round(weights / scales) * scales
+def weight_scales(weights: NDArray[Any], pair_steps: int | None) -> NDArray[Any]:
+    """Return the step of each output channel of convolution weights (O, C, h, w), as (O, 1, 1, 1).
 
-
-def weight_scales(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the step of each output channel of convolution weights (O, C, h, w), as (O, 1, 1, 1)."""
-    scales: NDArray[np.float64] = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / LEVELS
+    Parameters
+    ----------
+    weights
+        Floating point.
+    pair_steps
+        How many steps the sum of two neighbours may have (`edgekit.quantization.saturation.PAIR_STEPS`); None: any number.
+    """
+    scales: NDArray[Any] = np.abs(weights).max(axis=(1, 2, 3)) / LEVELS
+    if pair_steps is not None:
+        scales = np.maximum(scales, sum_neighbours(weights) / pair_steps)
     scales[scales == 0] = 1.0
-    return scales
+    return scales.reshape(-1, 1, 1, 1)
+
+
+def count_groups(node: Any) -> int:
+    """Return the groups of a convolution: more than one makes it depthwise here."""
+    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+
+
+def _fix_scales(model: Any, nodes: set[str], pair_steps: int) -> dict[str, list[dict[str, Any]]]:
+    """Return what the quantizer is to scale the weights of the convolutions in `nodes` by, in its own form."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    fixed = {}
+    for node in model.graph.node:
+        if node.op_type == "Conv" and node.name in nodes:
+            weights = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
+            scales = weight_scales(weights, pair_steps if count_groups(node) == 1 else None)
+            fixed[node.input[1]] = [{"axis": 0, "scale": np.float32(scale), "zero_point": np.int8(0)} for scale in scales.ravel()]
+    return fixed
 
 
 def _keep_float(model: Any) -> None:

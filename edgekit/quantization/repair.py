@@ -11,7 +11,7 @@ import numpy as np
 from edgekit.errors import InputError
 from edgekit.progress import track
 from edgekit.quantization.observing import observe
-from edgekit.quantization.placement import OPERATORS, insert_quantization, store_weights
+from edgekit.quantization.placement import OPERATORS, count_groups, insert_quantization, store_weights
 from edgekit.quantization.running import run_patients
 from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
 
@@ -249,8 +249,7 @@ def answer(model: Any, calibration: Sequence[Tensors], description: str) -> NDAr
 
 def _find_depthwise(model: Any) -> set[str]:
     """Return the names of the depthwise convolutions: a group for each of many channels."""
-    groups = {node.name: next((each.i for each in node.attribute if each.name == "group"), 1) for node in model.graph.node}
-    return {name for name, count in groups.items() if count > 1}
+    return {node.name for node in model.graph.node if count_groups(node) > 1}
 
 
 def _count_work(model: Any) -> dict[str, tuple[int, int, int]]:

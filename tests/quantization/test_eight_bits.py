@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from edgekit.backends.onnx import export_graph, stage_of
 from edgekit.errors import InputError
 from edgekit.quantization.observing import observe
-from edgekit.quantization.placement import OPERATORS, correct_biases, insert_quantization, round_weights
+from edgekit.quantization.placement import OPERATORS, correct_biases, insert_quantization, weight_scales
 from edgekit.quantization.repair import Damage, answer, block_of, quantize_graph
 from edgekit.types import Calibration
 
@@ -140,7 +140,8 @@ def test_weights_are_rounded_as_torch_rounds_them() -> None:
     scales = weights.abs().amax(dim=(1, 2, 3)) / 127
     scales[2] = 1
     expected = torch.fake_quantize_per_channel_affine(weights.float(), scales.float(), torch.zeros(6, dtype=torch.int32), 0, -127, 127)
-    np.testing.assert_allclose(round_weights(weights.numpy()), expected, atol=1e-6)
+    found = weight_scales(weights.numpy(), None)
+    np.testing.assert_allclose(np.round(weights.numpy() / found) * found, expected, atol=1e-6)
 
 
 def test_corrected_biases_restore_the_mean_of_every_channel() -> None:
@@ -154,13 +155,15 @@ def test_corrected_biases_restore_the_mean_of_every_channel() -> None:
     calibration = films(8)
     nodes = quantizable(model)
     seen = observe(model, nodes, calibration, "minmax")
-    corrected = correct_biases(model, nodes, seen)
+    corrected = correct_biases(model, nodes, seen, None)
     node = next(node for node in model.graph.node if node.op_type == "Conv" and "blocks.0.2" in node.name)
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in corrected.graph.initializer}
     network = coarse.members["ap"].network
     with torch.no_grad():
         inputs = network.blocks[0][1](network.blocks[0][0](stem_outputs(coarse, calibration)))
-        rounded = torch.tensor(round_weights(conv.weight.double().numpy()))
+        weights = conv.weight.double().numpy()
+        scales = weight_scales(weights, None)
+        rounded = torch.tensor(np.round(weights / scales) * scales)
         expected = conv.double()(inputs.double()).mean(dim=(0, 2, 3))
         plain = torch.nn.functional.conv2d(inputs.double(), rounded, conv.bias.double()).mean(dim=(0, 2, 3))
         found = torch.nn.functional.conv2d(inputs.double(), rounded, torch.tensor(tensors[node.input[2]]).double()).mean(dim=(0, 2, 3))

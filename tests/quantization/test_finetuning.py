@@ -10,8 +10,9 @@ from edgekit.backends.onnx import export_graph, fold_batch_norms, stage_of
 from edgekit.models.runfolder import load_pipeline
 from edgekit.quantization.finetuning import RoundWeights, finetune_pipeline
 from edgekit.quantization.observing import observe
-from edgekit.quantization.placement import OPERATORS, insert_quantization, round_weights
+from edgekit.quantization.placement import OPERATORS, insert_quantization, weight_scales
 from edgekit.quantization.repair import answer
+from edgekit.quantization.saturation import PAIR_STEPS
 
 STAGES = {"detector": "fp32", "geometry": "fp32", "members": "w8a8", "ensemble": "fp32"}
 
@@ -28,10 +29,13 @@ def films() -> list[dict[str, np.ndarray]]:
     return [{"ap": draw(), "lateral": draw(), "present": np.ones(2, np.float32)} for _ in range(6)]
 
 
-def test_weights_are_rounded_as_they_will_be_and_still_learn() -> None:
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_weights_are_rounded_as_they_will_be_and_still_learn(depthwise: bool) -> None:
     weights = torch.randn(5, 3, 3, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    rounded = RoundWeights()(weights)
-    np.testing.assert_allclose(rounded.detach(), round_weights(weights.detach().double().numpy()), atol=1e-6)
+    rounded = RoundWeights(depthwise)(weights)
+    plain = weights.detach().double().numpy()
+    scales = weight_scales(plain, None if depthwise else PAIR_STEPS["uint8"])
+    np.testing.assert_allclose(rounded.detach(), np.round(plain / scales) * scales, atol=1e-6)
     rounded.sum().backward()
     assert (weights.grad == 1).all()
 
@@ -39,7 +43,7 @@ def test_weights_are_rounded_as_they_will_be_and_still_learn() -> None:
 def test_the_members_answer_better_through_8_bits_than_before(tiny_run: Path, films: list[dict[str, np.ndarray]]) -> None:
     pipeline = fold_batch_norms(load_pipeline(tiny_run, "ap+lateral"))
     before = {name: tensor.clone() for name, tensor in pipeline.state_dict().items()}
-    tuned = finetune_pipeline(pipeline, STAGES, films, epochs=20)
+    tuned = finetune_pipeline(pipeline, STAGES, films, epochs=60)
     assert all(torch.equal(tensor, before[name]) for name, tensor in pipeline.state_dict().items())  # the teacher stays
     after = tuned.state_dict()
     assert set(after) == set(before)
@@ -54,4 +58,4 @@ def test_the_members_answer_better_through_8_bits_than_before(tiny_run: Path, fi
         quantized = insert_quantization(model, nodes, observe(model, nodes, films, "minmax"), "uint8", False)
         return float(np.abs(answer(quantized, films, "") - expected).max(axis=1).mean())
 
-    assert damage(export_graph(tuned, 20)) < 0.7 * damage(reference)
+    assert damage(export_graph(tuned, 20)) < 0.8 * damage(reference)

@@ -1,0 +1,108 @@
+"""Sums of products that 16 bits hold: a file whose answers don't depend on how a processor multiplies bytes.
+
+x86 without VNNI multiplies unsigned by signed bytes with ``vpmaddubsw``, which adds the products of two neighbours in 16 bits and
+saturates (Intel SDM, volume 2, *PMADDUBSW*): 255 x 127 twice is twice what fits. onnxruntime and OpenVINO use it for convolutions and
+matrix products on every processor with AVX2 or AVX-512 and without VNNI. ARM adds pairs of signed products in 16 bits, which always fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LIMIT = 2**15 - 1
+REACH = {"uint8": 255, "int8": 128}
+"""Largest code of an activation, by its type."""
+
+PAIR_STEPS = {kind: LIMIT // reach - 1 for kind, reach in REACH.items()}
+"""Largest sum of two neighbouring weights, in steps before rounding, by the type of the activations; rounding adds one at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """What the weights and types of a graph allow to be added in 16 bits.
+
+    Attributes
+    ----------
+    layers
+        Number of convolutions and matrix products in 8 bits.
+    can_overflow
+        Names of those with a sum beyond `limit`.
+    largest_pair_sum
+        The largest sum of two neighbouring products, whatever the film.
+    limit
+        What 16 bits hold.
+    """
+
+    layers: int
+    can_overflow: tuple[str, ...]
+    largest_pair_sum: int
+    limit: int = LIMIT
+
+
+def sum_neighbours(weights: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest absolute sum of two neighbouring weights of each output channel.
+
+    Neighbours in the order of memory: channels last, as onnxruntime and OpenVINO read them, and channels first. Whether a kernel takes
+    even or odd places for the first of a pair is left open.
+
+    Parameters
+    ----------
+    weights
+        (O, C, h, w).
+
+    Returns
+    -------
+    (O,), of the weights' type; a weight alone counts too.
+    """
+    largest: NDArray[Any] = np.abs(weights).max(axis=(1, 2, 3))
+    for ordered in (weights.transpose(0, 2, 3, 1), weights):
+        row = ordered.reshape(len(weights), -1)
+        largest = np.maximum(largest, np.abs(row[:, 1:] + row[:, :-1]).max(axis=1, initial=0))
+    return largest
+
+
+def find_saturation(model: Any) -> Saturation:
+    """Find the largest sum that each 8-bit product of a graph can add in 16 bits, from its weights and the types of its activations.
+
+    Depthwise convolutions are left out: no kernel adds their products in pairs. Of a product whose weights are computed
+    (`edgekit.rewriting.cropping`) the weights are at most one, which their scale turns into a code.
+
+    Parameters
+    ----------
+    model
+        An ``onnx.ModelProto`` in the Q/DQ form of `edgekit.quantization.placement`.
+    """
+    from onnx import numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    sums: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.op_type == "MatMulInteger":
+            sums[node.name or node.output[0]] = 2 * int(np.prod([_largest_code(name, makers, constants) for name in node.input[:2]]))
+        if node.op_type != "Conv" or any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute):
+            continue
+        read, stored = (makers.get(name) for name in node.input[:2])
+        if read is None or stored is None or {read.op_type, stored.op_type} != {"DequantizeLinear"}:
+            continue
+        reach = REACH[str(constants[read.input[2]].dtype)] if len(read.input) > 2 else REACH["int8"]
+        sums[node.name] = reach * int(sum_neighbours(constants[stored.input[0]].astype(np.int64)).max())
+    beyond = tuple(name for name, largest in sums.items() if largest > LIMIT)
+    return Saturation(len(sums), beyond, max(sums.values(), default=0))
+
+
+def _largest_code(name: str, makers: dict[str, Any], constants: dict[str, NDArray[Any]]) -> int:
+    """Return the largest absolute code of an operand of a product of integers."""
+    if name in constants:
+        return int(np.abs(constants[name].astype(np.int64)).max())
+    node = makers.get(name)
+    if node is not None and node.op_type == "QuantizeLinear" and (scale := float(constants[node.input[1]])) < 1:
+        return round(1 / scale)
+    signed = node is not None and node.op_type == "QuantizeLinear" and constants[node.input[2]].dtype == np.int8
+    return REACH["int8" if signed else "uint8"]
