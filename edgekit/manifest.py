@@ -1,7 +1,11 @@
 """``manifest.json`` of a bundle: what is in it and what proves it, read and written so that one changed byte anywhere is noticed.
 
-The manifest carries the sha256 of every other file and of itself. It is a check against damage and careless edits, not a signature:
-whoever can write the folder can also write a new manifest.
+The manifest carries the sha256 of itself and of every other file but two: the list of the processors that the bundle is proven on grows
+when it is judged on another one, and the model card shows it. So ``processors.json`` stands beside the manifest, and carries the sha256 of
+the card, of itself and of the model that it belongs to; the manifest stays as it was. A bundle made before that has its card in the
+manifest and needs no ``processors.json``.
+
+It is a check against damage and careless edits, not a signature: whoever can write the folder can also write a new manifest.
 """
 
 from __future__ import annotations
@@ -10,15 +14,22 @@ import hashlib
 import json
 import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import DamagedBundleError, InputError
 from edgekit.files import hash_file
 from edgekit.types import Bundle
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 SCHEMA = 2
 MANIFEST = "manifest.json"
 SELF_HASH = "manifest_sha256"
+CARD = "MODEL_CARD.md"
+PROCESSORS = "processors.json"
+PROCESSORS_SCHEMA = 1
+PROCESSORS_HASH = "processors_sha256"
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -47,14 +58,17 @@ def open_bundle(path: Path) -> Bundle:
         if not _stays_inside(name):
             raise _damaged(path, f"the manifest lists '{name}', which leaves the bundle")
     present = _list_files(path)
-    if unlisted := sorted(present - set(files)):
+    beside = _read_processors(path, manifest)
+    cards = {CARD: beside["card"]} if beside["card"] else {}
+    if unlisted := sorted(present - set(files) - set(cards)):
         raise _explain_unlisted(path, unlisted)
-    for name, entry in files.items():
+    for name, entry in {**files, **cards}.items():
         if name not in present:
             raise _damaged(path, f"'{name}' is missing")
         if entry != _measure(path / name):
-            raise _damaged(path, f"'{name}' was changed: its sha256 is not the one in the manifest")
-    return Bundle(path, manifest)
+            place = PROCESSORS if name in cards else "the manifest"
+            raise _damaged(path, f"'{name}' was changed: its sha256 is not the one in {place}")
+    return Bundle(path, manifest, tuple(beside["processors"]))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -67,7 +81,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         stated = manifest[SELF_HASH]
         files, schema = manifest["files"], manifest["schema"]
         # The bytes are compared too: JSON leaves room for changes that parse to the same values.
-        genuine = stated == _hash_manifest(manifest) and content == _dump(manifest)
+        genuine = stated == _hash_document(manifest, SELF_HASH) and content == _dump(manifest)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _damaged(path.parent, f"{MANIFEST} can't be read ({type(error).__name__}: {error})") from error
     if not genuine:
@@ -79,6 +93,31 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise _damaged(path.parent, f"'files' of {MANIFEST} does not list a sha256 and a size for each file")
     _check_contents(path, manifest)
     return dict(manifest)
+
+
+def _read_processors(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Read ``processors.json`` and check that it is exactly what was written for this model; without one there are no rows."""
+    path = folder / PROCESSORS
+    if path.is_symlink():
+        raise _damaged(folder, f"{PROCESSORS} is a link")
+    if not path.exists():
+        if CARD not in manifest["files"]:
+            raise _damaged(folder, f"'{PROCESSORS}' is missing")
+        return {"card": None, "processors": []}
+    content = path.read_bytes()
+    try:
+        document = json.loads(content)
+        genuine = document[PROCESSORS_HASH] == _hash_document(document, PROCESSORS_HASH) and content == _dump(document)
+        schema, model, _, rows = (document[key] for key in ("schema", "model_sha256", "card", "processors"))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged(folder, f"{PROCESSORS} can't be read ({type(error).__name__}: {error})") from error
+    if not genuine or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _damaged(folder, f"{PROCESSORS} was changed")
+    if schema != PROCESSORS_SCHEMA:
+        raise InputError(f"{path}: schema {schema}, this edgekit reads {PROCESSORS_SCHEMA}", "pip install --upgrade edgekit")
+    if model != manifest.get("model_sha256"):
+        raise _damaged(folder, f"{PROCESSORS} belongs to another bundle")
+    return dict(document)
 
 
 def _check_contents(path: Path, manifest: dict[str, Any]) -> None:
@@ -100,28 +139,62 @@ def _check_contents(path: Path, manifest: dict[str, Any]) -> None:
         raise InputError(f"{path} does not describe a bundle: {found}", "export the bundle again")
 
 
-def seal_bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
-    """Measure every file of a new bundle, write its manifest, and open it."""
-    files = {name: _measure(folder / name) for name in sorted(_list_files(folder))}
-    write_manifest(folder, {**manifest, "files": files})
+def seal_bundle(folder: Path, manifest: dict[str, Any], processors: Sequence[dict[str, Any]] = ()) -> Bundle:
+    """Measure every file of a new bundle, write its manifest and the processors that it is proven on, and open it."""
+    files = {name: _measure(folder / name) for name in sorted(_list_files(folder) - {CARD})}
+    sealed = {**manifest, "files": files}
+    write_manifest(folder, sealed)
+    _write_processors(folder, sealed, processors)
     return open_bundle(folder)
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest as a whole; it gets a new hash of itself."""
-    temporary = folder.parent / f".{folder.name}.{MANIFEST}.part"  # beside the folder: an unlisted file inside would be damage
-    content = {key: value for key, value in manifest.items() if key != SELF_HASH}
-    temporary.write_bytes(_dump({**content, SELF_HASH: _hash_manifest(manifest)}))  # last: a runner cuts it off to check the rest
-    temporary.replace(folder / MANIFEST)
+    _replace(folder, MANIFEST, _sign(manifest, SELF_HASH))
+
+
+def replace_processors(bundle: Bundle, processors: Sequence[dict[str, Any]], card: str) -> Bundle:
+    """Replace the list of the processors that a bundle is proven on, and the model card that shows it; the manifest stays as it is.
+
+    A bundle whose manifest lists its card keeps that card.
+    """
+    if CARD not in bundle.manifest["files"]:
+        _replace(bundle.folder, CARD, card.encode())
+    _write_processors(bundle.folder, bundle.manifest, processors)
+    return open_bundle(bundle.folder)
+
+
+def _write_processors(folder: Path, manifest: dict[str, Any], processors: Sequence[dict[str, Any]]) -> None:
+    own_card = CARD not in manifest["files"] and (folder / CARD).exists()
+    document = {
+        "schema": PROCESSORS_SCHEMA,
+        "model_sha256": manifest.get("model_sha256"),
+        "card": _measure(folder / CARD) if own_card else None,
+        "processors": list(processors),
+    }
+    _replace(folder, PROCESSORS, _sign(document, PROCESSORS_HASH))
+
+
+def _replace(folder: Path, name: str, content: bytes) -> None:
+    """Put a file of a bundle in place as a whole."""
+    temporary = folder.parent / f".{folder.name}.{name}.part"  # beside the folder: an unlisted file inside would be damage
+    temporary.write_bytes(content)
+    temporary.replace(folder / name)
+
+
+def _sign(document: dict[str, Any], key: str) -> bytes:
+    """Return the bytes of a document with its own hash under `key`."""
+    content = {name: value for name, value in document.items() if name != key}
+    return _dump({**content, key: _hash_document(document, key)})  # last: a runner cuts it off to check the rest
 
 
 def _dump(manifest: dict[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _hash_manifest(manifest: dict[str, Any]) -> str:
-    """Sha256 of the manifest without its own hash."""
-    return hashlib.sha256(_dump({key: value for key, value in manifest.items() if key != SELF_HASH})).hexdigest()
+def _hash_document(document: dict[str, Any], key: str) -> str:
+    """Sha256 of a document without its own hash, which stands under `key`."""
+    return hashlib.sha256(_dump({name: value for name, value in document.items() if name != key})).hexdigest()
 
 
 def _measure(path: Path) -> dict[str, Any]:
@@ -129,7 +202,7 @@ def _measure(path: Path) -> dict[str, Any]:
 
 
 def _list_files(folder: Path) -> set[str]:
-    """Return the files of a bundle except its manifest, as POSIX paths."""
+    """Return the files of a bundle except its manifest and `PROCESSORS`, as POSIX paths."""
     names = set()
     for parent, folders, files in os.walk(folder):
         for name in [*folders, *files]:
@@ -137,7 +210,7 @@ def _list_files(folder: Path) -> set[str]:
             relative = path.relative_to(folder).as_posix()
             if path.is_symlink():
                 raise _damaged(folder, f"'{relative}' is a link")
-            if name in files and relative != MANIFEST:
+            if name in files and relative not in (MANIFEST, PROCESSORS):
                 names.add(relative)
     return names
 

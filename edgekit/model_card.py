@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.types import INTENDED_USE
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 UNVERIFIED = "it was written with --force, and its answers may not be those of the validated pipeline."
+EXECUTED, EMULATED, PROVED = "executed", "emulated", "proved, not executed"
+"""How it is known that a bundle is right on a processor."""
+
 INTERPRETED = ("coreml-reference",)
 """Sessions that evaluate a file's operators in place of the device's runtime."""
 
@@ -15,13 +21,15 @@ INTERPRETED_NOTE = (
 )
 
 
-def write_card(manifest: dict[str, Any]) -> str:
+def write_card(manifest: dict[str, Any], processors: Sequence[dict[str, Any]] = ()) -> str:
     """Return the text of ``MODEL_CARD.md``.
 
     Parameters
     ----------
     manifest
         The bundle's manifest, its parity included.
+    processors
+        The processors that it is proven on (see `edgekit.proven`).
     """
     side, provenance = manifest["canvas"]["side"], manifest["provenance"]
     below = [stage for stage, precision in manifest["stages"].items() if precision != "fp32"]
@@ -47,6 +55,10 @@ def write_card(manifest: dict[str, Any]) -> str:
             "## Does it still answer as the validated reference does?",
             "",
             *_describe_parity(manifest["parity"]),
+            "",
+            "## Processors it is proven on",
+            "",
+            *_describe_processors(manifest, processors),
             "",
             *(["## What was not proven", "", *(f"- {sentence}" for sentence in manifest["unproven"]), ""] if manifest["unproven"] else []),
             "## Limits",
@@ -106,4 +118,29 @@ def _describe_parity(records: list[dict[str, Any]]) -> list[str]:
         "This compares the exported file with the trained pipeline on the same patients; the bounds are those of two-sided 95 % intervals. "
         "How often that pipeline is right is in the evaluation of the run, not here. The control is the same judgement with another "
         "patient's films: it must be FAIL.",
+    ]
+
+
+def _describe_processors(manifest: dict[str, Any], processors: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the processors by the instructions that 8-bit kernels are chosen by."""
+    if not processors:
+        return ["None yet."]
+    rows = []
+    for row in processors:
+        patients = row["n"] or ("-" if row["basis"] == PROVED else "golden vectors only")
+        name = row["cpu"] or ""
+        rows.append(
+            f"| {row['architecture']} | {' '.join(row['features'])} | {name} | {row['session']} | {row['runtime']} | {row['basis']} "
+            f"| {patients} | {row['verdict']} | {row['date']} |"
+        )
+    emulated = {row["session"] for row in processors if row["basis"] == EMULATED}
+    missing = [name for name in ("openvino",) if emulated and name in manifest["sessions"] and name not in emulated]
+    return [
+        "| architecture | instructions | processor | session | runtime | basis | patients | verdict | date |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+        "*Executed*: on such a processor. *Emulated*: the file answered in an emulator of it. *Proved, not executed*: no sum of the file's "
+        "8-bit convolutions can overflow, whatever the kernel; nothing ran there.",
+        *([f"{', '.join(missing)} was emulated on none of them."] if missing else []),
     ]

@@ -14,6 +14,8 @@ A bundle's runner answers with ``outputs.npz`` (see `edgekit.parity.recording`),
 from __future__ import annotations
 
 import zipfile
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,12 +26,13 @@ from edgekit.parity.recording import PackHash, read_recording
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike
 
     from edgekit.parity.recording import Recording
+    from edgekit.sessions import Tensors
     from edgekit.types import Bundle, Study
 
 SCHEMA = 1
@@ -58,15 +61,70 @@ def write_pack(bundle: Bundle, studies: Sequence[Study], path: Path) -> str:
     InputError
         There are no rows, a film can't be read, or `path` is inside the bundle.
     """
+    if path.absolute().is_relative_to(bundle.folder.absolute()):
+        raise InputError(f"{path} is inside the bundle, where an unlisted file is damage", "write the pack somewhere else")
+    return _write_rows(bundle, _stream_rows(bundle, studies), path)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A pack of some of the rows.
+
+    Attributes
+    ----------
+    pack
+        Its identity.
+    rows
+        How many rows it holds.
+    """
+
+    path: Path
+    pack: str
+    rows: int
+
+
+def write_chunks(bundle: Bundle, studies: Sequence[Study], folder: Path, rows: int) -> tuple[list[Chunk], str]:
+    """Write the canvases as packs of `rows` consecutive rows each (the last may hold fewer) into `folder`.
+
+    Returns
+    -------
+    The packs, and the identity that one pack of all the rows has.
+
+    Raises
+    ------
+    InputError
+        There are no rows, or a film can't be read.
+    """
+    whole, chunks = PackHash(bundle.canvas_side), []
+    stream = _stream_rows(bundle, studies)
+
+    def take(count: int) -> Iterator[Tensors]:
+        for inputs in islice(stream, count):
+            whole.add(inputs)
+            yield inputs
+
+    for first in range(0, len(studies), rows):
+        count, path = min(rows, len(studies) - first), folder / f"{first:06d}.npz"
+        chunks.append(Chunk(path, _write_rows(bundle, take(count), path), count))
+    next(stream, None)  # nothing is left: with it ends its progress bar
+    return chunks, whole.hexdigest()
+
+
+def _stream_rows(bundle: Bundle, studies: Sequence[Study]) -> Iterator[Tensors]:
+    """Yield the graph inputs of each row."""
     from edgekit.canvases import stream_inputs
 
     if not studies:
         raise InputError("a pack needs at least one row of studies", "give a table with test rows")
-    if path.absolute().is_relative_to(bundle.folder.absolute()):
-        raise InputError(f"{path} is inside the bundle, where an unlisted file is damage", "write the pack somewhere else")
+    for _, inputs, _ in stream_inputs(studies, bundle.canvas_side, "Packing canvases"):
+        yield inputs
+
+
+def _write_rows(bundle: Bundle, rows: Iterable[Tensors], path: Path) -> str:
+    """Write one pack, whole or not at all, and return its identity."""
     identity, present = PackHash(bundle.canvas_side), []
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for row, (_, inputs, _) in enumerate(stream_inputs(studies, bundle.canvas_side, "Packing canvases")):
+        for row, inputs in enumerate(rows):
             identity.add(inputs)
             present.append(inputs["present"])
             for view, given in zip(VIEWS, inputs["present"], strict=True):

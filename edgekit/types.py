@@ -243,10 +243,17 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """An opened bundle: its hashes were verified."""
+    """An opened bundle: its hashes were verified.
+
+    Attributes
+    ----------
+    processors
+        The rows of ``processors.json`` (see `edgekit.proven`).
+    """
 
     folder: Path
     manifest: dict[str, Any]
+    processors: tuple[dict[str, Any], ...] = ()
 
     @property
     def brands(self) -> list[str]:
@@ -301,6 +308,14 @@ class Parity:
         The rows behind `flips` and `decision_flips` (see ``edgekit.parity.comparison.list_changes``).
     flipped_unlisted
         How many such rows of a FAIL are not in `flipped`.
+    cpu
+        What the candidate ran on: ``name``, ``architecture``, ``features`` (see ``edgekit.processors.FEATURES``), ``threads`` (None: the
+        runtime's own choice) and ``emulated``: None, or a name of ``edgekit.processors.CPUS``. None when a device did not tell.
+    changed_from_native
+        Patients whose most probable brand differs from that of the same file on this very machine; emulated rows only.
+    max_box_difference_px
+        Largest difference from its boxes, in canvas pixels, over the films where both found a construct; None when there are none, or a
+        coordinate is not a number; emulated rows only.
     """
 
     session: str
@@ -331,6 +346,9 @@ class Parity:
     box_iou_p50: float | None = None
     flipped: list[dict[str, Any]] = field(default_factory=list)
     flipped_unlisted: int = 0
+    cpu: dict[str, Any] | None = None
+    changed_from_native: int | None = None
+    max_box_difference_px: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

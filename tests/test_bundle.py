@@ -119,7 +119,7 @@ def test_a_bundle_tells_what_it_is(tiny_bundle: Path) -> None:
     assert manifest["graph"]["opset"] == 20
     model = (tiny_bundle / "model.onnx").read_bytes()
     assert manifest["files"]["model.onnx"] == {"sha256": hashlib.sha256(model).hexdigest(), "size": len(model)}
-    assert {"MODEL_CARD.md", "recipe.toml", "golden/golden.json"} < set(manifest["files"])
+    assert {"recipe.toml", "golden/golden.json"} < set(manifest["files"])
     assert INTENDED_USE in (tiny_bundle / "MODEL_CARD.md").read_text()
 
 

@@ -170,6 +170,7 @@ def compare(reference: Recording, candidate: Recording, studies: Sequence[Study]
         box_iou_p50=iou[2],
         flipped=listed,
         flipped_unlisted=len(changes) - len(listed),
+        cpu=candidate.cpu,
     )
 
 
@@ -208,6 +209,22 @@ def contrast_rows(reference: Recording, candidate: Recording, studies: Sequence[
         box_error_px=float(np.nan_to_num(np.abs(boxes[0] - boxes[1]), nan=np.inf).max(initial=0.0)),
         overlaps=np.where((found[0] & found[1])[judged], box_iou(*boxes), 0.0),
     )
+
+
+def compare_machines(native: Recording, other: Recording, studies: Sequence[Study], gate: Gate) -> tuple[int, float | None]:
+    """Compare what the same file answered for the same canvases on two processors.
+
+    Returns
+    -------
+    changed, box_px
+        Patients whose most probable brand differs; and the largest difference of a coordinate in canvas pixels over the films where both
+        found a construct, None when there are none, or it is not a number.
+    """
+    contrast = contrast_rows(native, other, studies, studies, gate)
+    both = contrast.found[0] & contrast.found[1]
+    boxes = [recording.outputs["boxes"][both].astype(np.float64) for recording in (native, other)]
+    box_px = float(np.abs(boxes[0] - boxes[1]).max()) if both.any() else np.nan
+    return contrast.counts.flips, box_px if np.isfinite(box_px) else None
 
 
 def decide(contrast: Contrast, judge: Judge) -> Verdict:

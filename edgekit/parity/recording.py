@@ -7,6 +7,7 @@ A *recording* file is a numpy ``.npz`` without pickles; a device's ``outputs.npz
     pack     str    which canvases it answered for (see `PackHash`)
     session  str    name of the session, such as "tensorrt"
     runtime  str    its name, version and device
+    cpu      str    may be left out: what it ran on, the JSON of ``cpu`` in `edgekit.types.Parity`
     probabilities, members, boxes, box_scores, view_scores, prediction_set, unfamiliarity, decision
              the graph's outputs with their own dtypes, stacked: (N, ...) in the order of the rows
 """
@@ -14,17 +15,19 @@ A *recording* file is a numpy ``.npz`` without pickles; a device's ``outputs.npz
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.files import replacing
+from edgekit.processors import describe_processor
 from edgekit.types import OUTPUTS, VIEWS
 
 if TYPE_CHECKING:
@@ -45,6 +48,10 @@ THREADS = max(1, (os.cpu_count() or 1) // 2)
 each other more than they work."""
 
 LABELS = ("bundle", "pack", "session", "runtime")
+CPU = "cpu"
+CPU_FIELDS = {"name": (str,), "architecture": (str,), "features": (list,), "threads": (int, type(None)), "emulated": (str, type(None))}
+"""Fields of the label `CPU` and their types."""
+
 LONGEST_LABEL = 500
 LARGEST_ENTRY = 2**28
 """Bytes of an entry, unpacked: far more than any table of patients needs."""
@@ -62,12 +69,15 @@ class Recording:
         Which canvases it saw (see `PackHash`).
     outputs
         The `RECORDED` outputs, stacked: (N, ...) in the order of the studies.
+    cpu
+        What it ran on, as ``cpu`` of `edgekit.types.Parity`; None when a device did not tell.
     """
 
     session: str
     runtime: str
     pack: str
     outputs: Tensors
+    cpu: dict[str, Any] | None = None
 
 
 class PackHash:
@@ -126,10 +136,17 @@ def record(sessions: Sequence[Session], studies: Sequence[Study], side: int, ref
             for lists, outputs in zip(kept, [*(each.result() for each in expected), *answers], strict=True):
                 for name in RECORDED:
                     lists[name].append(outputs[name])
+    cpu = describe_processor(THREADS)
     return [
-        Recording(session.name, session.runtime, pack.hexdigest(), {name: np.stack(values) for name, values in lists.items()})
+        Recording(session.name, session.runtime, pack.hexdigest(), {name: np.stack(values) for name, values in lists.items()}, cpu)
         for session, lists in zip(everyone, kept, strict=True)
     ]
+
+
+def join_recordings(parts: Sequence[Recording], pack: str) -> Recording:
+    """Join what one session answered for consecutive rows; `pack` is the identity of all of them."""
+    outputs = {name: np.concatenate([part.outputs[name] for part in parts]) for name in RECORDED}
+    return replace(parts[0], pack=pack, outputs=outputs)
 
 
 def identify_canvases(studies: Sequence[Study], side: int) -> str:
@@ -175,6 +192,7 @@ def read_recording(path: Path, bundle: str, rows: int, tensors: dict[str, Any]) 
             if (schema := int(_read_array(path, archive, "schema", np.dtype(np.int64), ()))) != SCHEMA:
                 raise InputError(f"{path}: schema {schema}, this edgekit reads {SCHEMA}", "pip install --upgrade edgekit")
             labels = {name: _read_label(path, archive, name) for name in LABELS}
+            cpu = _read_cpu(path, archive) if f"{CPU}.npy" in archive.namelist() else None
             if labels["bundle"] != bundle:
                 raise InputError(
                     f"{path} was answered by another model: {labels['bundle'][:12]}, this bundle's is {bundle[:12]}",
@@ -190,16 +208,16 @@ def read_recording(path: Path, bundle: str, rows: int, tensors: dict[str, Any]) 
             }
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(f"{path} is damaged or not an .npz file: {error}", "copy it from the device again") from error
-    return Recording(labels["session"], labels["runtime"], labels["pack"], outputs)
+    return Recording(labels["session"], labels["runtime"], labels["pack"], outputs, cpu)
 
 
 def _check_entries(path: Path, archive: zipfile.ZipFile) -> None:
     names = [name.removesuffix(".npy") for name in archive.namelist()]
     expected = {"schema", *LABELS, *RECORDED}
-    for what, wrong in (("lacks", expected - set(names)), ("has the unknown entries", set(names) - expected)):
+    for what, wrong in (("lacks", expected - set(names)), ("has the unknown entries", set(names) - expected - {CPU})):
         if wrong:
             raise InputError(f"{path} {what} {', '.join(sorted(wrong))}", "write it with the runner of the bundle")
-    if len(names) != len(expected):
+    if len(names) != len(set(names)):
         raise InputError(f"{path} has an entry twice", "write it with the runner of the bundle")
     if largest := [info.filename for info in archive.infolist() if info.file_size > LARGEST_ENTRY]:
         raise InputError(f"{path}: '{largest[0]}' is larger than {LARGEST_ENTRY} bytes", "write it with the runner of the bundle")
@@ -226,3 +244,16 @@ def _read_label(path: Path, archive: zipfile.ZipFile, name: str) -> str:
     if not text or not text.isprintable():
         raise InputError(f"{path}: '{name}' is {text!r}, expected printable text", "write it with the runner of the bundle")
     return text
+
+
+def _read_cpu(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+    text = _read_label(path, archive, CPU)
+    try:
+        cpu = json.loads(text)
+        sound = set(cpu) == set(CPU_FIELDS) and all(type(cpu[name]) in types for name, types in CPU_FIELDS.items())
+    except (ValueError, TypeError):
+        sound = False
+    if not sound or not all(isinstance(feature, str) for feature in cpu["features"]):
+        expected = ", ".join(CPU_FIELDS)
+        raise InputError(f"{path}: '{CPU}' is {text!r}, expected the fields {expected}", "write it with the runner of the bundle")
+    return dict(cpu)
