@@ -115,7 +115,7 @@ FAKE_READER = """
                       heatmaps: Array.from({ length: 128 }, (_, n) => (n % 64) / 63) };
     const model = { name: "ap+lateral for web", precision: "fp32", version: "0123456789ab", brands: ["design-a", "design-b", "design-c"],
                     thresholds: { box: 0.5, coverage: 0.95 }, intendedUse: "Research software, not a medical device.", verified: true,
-                    side: 128, cornerSide: SIDE, threads: 1 };
+                    side: 128, cornerSide: SIDE, way: "wasm, 1 thread", rejected: [] };
     const wait = (ms) => new Promise((done) => setTimeout(done, ms));
     let whole = null; // the photo as it was first seen
     answerCalls({

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 VECTORS = Path(__file__).parents[1] / "golden" / "canvas"
 
-KEPT = """async () => Object.fromEntries(await Promise.all((await caches.keys()).map(
+KEPT = """async () => Object.fromEntries(await Promise.all((await caches.keys()).filter((name) => name.startsWith("edgekit-")).map(
     async (name) => [name, (await (await caches.open(name)).keys()).length])))"""
 
 

@@ -1,6 +1,7 @@
 /**
  * Runs an edgekit bundle in a browser: two canvases in, the whole answer out. The graph does the work; this module fetches the bundle,
- * refuses what does not match the manifest's hashes, and names the tensors. No DOM, so it also runs in a Web Worker.
+ * refuses what does not match the manifest's hashes, refuses a device that does not give the golden answers, and names the tensors. No DOM,
+ * so it also runs in a Web Worker.
  *
  *     import * as ort from "./onnxruntime-web/ort.wasm.bundle.min.mjs";
  *     import { openPipeline } from "./bundle/runner/edgekit.js";
@@ -19,6 +20,11 @@
  * @module
  */
 import { findCorners } from "./corners.js";
+import { compareAnswers, readGolden } from "./golden.js";
+import { forget, identify, recall, remember } from "./memory.js";
+import { chooseWay, describeChecks, DisagreementError } from "./ways.js";
+
+export { DisagreementError };
 
 const VIEWS = ["ap", "lateral"];
 const OUTPUTS = [
@@ -40,27 +46,27 @@ export class BundleError extends Error {
  * @property {Object<string, Float32Array | Int32Array>} outputs the graph's tensors, row by row
  * @property {Object<string, number[]>} shapes of `outputs`
  * @property {number} elapsedMs time of the graph alone
- *
- * @typedef {object} Check how far one output is from the golden vectors, and how far it may be
- * @property {string} output
- * @property {number} error
- * @property {number} tolerance
  */
 
-let pageThreads = 0;
+/** Threads that a runtime started with, by its module: it never changes them. */
+const startedThreads = new WeakMap();
 
 /**
- * Fetch, verify and load a bundle.
+ * Fetch, verify and load a bundle, and check its golden vectors: once for each bundle, runtime, browser and machine, as far as the browser
+ * tells. What passed is remembered in Cache Storage; what failed is not.
  *
  * @param {string | URL} base the bundle's folder
  * @param {object} options
  * @param {object} options.ort the module onnxruntime-web (WebAssembly)
  * @param {number} [options.threads] more than 1 needs a page that is cross-origin isolated
+ * @param {() => Promise<object>} [options.importAnew] imports a fresh copy of `ort`: one thread is tried with it where more give other answers
+ * @param {boolean} [options.check] false for who judges the answers himself, wrong ones too
  * @param {(received: number, total: number) => void} [options.onProgress] called with bytes of the model while it arrives
  * @returns {Promise<Pipeline>}
  * @throws {BundleError} a file is missing, or its sha256 is not the one in the manifest
+ * @throws {DisagreementError} this device does not give the golden answers
  */
-export async function openPipeline(base, { ort, threads = 1, onProgress }) {
+export async function openPipeline(base, { ort, threads = 1, importAnew, check = true, onProgress }) {
   if (!globalThis.crypto?.subtle) {
     throw new Error("this page can't check hashes: serve it over HTTPS, or from localhost");
   }
@@ -69,27 +75,58 @@ export async function openPipeline(base, { ort, threads = 1, onProgress }) {
       "threads need a page served with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp",
     );
   }
-  if (pageThreads && pageThreads !== threads) {
-    throw new Error(`this page runs with ${pageThreads} thread(s): onnxruntime-web fixes that when it starts; reload to change it`);
+  if ((startedThreads.get(ort) ?? threads) !== threads) {
+    throw new Error(`this page runs with ${startedThreads.get(ort)} thread(s): onnxruntime-web fixes that when it starts; reload to change it`);
   }
   const folder = new URL(String(base).replace(/\/*$/, "/"), globalThis.location.href);
   const started = performance.now();
   const manifest = await readManifest(folder);
-  const timings = { fetchMs: performance.now() - started, createMs: 0 };
-  const load = async (name, whenReceived) => {
+  const ways = [{ name: nameWay(threads), threads, load: () => ort }];
+  if (threads > 1 && importAnew) ways.push({ name: nameWay(1), threads: 1, load: importAnew });
+  const identity = check ? await identify(manifest, ort.env.versions.web, ways.map(({ name }) => name)) : null;
+  const read = (name, whenReceived) => readFile(folder, manifest, name, whenReceived);
+  const [known, finder, model] = await Promise.all([
+    check ? recall(folder, identity) : null,
+    manifest.corners ? read(manifest.corners.model) : null,
+    read(manifest.model, onProgress),
+  ]);
+  const golden = check && !known ? await readGolden(read) : null;
+  const timings = { fetchMs: performance.now() - started, createMs: 0, checkMs: 0 };
+
+  const attempt = async (way) => {
     const asked = performance.now();
-    const model = await readFile(folder, manifest, name, whenReceived);
-    const fetched = performance.now();
-    ort.env.wasm.numThreads = pageThreads = threads;
-    const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
-    timings.fetchMs += fetched - asked;
-    timings.createMs += performance.now() - fetched;
-    return session;
+    const runtime = await way.load();
+    runtime.env.wasm.numThreads = way.threads;
+    startedThreads.set(runtime, way.threads);
+    const create = (content) => runtime.InferenceSession.create(content, { executionProviders: ["wasm"] });
+    const sessions = { finder: finder && (await create(finder)), session: await create(model) };
+    const pipeline = new Pipeline(folder, manifest, runtime, sessions, timings);
+    const created = performance.now();
+    timings.createMs += created - asked;
+    if (golden) {
+      const { passed, checks } = await pipeline.compare(golden);
+      timings.checkMs += performance.now() - created;
+      if (!passed) {
+        await pipeline.close();
+        throw new DisagreementError(describeChecks(checks));
+      }
+    }
+    return pipeline;
   };
-  const finder = manifest.corners ? await load(manifest.corners.model) : null; // first, for it is small
-  const session = await load(manifest.model, onProgress);
-  return new Pipeline(folder, manifest, ort, { session, finder }, timings);
+
+  const open = chooseWay(known ? ways.filter(({ name }) => name === known.way) : ways, attempt);
+  const { way, opened, rejected } = await open.catch(async (error) => {
+    if (known) await forget(folder); // what opened once opens no more: the next opening tries every way again
+    throw error;
+  });
+  opened.way = way.name;
+  opened.rejected = known?.rejected ?? rejected;
+  opened.isRemembered = Boolean(known);
+  if (golden) await remember(folder, identity, { way: way.name, rejected });
+  return opened;
 }
+
+const nameWay = (threads) => `wasm, ${threads} thread${threads > 1 ? "s" : ""}`;
 
 /** An opened bundle. */
 export class Pipeline {
@@ -111,8 +148,17 @@ export class Pipeline {
     this.side = manifest.canvas.side;
     /** Side of the canvas that `findFilm` takes; null when the bundle has no corner finder. @type {number | null} */
     this.cornerSide = manifest.corners?.side ?? null;
-    /** Milliseconds: fetching and verifying (`fetchMs`), starting the runtime and loading the graphs (`createMs`). */
+    /**
+     * Milliseconds: fetching and verifying (`fetchMs`), starting the runtime and loading the graphs (`createMs`), the golden vectors
+     * (`checkMs`, 0 when they were checked before).
+     */
     this.timings = timings;
+    /** What answers: "wasm, 2 threads". @type {string} */
+    this.way = "";
+    /** Faster ways that are not used. @type {import("./ways.js").Rejection[]} */
+    this.rejected = [];
+    /** Whether the golden vectors were checked before, and not now. @type {boolean} */
+    this.isRemembered = false;
   }
 
   /**
@@ -167,30 +213,22 @@ export class Pipeline {
   }
 
   /**
-   * Run the bundle's golden vectors.
+   * Run the bundle's golden vectors, also when they were checked before; a failure is found out again at the next opening.
    *
-   * @returns {Promise<{ passed: boolean, checks: Check[] }>}
+   * @returns {Promise<{ passed: boolean, checks: import("./golden.js").Check[] }>}
    */
   async selfTest() {
-    const golden = JSON.parse(new TextDecoder().decode(await readFile(this.#folder, this.manifest, "golden/golden.json")));
-    const errors = Object.fromEntries(OUTPUTS.map((name) => [name, 0]));
-    for (const { films, outputs: expected } of golden.cases) {
-      const canvases = {};
-      for (const [view, file] of Object.entries(films)) {
-        canvases[view] = await decodeGray(await readFile(this.#folder, this.manifest, `golden/${file}`));
-      }
-      const { outputs } = await this.infer(canvases);
-      for (const name of OUTPUTS) {
-        [expected[name]].flat(Infinity).forEach((value, index) => {
-          // Without a construct the best cell is arbitrary, and so is its box.
-          const counts = name !== "boxes" || expected.box_scores[Math.floor(index / 4)] >= this.manifest.thresholds.box;
-          const error = Math.abs(outputs[name][index] - value);
-          if (counts && !(error <= errors[name])) errors[name] = Number.isNaN(error) ? Infinity : error;
-        });
-      }
-    }
-    const checks = OUTPUTS.map((output) => ({ output, error: errors[output], tolerance: golden.tolerance[output] }));
-    return { passed: checks.every(({ error, tolerance }) => error <= tolerance), checks };
+    const found = await this.compare(await readGolden((name) => readFile(this.#folder, this.manifest, name)));
+    if (!found.passed) await forget(this.#folder);
+    return found;
+  }
+
+  /**
+   * @param {import("./golden.js").Golden} golden
+   * @returns {Promise<{ passed: boolean, checks: import("./golden.js").Check[] }>}
+   */
+  compare(golden) {
+    return compareAnswers(golden, (canvases) => this.infer(canvases), OUTPUTS, this.manifest.thresholds.box);
   }
 
   /** Free the runtime's memory. */
@@ -238,14 +276,4 @@ async function fetchFile(folder, name, onReceived) {
 async function sha256(bytes) {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** Gray levels of an 8-bit grayscale PNG, exactly as they are stored. @returns {Promise<Uint8Array>} */
-async function decodeGray(png) {
-  const exact = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  const bitmap = await createImageBitmap(new Blob([png], { type: "image/png" }), exact);
-  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  return Uint8Array.from({ length: data.length / 4 }, (_, pixel) => data[4 * pixel]);
 }

@@ -76,6 +76,11 @@ export function describeModel(model) {
   };
 }
 
+/** @returns {Object<string, string>} what is said about how this device runs the model */
+export function describeWay({ way, rejected }) {
+  return { "Runs as": way, ...(rejected.length && { "Not used": rejected.map((each) => `${each.way}: ${each.reason}`).join("; ") }) };
+}
+
 /** @returns {HTMLElement[]} terms and descriptions of a list */
 export const list = (facts) => Object.entries(facts).flatMap(([term, fact]) => [make("dt", term), make("dd", fact)]);
 

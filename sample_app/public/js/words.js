@@ -110,6 +110,13 @@ export const PROBLEMS = {
     text: `It does not match its own record, so it is not used: ${reason}. Ask whoever gave you this address to export it again.`,
     way: "Try again",
   }),
+  disagrees: ({ rejected }) => ({
+    title: "This device answers differently",
+    text:
+      "On the model's own test films its answers are not the ones they must be, so none is shown. " +
+      `${rejected.map(({ way, reason }) => `${way}: ${reason}`).join("; ")}. Update the browser and the system, or use another device.`,
+    way: "Try again",
+  }),
   unreachable: () => ({ title: "The model can't be reached", text: "Connect to the network where this app comes from, and try again.", way: "Try again" }),
   unsupported: () => ({
     title: "This browser is too old",

@@ -1,0 +1,288 @@
+"""The web runner's check of a device: what is taken, refused and remembered."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgekit.app.server import serve_site
+from edgekit.app.site import MEDIA_TYPES, Page
+from edgekit.manifest import open_bundle, seal_bundle
+from edgekit.sessions.browser import RUNTIME, RUNTIME_FILES
+from edgekit.types import OUTPUTS
+
+RUNNER = Path(__file__).parents[2] / "export" / "web" / "runner"
+
+# -- in Node: choosing and decoding ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(node_path: str, tmp_path: Path) -> Callable[..., Any]:
+    """Run the body of an asynchronous JavaScript function that may import the runner's modules; returns what it returns."""
+    shutil.copytree(RUNNER, tmp_path / "runner")
+    (tmp_path / "runner" / "package.json").write_text('{"type": "module"}')
+
+    def ask(body: str, **values: Any) -> Any:
+        code = "".join(f"const {name} = {json.dumps(value)};" for name, value in values.items())
+        script = tmp_path / "ask.mjs"
+        script.write_text(f"{code} const answer = await (async () => {{ {body} }})(); process.stdout.write(JSON.stringify(answer));")
+        return json.loads(subprocess.run([node_path, script], capture_output=True, text=True, check=True, timeout=60).stdout)
+
+    return ask
+
+
+CHOOSE = """
+    const { chooseWay, DisagreementError } = await import("./runner/ways.js");
+    const tried = [];
+    const attempt = async ({ name }) => {
+        tried.push(name);
+        const fate = FATES[name];
+        if (fate === "disagrees") throw new DisagreementError("boxes is off by 9.0, accepted 4");
+        if (fate) throw new RangeError(fate);
+        return `opened ${name}`;
+    };
+    return chooseWay(Object.keys(FATES).map((name) => ({ name })), attempt).then(
+        ({ way, opened, rejected }) => ({ tried, way: way.name, opened, rejected }),
+        ({ name, message, rejected }) => ({ tried, name, message, rejected }));
+"""
+
+
+def test_the_first_way_that_agrees_is_taken(ask: Callable[..., Any]) -> None:
+    assert ask(CHOOSE, FATES={"gpu": "", "cpu": ""}) == {"tried": ["gpu"], "way": "gpu", "opened": "opened gpu", "rejected": []}
+    chosen = ask(CHOOSE, FATES={"npu": "no such device", "gpu": "disagrees", "cpu": "", "slow": ""})
+    assert (chosen["tried"], chosen["way"]) == (["npu", "gpu", "cpu"], "cpu")
+    assert chosen["rejected"] == [
+        {"way": "npu", "reason": "no such device"},
+        {"way": "gpu", "reason": "boxes is off by 9.0, accepted 4"},
+    ]
+
+
+def test_a_device_without_a_right_way_is_refused_with_every_reason(ask: Callable[..., Any]) -> None:
+    refused = ask(CHOOSE, FATES={"gpu": "no such device", "cpu": "disagrees"})
+    assert (refused["tried"], refused["name"]) == (["gpu", "cpu"], "DisagreementError")
+    assert "gpu: no such device; cpu: boxes is off by 9.0, accepted 4" in refused["message"]
+    assert "use another device" in refused["message"]
+    assert [each["way"] for each in refused["rejected"]] == ["gpu", "cpu"]
+    unopened = ask(CHOOSE, FATES={"gpu": "no memory", "cpu": "no such device"})
+    assert (unopened["name"], unopened["message"]) == ("RangeError", "no memory")  # nothing answered, so nothing disagreed
+
+
+def write_png(pixels: np.ndarray, filters: list[int]) -> bytes:
+    """Write an 8-bit grayscale PNG, row y with filter `filters[y]`: section 9.2 of the PNG specification, in numpy, in two IDAT chunks."""
+    padded = np.pad(pixels.astype(int), ((1, 0), (1, 0)))
+    left, above, corner = padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
+    distances = np.abs(np.stack([above - corner, left - corner, left + above - 2 * corner]))
+    paeth = np.take_along_axis(np.stack([left, above, corner]), distances.argmin(axis=0)[None], 0)[0]
+    predicted = np.stack([np.zeros_like(left), left, above, (left + above) // 2, paeth])
+    rows = [bytes([f, *((pixels[y].astype(int) - predicted[f, y]) % 256).tolist()]) for y, f in enumerate(filters)]
+    data = zlib.compress(b"".join(rows))
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"tEXt", b"Comment\0a film"), (b"IDAT", data[:50]), (b"IDAT", data[50:]), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+def test_a_golden_canvas_is_read_as_it_is_stored(ask: Callable[..., Any]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (25, 13), np.uint8)
+    stored = write_png(noise, [y % 5 for y in range(25)])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored))), noise)  # Pillow agrees that this is such a PNG
+    colour = io.BytesIO()
+    Image.fromarray(noise).convert("RGB").save(colour, "PNG")
+    answers = ask(
+        """const { decodeGray } = await import("./runner/golden.js");
+        const decode = (png) => decodeGray(Uint8Array.from(Buffer.from(png, "base64")));
+        return Promise.all(PNGS.map((png) => decode(png).then((pixels) => [...pixels], ({ message }) => message)));""",
+        PNGS=[base64.b64encode(png).decode() for png in (stored, colour.getvalue())],
+    )
+    assert answers[0] == noise.ravel().tolist()
+    assert answers[1] == "a golden canvas is not an 8-bit grayscale PNG"
+
+
+# -- in Chromium: opening -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bundle(web_bundle: Path, tmp_path: Path) -> Path:
+    """A copy, to be changed."""
+    return shutil.copytree(web_bundle, tmp_path / "bundle")
+
+
+@pytest.fixture
+def pages(bundle: Path, web_runtime: Path) -> dict[str, Page]:
+    """A site with the bundle, the runtime and an empty page; read at each request."""
+    files = {f"/ort/{name}": web_runtime / name for name in RUNTIME_FILES}
+    pages = {path: make_page(path, file.read_bytes()) for path, file in files.items()}
+    pages["/index.html"] = make_page("/index.html", b"<!doctype html><title>runner</title>")
+    publish(pages, bundle)
+    return pages
+
+
+def publish(pages: dict[str, Page], bundle: Path) -> None:
+    """Serve the bundle as its folder is now."""
+    for name in ("manifest.json", *open_bundle(bundle).manifest["files"]):
+        pages[f"/bundle/{name}"] = make_page(name, (bundle / name).read_bytes())
+
+
+def make_page(path: str, content: bytes) -> Page:
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    return Page(content, MEDIA_TYPES.get(Path(path).suffix, "application/octet-stream"), digest)
+
+
+def withhold_golden(pages: dict[str, Page]) -> None:
+    """From now on, who checks the golden vectors finds none."""
+    for path in [path for path in pages if path.startswith("/bundle/golden/")]:
+        del pages[path]
+
+
+def alter_golden(bundle: Path) -> None:
+    """Expect another answer, and seal that, as someone who means it would."""
+    path = bundle / "golden" / "golden.json"
+    golden = json.loads(path.read_text())
+    golden["cases"][-1]["outputs"]["probabilities"][0] += 0.5
+    path.write_text(json.dumps(golden))
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    del manifest["manifest_sha256"]
+    seal_bundle(bundle, manifest)
+
+
+@pytest.fixture(scope="module")
+def chromium(chromium_path: str) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+OPEN = f"""async ({{ threads, wrong, version }}) => {{
+    const {{ openPipeline }} = await import("/bundle/runner/edgekit.js");
+    // A runtime whose answers are off by 0.2 as soon as it runs with `wrong` threads.
+    const spoil = (ort) => ({{
+        Tensor: ort.Tensor,
+        env: {{ wasm: ort.env.wasm, versions: {{ web: version ?? ort.env.versions.web }} }},
+        InferenceSession: {{
+            async create(...words) {{
+                const session = await ort.InferenceSession.create(...words);
+                const run = async (...given) => {{
+                    const found = await session.run(...given);
+                    if (ort.env.wasm.numThreads === globalThis.wrong) found.probabilities.data[0] += 0.2;
+                    return found;
+                }};
+                return {{ run, release: () => session.release() }};
+            }},
+        }},
+    }});
+    globalThis.wrong = wrong;
+    const ort = spoil(await import("/ort/{RUNTIME}"));
+    const importAnew = async () => spoil(await import("/ort/{RUNTIME}?anew"));
+    try {{
+        globalThis.pipeline = await openPipeline("/bundle/", {{ ort, importAnew, threads }});
+        const {{ way, rejected, isRemembered, timings }} = pipeline;
+        const {{ outputs }} = await pipeline.infer({{ ap: new Uint8Array(pipeline.side ** 2).fill(90) }});
+        return {{ way, rejected, isRemembered, checkMs: timings.checkMs, probabilities: [...outputs.probabilities] }};
+    }} catch ({{ name, message }}) {{
+        return {{ name, message }};
+    }}
+}}"""
+
+
+@pytest.fixture
+def visit(chromium: Any, pages: dict[str, Page]) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Open the bundle in a new page of one browser; `visit.page` is the last one."""
+    with serve_site(pages, "127.0.0.1", 0) as port:
+        context = chromium.new_context()
+
+        def visit(threads: int = 1, wrong: int = 0, version: str | None = None, script: str = "") -> dict[str, Any]:
+            visit.page = page = context.new_page()
+            page.add_init_script(script)
+            page.goto(f"http://127.0.0.1:{port}/index.html")
+            return dict(page.evaluate(OPEN, {"threads": threads, "wrong": wrong, "version": version}))
+
+        yield visit
+        context.close()
+
+
+@pytest.mark.browser
+def test_a_device_that_agrees_is_checked_once(visit: Callable[..., dict[str, Any]], pages: dict[str, Page], bundle: Path) -> None:
+    first = visit()
+    assert (first["way"], first["rejected"], first["isRemembered"]) == ("wasm, 1 thread", [], False)
+    assert first["checkMs"] > 0
+    withhold_golden(pages)
+    second = visit()
+    assert (second["isRemembered"], second["checkMs"]) == (True, 0)
+    assert second["probabilities"] == first["probabilities"]
+    for changed in (
+        {"threads": 2},
+        {"version": "9.9.9"},
+        {"script": "Object.defineProperty(Navigator.prototype, 'userAgent', { value: 'another' })"},
+        {"script": "Object.defineProperty(Navigator.prototype, 'hardwareConcurrency', { value: 77 })"},
+    ):
+        assert "golden.json is missing" in visit(**changed)["message"], changed
+    alter_golden(bundle)
+    publish(pages, bundle)
+    withhold_golden(pages)
+    assert "golden.json is missing" in visit()["message"]
+
+
+@pytest.mark.browser
+def test_a_bundle_with_other_golden_answers_is_refused_each_time(
+    visit: Callable[..., dict[str, Any]], pages: dict[str, Page], bundle: Path, web_bundle: Path
+) -> None:
+    assert "way" in visit()
+    alter_golden(bundle)
+    publish(pages, bundle)
+    for _ in range(2):
+        refused = visit()
+        assert refused["name"] == "DisagreementError"
+        assert "wasm, 1 thread: probabilities is off by 0.50, accepted 0.0001" in refused["message"]
+    publish(pages, web_bundle)
+    assert "way" in visit()
+
+
+@pytest.mark.browser
+def test_threads_that_answer_otherwise_give_way_to_one(visit: Callable[..., dict[str, Any]], pages: dict[str, Page]) -> None:
+    plain = visit(threads=1)
+    chosen = visit(threads=2, wrong=2)
+    assert chosen["way"] == "wasm, 1 thread"
+    (rejection,) = chosen["rejected"]
+    assert rejection["way"] == "wasm, 2 threads"
+    assert rejection["reason"] == "probabilities is off by 0.20, accepted 0.0001"
+    assert chosen["probabilities"] == plain["probabilities"]
+    withhold_golden(pages)
+    again = visit(threads=2, wrong=2)
+    assert (again["way"], again["rejected"], again["isRemembered"]) == ("wasm, 1 thread", [rejection], True)
+    assert again["probabilities"] == plain["probabilities"]
+
+
+@pytest.mark.browser
+def test_a_self_test_that_fails_later_is_no_longer_remembered_as_passed(visit: Callable[..., dict[str, Any]]) -> None:
+    assert not visit()["isRemembered"]
+    assert visit()["isRemembered"]
+    found = visit.page.evaluate("async () => { globalThis.wrong = 1; return await pipeline.selfTest(); }")
+    assert not found["passed"]
+    assert [check["output"] for check in found["checks"]] == list(OUTPUTS)
+    assert [check["output"] for check in found["checks"] if check["error"] > check["tolerance"]] == ["probabilities"]
+    assert not visit()["isRemembered"]
+
+
+@pytest.mark.browser
+def test_a_browser_that_keeps_nothing_checks_each_time(visit: Callable[..., dict[str, Any]]) -> None:
+    refuse = "CacheStorage.prototype.open = async () => { throw new DOMException('not in private windows', 'SecurityError') }"
+    assert not visit(script=refuse)["isRemembered"]
+    second = visit(script=refuse)
+    assert (second["way"], second["isRemembered"]) == ("wasm, 1 thread", False)
