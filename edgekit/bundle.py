@@ -2,7 +2,7 @@
 
 ::
 
-    build/<target>/  manifest.json  MODEL_CARD.md  recipe.toml  golden/  runner/  the model file(s)  corners.onnx (web)
+    build/<target>/  manifest.json  processors.json  MODEL_CARD.md  recipe.toml  golden/  runner/  the model file(s)  corners.onnx (web)
 
 Paths of the run and the studies are recorded relative to the bundle: they tell nothing about the machine, and survive moving all of
 them together.
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EdgekitError, GateError, InputError, MissingError
 from edgekit.files import hash_file, hash_tree
-from edgekit.manifest import SCHEMA, open_bundle, seal_bundle, write_manifest
+from edgekit.manifest import CARD, SCHEMA, open_bundle, seal_bundle, write_manifest
+from edgekit.processors import CPUS
 from edgekit.provenance import describe_software
 from edgekit.sessions import open_session
 from edgekit.types import INTENDED_USE, Bundle
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     from edgekit.sessions import Tensors
     from edgekit.types import Study, Target
 
-CARD = "MODEL_CARD.md"
 RECIPE = "recipe.toml"
 RUNNER = "runner"
+SCRIPT = "run.py"
+SHARED_SCRIPT = "{}-run.py"
+"""Beside the targets' folders, by backend: what answers in Python for every target of that backend that has no `SCRIPT` of its own."""
 BUDGET_ROUNDS = 5
 """Rounds of five inferences each, for a recipe's time budget."""
 LICENCE = "AGPL-3.0-or-later"
@@ -83,6 +86,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
     from edgekit.model_card import write_card
     from edgekit.models.runfolder import load_corner_finder, load_pipeline, run_hash
     from edgekit.parity import measure_parity, summarize
+    from edgekit.proven import merge_rows, prove_by_saturation, prove_by_verdict
     from edgekit.sessions.torch import TorchSession
 
     out = out.absolute()
@@ -101,6 +105,10 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         shutil.copyfile(target.recipe, draft / RECIPE)
         if (target.folder / RUNNER).is_dir():
             shutil.copytree(target.folder / RUNNER, draft / RUNNER, ignore=shutil.ignore_patterns("__pycache__"))
+        shared, script = target.folder.parent / SHARED_SCRIPT.format(target.backend), draft / RUNNER / SCRIPT
+        if shared.is_file() and not script.exists():
+            script.parent.mkdir(exist_ok=True)
+            shutil.copyfile(shared, script)
         manifest = _describe(pipeline.spec, target)
         manifest["recipe"] = tomllib.loads((draft / RECIPE).read_text(encoding="utf-8"))
         manifest["model"] = artifact.model
@@ -113,7 +121,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         manifest["unproven"] = [*artifact.unproven, *(f"session {name} was not run here: {reason}" for name, reason in missing.items())]
         numerical = target.judge.basis == "numerical"
         with TorchSession(pipeline) if numerical else open_session(sessions[0], bundle) as expected:
-            write_golden(draft, bundle.canvas_side, expected, exact=numerical)
+            write_golden(bundle, expected, exact=numerical)
         case = read_golden(bundle)[0]
         manifest["tensors"] = {"inputs": _describe_tensors(case.inputs), "outputs": _describe_tensors(case.outputs)}
         bundle = seal_bundle(draft, manifest)
@@ -122,6 +130,9 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         parity = measure_parity(bundle, run, rows, sessions) if rows else []
         problems += [summarize(row) for row in parity if row.verdict != "PASS"]
         problems += [f"{name} misses the golden vectors" for name in sessions if misses_golden(bundle, name)]
+        emulated, not_emulated, failures = emulate_golden(bundle, target.processors)
+        manifest["unproven"] += not_emulated
+        problems += failures
         if target.p50_ms is not None:
             manifest["latency"] = [measure_latency(bundle, sessions[:1], rounds=BUDGET_ROUNDS)]
             p50_ms = manifest["latency"][0]["rows"][0]["p50_ms"]
@@ -132,8 +143,9 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         if replaced is not None and replaced.manifest["verified"] and not manifest["verified"]:
             raise GateError(f"{out} holds a verified bundle; one that is not verified does not replace it", "choose another --out")
         manifest["parity"] = [_without_patients(asdict(row)) for row in parity]
-        (draft / CARD).write_text(write_card(manifest), encoding="utf-8")
-        seal_bundle(draft, manifest)
+        proven = merge_rows(prove_by_saturation(manifest), [*emulated, *(row for each in parity for row in prove_by_verdict(each))])
+        (draft / CARD).write_text(write_card(manifest, proven), encoding="utf-8")
+        seal_bundle(draft, manifest, proven)
         _put_in_place(draft, out)
     return open_bundle(out)
 
@@ -170,6 +182,32 @@ def misses_golden(bundle: Bundle, session: str) -> bool:
 
     with open_session(session, bundle) as opened:
         return bool(check_golden(bundle, opened).exceeded)
+
+
+def emulate_golden(bundle: Bundle, processors: Sequence[str]) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """Run the golden vectors on emulated processors, those that this machine can emulate.
+
+    Returns
+    -------
+    rows, unproven, problems
+        Rows of ``processors.json`` (see `edgekit.proven`) for those where they came out as expected; a sentence for each that can't be
+        emulated here; and what the bundle's runner said on the others.
+    """
+    from edgekit.emulation.judging import SESSION, check_golden_on
+    from edgekit.proven import prove_by_golden
+
+    rows, unproven, problems = [], [], []
+    for name in processors:
+        try:
+            (check,) = check_golden_on(bundle, [CPUS[name]])
+        except MissingError as error:
+            unproven.append(f"{SESSION} was not emulated on {name} here: {error.remedy}")  # the message may name a folder
+            continue
+        if check.failure:
+            problems.append(check.failure)
+        else:
+            rows.append(prove_by_golden(check.cpu, SESSION, check.runtime))
+    return rows, unproven, problems
 
 
 def add_latency(bundle: Bundle, latency: dict[str, Any]) -> Bundle:

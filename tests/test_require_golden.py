@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,7 @@ def test_a_wrong_answer_does_not_leave(altered: Path, films: list[str], tmp_path
         assert f"edgekit verify {altered}" in shown.err
         assert "design-" not in shown.out
     assert not out.exists()
-    assert not cache.exists()  # a failure is never remembered
+    assert not (cache / FOLDER).exists()  # a failure is never remembered
     assert edgekit(["predict", str(altered), *films, "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 3
 
@@ -166,7 +165,6 @@ def test_a_folder_that_can_not_be_written_only_costs_time(tiny_bundle: Path, fil
 
 def test_what_is_remembered_is_no_film_and_no_answer(tiny_bundle: Path, films: list[str], cache: Path) -> None:
     assert edgekit(["predict", str(tiny_bundle), *films]) == 0
-    assert [name for _, _, names in os.walk(cache) for name in names] == [path.name for path in (cache / FOLDER).iterdir()]
     (file,) = (cache / FOLDER).iterdir()
     fact = json.loads(file.read_text())
     assert fact["model_sha256"] == open_bundle(tiny_bundle).manifest["model_sha256"]

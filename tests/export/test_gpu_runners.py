@@ -213,6 +213,24 @@ def test_it_answers_for_one_patient(target: str, bundle: Bundle, tmp_path: Path)
     assert "lateral: score" not in answer.stdout
 
 
+def test_an_engine_that_misses_the_golden_vectors_answers_nothing(target: str, bundle: Bundle, tmp_path: Path) -> None:  # noqa: ARG001
+    make_pack(tmp_path / "canvases.npz", bundle)
+    path = bundle.folder / "golden" / "golden.json"
+    document = json.loads(path.read_text())
+    document["cases"][1]["outputs"]["boxes"][0][2] += 377
+    write_json(path, document)
+    manifest = json.loads((bundle.folder / "manifest.json").read_text())
+    (bundle.folder / "manifest.json").unlink()
+    seal_bundle(bundle.folder, manifest)
+    film = ["--ap", str(bundle.folder / "golden" / "both-ap.png")]
+    for arguments in ([], film, film, ["--pack", str(tmp_path / "canvases.npz"), "--out", str(tmp_path / "out")]):
+        answer = run(bundle, tmp_path, *arguments)
+        assert answer.returncode == 1
+        assert "error: boxes differ from the golden vectors: try another" in answer.stderr
+        assert not any(brand in answer.stdout for brand in bundle.brands)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_pack_of_another_bundle_and_a_changed_file_are_refused(target: str, bundle: Bundle, tmp_path: Path) -> None:  # noqa: ARG001
     make_pack(tmp_path / "canvases.npz", Bundle(bundle.folder, {**bundle.manifest, "model_sha256": "0" * 64}))
     answer = run(bundle, tmp_path, "--pack", str(tmp_path / "canvases.npz"), "--out", str(tmp_path / "out"))

@@ -7,10 +7,12 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import tree_sitter
 import tree_sitter_javascript
@@ -18,11 +20,14 @@ import tree_sitter_kotlin
 import tree_sitter_swift
 from PIL import Image
 
+from edgekit.backends import onnx as backend
+from edgekit.bundle import export_bundle
 from edgekit.golden import read_golden
 from edgekit.manifest import open_bundle, seal_bundle, write_manifest
+from edgekit.remembered import FOLDER
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.targets import load_target
-from edgekit.types import DECISIONS, INPUTS, OUTPUTS, Latency
+from edgekit.types import DECISIONS, INPUTS, OUTPUTS, Artifact, Latency, Target
 
 EXPORT = Path(__file__).parents[2] / "export"
 GRAMMARS = {".js": tree_sitter_javascript, ".kt": tree_sitter_kotlin, ".swift": tree_sitter_swift}
@@ -42,6 +47,12 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_bundle, tmp_path / "bundle")
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 def run(bundle: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """Run the bundle's runner in a folder of its own, without edgekit."""
     command = [sys.executable, "-I", "-c", ALONE, str(bundle / "runner" / "run.py"), *map(str, words)]
@@ -59,7 +70,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-# -- desktop-cpu ---------------------------------------------------------------------------------------------------------------
+# -- ONNX ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_bundle_checks_itself_without_edgekit(bundle: Path) -> None:
@@ -104,7 +115,9 @@ def test_another_answer_than_the_golden_one_fails_by_the_bundles_own_tolerance(b
     path.write_text(json.dumps(golden))
     reseal(bundle)
     answer = run(bundle)
-    assert (answer.returncode, answer.stderr) == (1, f"error: too far from the golden vectors: {name}\n")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(f"error: too far from the golden vectors: {name}; ")
+    assert "try another version of onnxruntime" in answer.stderr
     golden["tolerance"][name] = 2.1
     path.write_text(json.dumps(golden))
     reseal(bundle)
@@ -128,6 +141,47 @@ def test_it_answers_for_canvases(bundle: Path) -> None:
     Image.new("L", (640, 480)).save(film)
     answer = run(bundle, "--ap", film)
     assert (answer.returncode, answer.stderr) == (1, "error: ap is uint8 (480, 640), expected a canvas: 8-bit gray, 128 x 128 pixels\n")
+
+
+def give_films(bundle: Path) -> list[object]:
+    return ["--ap", bundle / "golden" / "both-ap.png", "--lateral", bundle / "golden" / "both-lateral.png"]
+
+
+def test_no_answer_leaves_before_the_golden_vectors_passed(bundle: Path, cache: Path) -> None:
+    first, second = run(bundle, *give_films(bundle)), run(bundle, *give_films(bundle))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "golden output" in first.stderr
+    assert second.stderr == ""  # remembered
+    assert first.stdout == second.stdout
+    (file,) = (cache / FOLDER).iterdir()
+    assert "golden output" in run(bundle, *give_films(bundle), "--threads", 1).stderr
+    assert "golden output" in run(bundle, "--no-timing").stdout  # who asks for nothing else gets them always
+
+    known = file.read_bytes()
+    for content in (known.replace(b"onnxruntime", b"onnxruntume"), b""):
+        file.write_bytes(content)  # the content counts and not the name
+        assert "golden output" in run(bundle, *give_films(bundle)).stderr
+    assert file.read_bytes() == known
+
+    path = bundle / "golden" / "golden.json"
+    golden = json.loads(path.read_text())
+    golden["cases"][2]["outputs"]["boxes"][1][0] -= 377
+    path.write_text(json.dumps(golden))
+    reseal(bundle)
+    kept = set((cache / FOLDER).iterdir())
+    for _ in range(2):
+        answer = run(bundle, *give_films(bundle))
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert "error: too far from the golden vectors: boxes; " in answer.stderr
+    assert set((cache / FOLDER).iterdir()) == kept  # a failure is never remembered
+
+
+def test_a_cache_that_can_not_be_written_only_costs_time(bundle: Path, cache: Path) -> None:
+    cache.write_text("no folder")
+    for _ in range(2):
+        answer = run(bundle, *give_films(bundle))
+        assert answer.returncode == 0, answer.stderr
+        assert "golden output" in answer.stderr
 
 
 def write_pack(bundle: Path, path: Path, model: str) -> list[dict[str, np.ndarray]]:
@@ -154,7 +208,7 @@ def test_a_pack_is_answered_as_the_session_answers(bundle: Path, tmp_path: Path)
     assert (int(sent["schema"]), str(sent["pack"]), str(sent["session"])) == (1, "films of today", "onnxruntime")
     assert str(sent["bundle"]) == opened.manifest["model_sha256"]
     with OnnxRuntimeSession(opened.model, opened.canvas_side, 1) as session:
-        assert str(sent["runtime"]) == session.runtime
+        assert str(sent["runtime"]) == f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider, threads 1"
         expected = [session.infer(inputs) for inputs in patients]
     for name in SENT:
         stacked = np.stack([outputs[name] for outputs in expected])
@@ -171,6 +225,15 @@ def test_a_pack_is_answered_as_the_session_answers(bundle: Path, tmp_path: Path)
     assert latency["device"].keys() == {"cpu", "cores", "os", "python"}
     assert (latency["provenance"]["bundle"], latency["provenance"]["threads"]) == (opened.manifest["model_sha256"], 1)
 
+    answer = run(bundle, "--pack", tmp_path / "pack.npz", "--out", tmp_path / "untimed", "--no-timing")
+    assert answer.returncode == 0, answer.stderr
+    assert "golden output" in answer.stdout
+    assert f"{len(patients)} patients" in answer.stderr.splitlines()
+    assert [path.name for path in (tmp_path / "untimed").iterdir()] == ["outputs.npz"]
+    untimed = np.load(tmp_path / "untimed" / "outputs.npz")
+    assert str(untimed["runtime"]).endswith(", threads one a core")
+    np.testing.assert_array_equal(untimed["decision"], sent["decision"])
+
 
 def test_another_bundles_pack_is_refused(bundle: Path, tmp_path: Path) -> None:
     write_pack(bundle, tmp_path / "pack.npz", "0" * 64)
@@ -184,7 +247,7 @@ def test_another_bundles_pack_is_refused(bundle: Path, tmp_path: Path) -> None:
 # -- all ------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted(EXPORT.glob("*/runner/*.py")), ids=lambda path: path.parts[-3])
+@pytest.mark.parametrize("path", sorted(EXPORT.rglob("*.py")), ids=lambda path: path.relative_to(EXPORT).as_posix())
 def test_no_runner_imports_edgekit(path: Path) -> None:
     source = path.read_text()
     assert source.startswith("# /// script\n"), "a PEP 723 header tells what to install"
@@ -213,7 +276,7 @@ def test_a_runner_parses_and_knows_every_tensor(path: Path) -> None:
     assert find_errors(source, grammar) == []
     last = source.rindex(b"(")
     assert find_errors(source[:last] + source[last + 1 :], grammar), "the grammar sees a lost bracket"
-    if path.name == "corners.js":  # what follows the corner finder: it has no part in the graph
+    if path.stem not in ("edgekit", "EdgekitPipeline"):  # the others have no part in the graph
         return
     text = source.decode()
     for name in (*INPUTS, *OUTPUTS):
@@ -224,4 +287,27 @@ def test_a_runner_parses_and_knows_every_tensor(path: Path) -> None:
 
 def test_every_target_for_which_one_is_promised_has_a_runner() -> None:
     assert {path.parts[-3] for path in RUNNERS} == {"android", "ios", "web"}
-    assert (load_target("desktop-cpu").folder / "runner" / "run.py").is_file()
+
+
+@pytest.mark.parametrize("name", ["android", "desktop-cpu", "web"])
+def test_onnx_bundles_share_one_script(
+    name: str, tiny_run: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(_: Any, __: Target, folder: Path, ___: Any) -> Artifact:
+        shutil.copy(tiny_bundle / "model.onnx", folder)
+        return Artifact("model.onnx", ("model.onnx",))
+
+    random = np.random.default_rng(0)
+    monkeypatch.setattr(backend, "convert", convert)
+    monkeypatch.setattr(
+        "edgekit.golden.simulate_canvases",
+        lambda *_: {view: random.integers(0, 256, (128, 128), np.uint8) for view in ("ap", "lateral")},
+    )
+    target = replace(load_target(name), calibration=None, corners=None, sessions=("onnxruntime",), size_mb=None)
+    folder = export_bundle(tiny_run, target, tmp_path / "bundle", force=True).folder
+    assert (folder / "runner" / "run.py").read_bytes() == (EXPORT / "onnx-run.py").read_bytes()
+    own = [path.name for path in (EXPORT / name / "runner").glob("*.*")]
+    assert sorted(path.name for path in (folder / "runner").iterdir()) == sorted(["run.py", *own])
+    answer = run(folder, "--no-timing")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.startswith(f"ap+lateral for {name}, ")

@@ -7,8 +7,11 @@
     python runner/run.py                                      check every hash and the golden vectors, time one patient
     python runner/run.py --ap ap.png --lateral lateral.png    answer for canvases: 8-bit gray, S x S, made as docs/canvas.md says
     python runner/run.py --pack canvases.npz --out FOLDER     the first, then outputs.npz (for `edgekit verify --outputs`) and latency.json
+    python runner/run.py ... --no-timing                      the same without timing and latency.json: an emulated processor is slow
 
-The graph does the work: it finds, crops, classifies, combines and decides. Exit code 0, or 1 with a message.
+The graph does the work: it finds, crops, classifies, combines and decides. No answer leaves before the golden vectors have passed in this
+very runtime: once on this machine for films (the user's cache folder keeps that they did), always for a pack. Exit code 0, or 1 with a
+message.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,17 +45,23 @@ def main():
     parser.add_argument("--pack", type=Path, metavar="NPZ", help="canvases written by `edgekit verify --pack`")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the answers for --pack go")
     parser.add_argument("--threads", type=int, default=0, help="threads within an operator (default: one a core)")
+    parser.add_argument("--no-timing", action="store_true", help="measure no time: golden vectors and answers alone")
     asked = parser.parse_args()
     films = {view: path for view in VIEWS if (path := vars(asked)[view])}
     if (asked.pack is None) != (asked.out is None) or (films and asked.pack):
         parser.error("give films, or --pack and --out, or nothing")
     model = Model(read_manifest(), asked.threads)
     if films:
+        fact = describe_circumstances(model)
+        if not is_remembered(fact):
+            check_golden(model, sys.stderr)
+            remember(fact)
         print_answer(model, {view: np.array(Image.open(path)) for view, path in films.items()})
         return
-    patient = check_golden(model)
-    speed = measure_speed(model, patient)
-    print(f"one patient, two films: median {speed['p50_ms']:.1f} ms, loaded in {speed['load_ms']:.0f} ms")
+    patient = check_golden(model, sys.stdout)
+    speed = None if asked.no_timing else measure_speed(model, patient)
+    if speed:
+        print(f"one patient, two films: median {speed['p50_ms']:.1f} ms, loaded in {speed['load_ms']:.0f} ms")
     if asked.pack:
         answer_pack(model, asked.pack, asked.out, speed)
 
@@ -82,7 +92,7 @@ class Model:
         self._session = onnxruntime.InferenceSession(BUNDLE / manifest["model"], options, providers=["CPUExecutionProvider"])
         self.load_ms = 1000 * (time.perf_counter() - started)
         self.names = [output.name for output in self._session.get_outputs()]
-        self.runtime = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
+        self.runtime = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider, threads {threads or 'one a core'}"
         self.manifest, self.threads = manifest, threads
 
     def infer(self, canvases):
@@ -97,8 +107,8 @@ class Model:
         return dict(zip(self.names, self._session.run(self.names, inputs), strict=True))
 
 
-def check_golden(model):
-    """Run the golden vectors, print how far off each output is, and return the canvases of a patient with both films."""
+def check_golden(model, screen):
+    """Run the golden vectors, print how far off each output is to `screen`, and return the canvases of a patient with both films."""
     golden = json.loads((BUNDLE / "golden" / "golden.json").read_bytes())
     tolerance = golden["tolerance"]
     errors = dict.fromkeys(model.names, 0.0)
@@ -112,13 +122,57 @@ def check_golden(model):
             errors[name] = max(errors[name], np.nan_to_num(error, nan=np.inf).max(initial=0.0))
         if len(canvases) == len(VIEWS):
             patient = canvases
-    print(f"{model.manifest['name']}, {model.manifest['precision']}, {model.runtime}")
-    print(f"{'golden output':16}{'difference':>12}{'accepted':>12}")
+    print(f"{model.manifest['name']}, {model.manifest['precision']}, {model.runtime}", file=screen)
+    print(f"{'golden output':16}{'difference':>12}{'accepted':>12}", file=screen)
     for name in model.names:
-        print(f"{name:16}{errors[name]:12.1e}{tolerance[name]:12.1e}")
+        print(f"{name:16}{errors[name]:12.1e}{tolerance[name]:12.1e}", file=screen)
     if wrong := [name for name in model.names if not errors[name] <= tolerance[name]]:
-        sys.exit(f"error: too far from the golden vectors: {', '.join(wrong)}")
+        sys.exit(
+            f"error: too far from the golden vectors: {', '.join(wrong)}; this machine's answers are not the bundle's: "
+            "try another version of onnxruntime, or export the bundle again"
+        )
     return patient
+
+
+def describe_circumstances(model):
+    """Return all that decides whether the golden vectors pass, as the text to be remembered."""
+    multiarray = (getattr(np, "_core", None) or np.core)._multiarray_umath  # np.core: before numpy 2
+    fact = {
+        "passed": "golden vectors, runner",
+        "manifest": hashlib.sha256((BUNDLE / "manifest.json").read_bytes()).hexdigest(),  # it holds the hashes of all other files
+        "runtime": model.runtime,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "features": read_system("/proc/cpuinfo", "flags") or read_system("/proc/cpuinfo", "Features"),
+        # numpy asks the processor and not the system: under qemu-user the system tells of the machine that emulates.
+        "features_of_numpy": sorted(name for name, has in multiarray.__cpu_features__.items() if has),
+    }
+    return json.dumps(fact, indent=1, sort_keys=True) + "\n"
+
+
+def is_remembered(fact):
+    """Tell whether a file in the user's cache folder says exactly this; where there is none to be read, it does not."""
+    with suppress(OSError, RuntimeError):  # RuntimeError: the user has no home folder
+        return find_memory(fact).read_bytes() == fact.encode()
+    return False
+
+
+def remember(fact):
+    """Keep a fact in the user's cache folder, where it can be written: put in place whole, for others may do the same now."""
+    with suppress(OSError, RuntimeError):
+        path = find_memory(fact)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(fact.encode())
+        partial.replace(path)
+
+
+def find_memory(fact):
+    """Return the file of a fact, named by its hash: where edgekit keeps its own."""
+    usual = {"win32": "~/AppData/Local", "darwin": "~/Library/Caches"}.get(sys.platform, "~/.cache")
+    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    folder = chosen if chosen.is_absolute() else Path(usual).expanduser()
+    return folder / "edgekit" / "remembered" / f"{hashlib.sha256(fact.encode()).hexdigest()}.json"
 
 
 def print_answer(model, canvases):
@@ -137,7 +191,7 @@ def print_answer(model, canvases):
 
 
 def answer_pack(model, path, out, speed):
-    """Answer for every patient of a pack, read one at a time, and write outputs.npz and latency.json into the folder `out`."""
+    """Answer for every patient of a pack, read one at a time, and write outputs.npz into the folder `out`; latency.json if it was timed."""
     with np.load(path) as pack:
         if pack["schema"] != 1 or str(pack["bundle"]) != model.manifest["model_sha256"]:
             sys.exit(f"error: {path} was packed for another bundle; pack it again: edgekit verify BUNDLE STUDIES --pack {path}")
@@ -151,6 +205,9 @@ def answer_pack(model, path, out, speed):
     out.mkdir(parents=True, exist_ok=True)
     stacked = {name: np.stack([answer[name] for answer in answers]) for name in SENT}
     np.savez_compressed(out / "outputs.npz", **copied, session="onnxruntime", runtime=model.runtime, **stacked)
+    print(f"wrote {out / 'outputs.npz'}")
+    if speed is None:
+        return
     provenance = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "bundle": str(copied["bundle"]),
@@ -160,7 +217,7 @@ def answer_pack(model, path, out, speed):
     }
     latency = {"device": describe_device(), "provenance": provenance, "rows": [speed]}
     (out / "latency.json").write_text(json.dumps(latency, indent=2) + "\n")
-    print(f"wrote {out / 'outputs.npz'} and {out / 'latency.json'}")
+    print(f"wrote {out / 'latency.json'}")
 
 
 def measure_speed(model, patient):
