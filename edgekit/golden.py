@@ -2,7 +2,7 @@
 
 They let any runtime on any device check itself without a film of a patient and without this package::
 
-    golden/golden.json     {"schema": 1, "cases": [{"name", "films": {view: png}, "outputs": {...}}], "tolerance": {...}}
+    golden/golden.json     {"schema": 1, "cases": [{"name", "films": {view: png}, "outputs": {...}, "exposes": {...}}], "tolerance": {...}}
     golden/<case>-<view>.png    uint8 canvases
 """
 
@@ -23,8 +23,6 @@ from edgekit.remembered import is_remembered, remember
 from edgekit.types import OUTPUTS, VIEWS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from edgekit.sessions import Session, Tensors
@@ -40,6 +38,9 @@ CASES: dict[str, tuple[str, tuple[View, ...]]] = {
     "none": ("none", VIEWS),
 }
 """Simulated design and the films given, by case."""
+
+STRESS = "stress"
+"""The case chosen to expose broken kernels (`edgekit.stress`); it alone has ``exposes``."""
 
 TOLERANCE = {
     "probabilities": 1e-4,
@@ -104,33 +105,44 @@ class GoldenCheck:
         return ", ".join(f"{name} by {self.errors[name]:.2g} (accepted: {self.tolerance[name]:g})" for name in self.exceeded)
 
 
-def write_golden(folder: Path, side: int, session: Session, exact: bool) -> None:
-    """Simulate the canvases, ask `session` for the outputs and write both.
+def write_golden(bundle: Bundle, session: Session, exact: bool) -> None:
+    """Simulate the canvases, ask `session` for the outputs and write both into the bundle's folder.
 
     Parameters
     ----------
-    folder
-        The bundle; ``golden/`` is made in it.
-    side
-        Side of the canvas in pixels.
+    bundle
+        A draft without golden vectors; its manifest must be written again.
     session
         Whose outputs are expected: the reference, or for a file below fp32 a runtime that opened it.
     exact
-        Whether other runtimes must agree within `TOLERANCE`, or only within `LOOSE_TOLERANCE`.
+        Whether other runtimes must agree within `TOLERANCE`, or only within `LOOSE_TOLERANCE`. Only then there is no `STRESS`: nothing
+        in float32 saturates.
     """
     from PIL import Image
 
-    (folder / FOLDER).mkdir()
+    from edgekit.stress import choose_stress, open_faults
+
+    side, folder = bundle.canvas_side, bundle.folder / FOLDER
+    tolerance = TOLERANCE if exact else LOOSE_TOLERANCE
+    patients = {name: simulate_canvases(design, seed, side) for seed, (name, (design, _)) in enumerate(CASES.items())}
+    films = {name: {view: patients[name][view] for view in views} for name, (_, views) in CASES.items()}
+    exposes: dict[str, dict[str, float]] = {}
+    if not exact:
+        with open_faults(bundle) as faults:
+            constructs = [patients[name] for name, (design, _) in CASES.items() if design != "none"]
+            stress = choose_stress(constructs, side, session, faults, tolerance, bundle.manifest["thresholds"]["box"])
+        films[STRESS], exposes[STRESS] = stress.canvases, stress.exposes
+    folder.mkdir()
     cases = []
-    for seed, (name, (design, views)) in enumerate(CASES.items()):
-        canvases = simulate_canvases(design, seed, side)
-        films = {view: f"{name}-{view}.png" for view in views}
-        for view, file in films.items():
-            Image.fromarray(canvases[view]).save(folder / FOLDER / file)
-        outputs = session.infer(graph_inputs({view: canvases[view] for view in views}, side))
-        cases.append({"name": name, "films": films, "outputs": {key: _shorten(value) for key, value in outputs.items()}})
-    document = {"schema": 1, "cases": cases, "tolerance": TOLERANCE if exact else LOOSE_TOLERANCE}
-    (folder / FOLDER / FILE).write_text(json.dumps(document, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+    for name, canvases in films.items():
+        files = {view: f"{name}-{view}.png" for view in canvases}
+        for view, file in files.items():
+            Image.fromarray(canvases[view]).save(folder / file)
+        outputs = session.infer(graph_inputs(canvases, side))
+        case = {"name": name, "films": files, "outputs": {key: _shorten(value) for key, value in outputs.items()}}
+        cases.append({**case, "exposes": exposes[name]} if name in exposes else case)
+    document = {"schema": 1, "cases": cases, "tolerance": tolerance}
+    (folder / FILE).write_text(json.dumps(document, allow_nan=False, indent=1) + "\n", encoding="utf-8")
 
 
 def simulate_canvases(design: str, seed: int, side: int) -> dict[View, NDArray[np.uint8]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from edgekit.bundle import export_bundle
 from edgekit.calibration import read_calibration
 from edgekit.errors import GateError, InputError
 from edgekit.files import hash_file, write_json
+from edgekit.golden import check_golden
+from edgekit.stress import open_faults
 from edgekit.studies import write_studies
 from edgekit.targets import load_target
 from edgekit.types import Calibration, Study
@@ -113,6 +116,16 @@ def test_an_8_bit_bundle_says_what_it_is(tiny_run: Path, tiny_bundle: Path, rows
     (judged,) = manifest["parity"]
     assert (judged["basis"], judged["verdict"], judged["n"]) == ("statistical", "INCONCLUSIVE", 1)
     assert bundle.model.stat().st_size < 0.3 * (tiny_bundle / "model.onnx").stat().st_size
+    saturation = manifest["graph"]["saturation"]
+    assert saturation["layers"] > 50
+    assert (saturation["can_overflow"], saturation["largest_pair_sum"] <= saturation["limit"]) == ([], True)
+    *_, stress = json.loads((bundle.folder / "golden" / "golden.json").read_bytes())["cases"]
+    assert stress["name"] == "stress"
+    with open_faults(bundle) as faults:  # on this case alone the same change is found again
+        for fault, session in faults.items():
+            off = check_golden(bundle, session)
+            assert max(off.errors[name] / limit for name, limit in off.tolerance.items() if limit) >= stress["exposes"][fault] > 0
+            assert off.exceeded
     again = export_bundle(run, target, tmp_path / "again", force=True)
     assert again.manifest["model_sha256"] == manifest["model_sha256"]
 

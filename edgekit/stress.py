@@ -1,0 +1,128 @@
+"""The golden vector that a broken kernel can't pass: chosen by what a broken kernel makes of it.
+
+Ordinary films can be kind to a kernel that saturates or rounds down. Candidates are the golden films themselves with more and more
+contrast, which drives activations to the ends of their ranges. The one taken changes the answers most under the fault that it exposes
+least, among those that the answers bear: one grey level more must move nothing by more than half of the tolerance, so that sound
+runtimes, which round in their own ways, pass.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.canvases import graph_inputs
+from edgekit.progress import track
+from edgekit.types import VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgekit.sessions import Session, Tensors
+    from edgekit.types import Bundle, View
+
+    Canvases = dict[View, NDArray[np.uint8]]
+
+CONTRASTS = (1.0, 2.0, 4.0, 16.0)
+"""How far grey levels are stretched about the mean of a film's own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stress:
+    """The films chosen.
+
+    Attributes
+    ----------
+    canvases
+        uint8 (S, S) by view.
+    exposes
+        By fault, the largest change of an output, in tolerances: above 1 the fault is caught.
+    """
+
+    canvases: Canvases
+    exposes: dict[str, float]
+
+
+@contextmanager
+def open_faults(bundle: Bundle) -> Iterator[dict[str, Session]]:
+    """Open `bundle` with each fault of `edgekit.quantization.faults`; none where no ONNX file computes in 8 bits."""
+    if bundle.model.suffix != ".onnx" or "w8a8" not in bundle.manifest["stages"].values():
+        yield {}
+        return
+    import onnx
+
+    from edgekit.quantization.faults import FAULTS, spoil
+    from edgekit.sessions.onnxruntime import OnnxRuntimeSession
+
+    model = onnx.load(bundle.model)
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        opened: dict[str, Session] = {}
+        for fault in FAULTS:
+            path = Path(folder) / "spoiled.onnx"
+            onnx.save(spoil(model, fault), path)
+            opened[fault] = stack.enter_context(OnnxRuntimeSession(path, bundle.canvas_side, None))
+        yield opened
+
+
+def choose_stress(
+    patients: Sequence[Canvases], side: int, sound: Session, faults: Mapping[str, Session], tolerance: Mapping[str, float], threshold: float
+) -> Stress:
+    """Choose among the films of `patients` with more and more contrast; without faults the widest contrast that the answers bear.
+
+    Parameters
+    ----------
+    patients
+        Canvases of both views, uint8 (S, S).
+    side
+        S, in pixels.
+    sound
+        Computes as it should.
+    faults
+        Sessions that don't, by fault.
+    tolerance
+        By output.
+    threshold
+        Box score from which a film shows a construct.
+    """
+    best: tuple[tuple[bool, float], Stress] | None = None
+    candidates = [(canvases, contrast) for contrast in CONTRASTS for canvases in patients]
+    for canvases, contrast in track(candidates, "Choosing a golden vector"):
+        stretched: Canvases = {view: _stretch(canvases[view], contrast) for view in VIEWS}
+        inputs = graph_inputs(stretched, side)
+        nudged = graph_inputs({view: np.where(canvas < 255, canvas + 1, 254).astype(np.uint8) for view, canvas in stretched.items()}, side)
+        expected = sound.infer(inputs)
+        bears = _measure_change(expected, sound.infer(nudged), tolerance, threshold) <= 1 / 2
+        exposes = {name: _measure_change(expected, session.infer(inputs), tolerance, threshold) for name, session in faults.items()}
+        rank = bears, min(exposes.values(), default=contrast)
+        if best is None or rank > best[0]:
+            best = rank, Stress(stretched, exposes)
+    assert best is not None
+    return best[1]
+
+
+def _stretch(canvas: NDArray[np.uint8], contrast: float) -> NDArray[np.uint8]:
+    """Stretch the grey levels about the mean of those above zero; the padding stays black."""
+    shown = canvas > 0
+    centre = canvas[shown].mean() if shown.any() else 0.0
+    stretched = np.clip((canvas.astype(np.float64) - centre) * contrast + centre, 0, 255).round()
+    return np.where(shown, stretched, 0).astype(np.uint8)
+
+
+def _measure_change(expected: Tensors, found: Tensors, tolerance: Mapping[str, float], threshold: float) -> float:
+    """Return the largest change of an output, in tolerances; boxes only where a construct is expected."""
+    largest = 0.0
+    shows = expected["box_scores"].astype(np.float64) >= threshold
+    for name, values in expected.items():
+        change = np.abs(found[name].astype(np.float64) - values.astype(np.float64))
+        if name == "boxes":
+            change = change[shows]
+        if tolerance[name]:
+            largest = max(largest, float(np.nan_to_num(change, nan=np.inf).max(initial=0.0)) / tolerance[name])
+    return largest
