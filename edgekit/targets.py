@@ -6,6 +6,7 @@ A recipe is TOML with a closed schema::
     ensemble = "ap+lateral"     # or "best": the one chosen on validation
     sessions = ["onnxruntime"]  # what judges it: each that this machine has must pass, those it lacks are listed as unproven
     opset = 20                  # the backend's own settings
+    processors = ["neon"]       # may be left out: emulated processors that run the golden vectors too; those that can't are unproven
     corners = "int8"            # may be left out: the bundle gets no corner finder. How its weights are stored, or "float32"
 
     [variants.w8a8]             # the first variant is the default; its name is its precision
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.backends import BACKENDS
 from edgekit.backends.corners import WEIGHTS as CORNER_WEIGHTS
 from edgekit.errors import InputError, UsageError
+from edgekit.processors import CPUS
 from edgekit.types import Calibration, Judge, Target
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def load_target(spec: str, recipe: Path | None = None) -> Target:
         p50_ms=variant.get("budget", {}).get("p50_ms"),
         options={key: values[0] for key, values in backend.OPTIONS.items()} | variant.get("options", {}),
         corners=document.get("corners"),
+        processors=tuple(document.get("processors", ())),
     )
 
 
@@ -119,11 +122,14 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     check = _Check(path)
     check.choice("backend", document.get("backend"), tuple(BACKENDS))
     backend = BACKENDS[document["backend"]]
-    check.keys("", document, {"backend": str, "ensemble": str, "sessions": list, **backend.SETTINGS, "variants": dict}, {"corners": str})
+    expected = {"backend": str, "ensemble": str, "sessions": list, **backend.SETTINGS, "variants": dict}
+    check.keys("", document, expected, {"processors": list, "corners": str})
     if "corners" in document:
         check.choice("corners", document["corners"], CORNER_WEIGHTS)
     for session in document["sessions"]:
         check.choice("a session", session, backend.SESSIONS)
+    for processor in document.get("processors", ()):
+        check.choice("a processor", processor, tuple(CPUS))
     for key in ("sessions", "variants"):
         if not document[key]:
             raise InputError(f"{path}: '{key}' is empty", "see the recipes in export/ for examples")

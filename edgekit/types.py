@@ -203,6 +203,8 @@ class Target:
         The variant's options, the backend's defaults included.
     corners
         How the weights of the corner finder are stored: ``int8`` or ``float32``; None makes none.
+    processors
+        Names of ``edgekit.processors.CPUS`` that it is checked on when it is exported, where this machine can emulate them.
     """
 
     name: str
@@ -220,6 +222,7 @@ class Target:
     p50_ms: float | None
     options: dict[str, str]
     corners: str | None = None
+    processors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

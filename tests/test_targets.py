@@ -46,6 +46,7 @@ def test_unknown_target_and_variant_name_the_choices() -> None:
         ("opset = 18\n", "", "key 'opset' is missing"),
         ('["onnxruntime"]', "[]", "'sessions' is empty"),
         ('["onnxruntime"]', '["abacus"]', "a session is 'abacus'"),
+        ("opset = 18", 'opset = 18\nprocessors = ["z80"]', "a processor is 'z80'"),
         ('basis = "numerical" }', 'basis = "numerical" }\ncalibration = {}', "calibration' is set, but no stage has 8-bit activations"),
         ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size = 3.0 }', "unknown key 'size'"),
         ('basis = "numerical" }', 'basis = "numerical" }\noptions = { speed = "high" }', "options is 'speed'"),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import edgekit
-from edgekit.cli import bundle, console, demo, doctor, evaluate, phantom, phone_app, predict, studies, train
+from edgekit.cli import bundle, console, demo, doctor, emulator, evaluate, phantom, phone_app, predict, studies, train
 from edgekit.errors import EdgekitError, InputError, MissingError, UsageError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("verify")(bundle.verify)
 app.command("bench")(bundle.bench)
 app.command("predict")(predict.predict)
 app.command("app")(phone_app.app)
+app.add_typer(emulator.app, name="emulator", no_args_is_help=False)
 
 
 def _print_version(wanted: bool) -> None:

@@ -13,8 +13,10 @@ from edgekit.errors import GateError, MissingError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit.emulation.judging import EmulatedCheck
     from edgekit.golden import GoldenCheck
-    from edgekit.types import Bundle
+    from edgekit.processors import Cpu
+    from edgekit.types import Bundle, Study
 
 Sessions = Annotated[list[str] | None, typer.Option("--session", help="A session; may be given several times. Default: all there are.")]
 
@@ -65,26 +67,41 @@ def verify(
     run: Annotated[Path | None, typer.Option("--run", help="The run the bundle was made from, if it was moved.")] = None,
     pack: Annotated[Path | None, typer.Option("--pack", help="Write the canvases of STUDIES here, for a device to answer.")] = None,
     outputs: Annotated[Path | None, typer.Option("--outputs", help="The outputs.npz of a device: judge it in place of sessions.")] = None,
+    cpu: Annotated[str | None, typer.Option("--cpu", help="Emulated processors in place of this one, as in haswell,neon.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document: golden checks, parity records, provenance.")] = False,
 ) -> None:
     """Check a bundle's hashes and golden vectors and, with films, whether it answers as its run does.
+
+    A PASS is kept in the bundle's processors.json, for the instructions that it was reached with.
 
     Example: edgekit verify build/web cohort/studies.csv
 
     For another device: edgekit verify BUNDLE STUDIES --pack canvases.npz, run the bundle's runner on it there, and judge what comes back:
     edgekit verify BUNDLE STUDIES --outputs outputs.npz
+
+    As other processors answer, under qemu: edgekit verify BUNDLE STUDIES --cpu haswell,epyc,nehalem,neon,neon-dotprod
+    It takes seconds a patient; a command that was stopped goes on. Without films the golden vectors are checked alone.
     """
     from dataclasses import asdict
 
     from edgekit.bundle import describe_verification, verification_rows
     from edgekit.manifest import open_bundle
+    from edgekit.processors import choose_cpus, describe_processor
+    from edgekit.proven import prove_by_verdict
 
+    cpus = None if cpu is None else choose_cpus(cpu)
+    if cpus and (session or pack or outputs):
+        raise UsageError("--cpu excludes --session, --pack and --outputs", "an emulated processor answers through the bundle's own runner")
     if pack and outputs:
         raise UsageError("--pack and --outputs exclude each other", "write the pack first, and judge what the device answered afterwards")
     if (pack or outputs) and studies is None:
         raise UsageError(f"{'--pack' if pack else '--outputs'} needs the films", "name a table: edgekit verify BUNDLE STUDIES ...")
     opened = open_bundle(bundle)
     rows = verification_rows(studies) if studies else []
+    if cpus:
+        _verify_emulated(opened, studies, rows, cpus, run, json)
+        return
+    missed = [] if session or pack or outputs else _emulate_recipe(opened)
     session, golden = _check_golden(opened, session, required=not (pack or outputs))
     identity, parity = None, []
     if pack:
@@ -102,6 +119,14 @@ def verify(
         from edgekit.parity import measure_parity
 
         parity = measure_parity(opened, find_run(opened, run), rows, session)
+    _keep_proof(
+        opened,
+        [proof for row in parity for proof in prove_by_verdict(row)],
+        [
+            *((check.session, describe_processor(None)) for check in golden if check.exceeded),
+            *((row.session, row.cpu) for row in parity if row.verdict != "PASS" and row.cpu),
+        ],
+    )
     records = [asdict(row) for row in parity]
     if json:
         document = {
@@ -132,6 +157,8 @@ def verify(
             raise GateError(
                 f"golden vectors too far off in {check.session}: {', '.join(check.exceeded)}", "try another version of the runtime"
             )
+    if missed:
+        raise GateError("; ".join(missed), "the bundle is wrong on such processors: export it again")
     for row in parity:
         if row.verdict != "PASS":
             raise GateError(f"the verdict in {row.session} is {row.verdict}: {row.power}")
@@ -216,6 +243,74 @@ def bench(
     console.say(f"recorded in {bundle / 'manifest.json'}")
 
 
+def _verify_emulated(
+    bundle: Bundle, studies: Path | None, rows: Sequence[Study], cpus: Sequence[Cpu], run: Path | None, json: bool
+) -> None:
+    """Check a bundle on emulated processors: their verdicts, or without films their golden vectors."""
+    from dataclasses import asdict
+
+    from edgekit.emulation.judging import SESSION, check_golden_on, judge_on
+    from edgekit.manifest import open_bundle
+    from edgekit.models.runfolder import find_run
+    from edgekit.proven import prove_by_golden, prove_by_verdict
+
+    checks: list[EmulatedCheck] = []
+    for check in judge_on(bundle, find_run(bundle, run), rows, cpus) if rows else check_golden_on(bundle, cpus):
+        checks.append(check)
+        right = not check.failure and (check.parity is None or check.parity.verdict == "PASS")
+        proof = prove_by_verdict(check.parity) if check.parity else [prove_by_golden(check.cpu, SESSION, check.runtime)]
+        _keep_proof(bundle, proof if right else [], [] if right else [(SESSION, check.cpu)])
+    records = [asdict(check.parity) for check in checks if check.parity]
+    names = [cpu.name for cpu in cpus]
+    unproven = [f"session {name} was not emulated on {', '.join(names)}" for name in bundle.sessions if name != SESSION]
+    if json:
+        document = {
+            "bundle": str(bundle.folder),
+            "verified": bundle.manifest["verified"],
+            "golden": [{"cpu": check.cpu, "runtime": check.runtime, "failure": check.failure or None} for check in checks],
+            "parity": {"sessions": records} if records else None,
+            "unproven": unproven,
+            "processors": open_bundle(bundle.folder).processors,
+            "provenance": _trace(bundle, studies),
+        }
+        console.print_json(document)
+    states = [(check.cpu["emulated"], " ".join(check.cpu["features"]), check.runtime, check.failure or "ok") for check in checks]
+    console.print_table("Golden vectors, emulated", ("cpu", "instructions", "runtime", ""), states)
+    _print_parity(records)
+    for sentence in unproven:
+        console.say(f"not proven: {sentence}")
+    problems = [check.failure for check in checks if check.failure]
+    problems += [
+        f"the verdict on {row['cpu']['emulated']} is {row['verdict']}: {row['power']}" for row in records if row["verdict"] != "PASS"
+    ]
+    if problems:
+        raise GateError("; ".join(problems), "the bundle is not proven on such processors")
+
+
+def _emulate_recipe(bundle: Bundle) -> list[str]:
+    """Run the golden vectors on the processors that the bundle's recipe names, and return what its runner said where they are missed."""
+    from edgekit.bundle import emulate_golden
+
+    proven, unproven, missed = emulate_golden(bundle, bundle.manifest["recipe"].get("processors", ()))
+    _keep_proof(bundle, proven, [])
+    for row in proven:
+        console.say(f"golden vectors right on an emulated {row['cpu']}")
+    for sentence in unproven:
+        console.say(f"not proven: {sentence}")
+    return missed
+
+
+def _keep_proof(bundle: Bundle, proven: Sequence[dict[str, Any]], failed: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Keep what was found in the bundle, where it can be written."""
+    from edgekit.manifest import open_bundle
+    from edgekit.proven import record_proof
+
+    try:
+        record_proof(open_bundle(bundle.folder), proven, failed)
+    except OSError as error:
+        console.say(f"not kept in {bundle.folder}: {error.strerror}")
+
+
 def _check_golden(bundle: Bundle, names: list[str] | None, required: bool) -> tuple[list[str], list[GoldenCheck]]:
     """Run the golden vectors in the sessions `names`, or in those of the recipe that this machine has; it may have none unless `required`.
 
@@ -278,10 +373,11 @@ def _print_unproven(manifest: dict[str, Any]) -> None:
 def _print_parity(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
-    headings = ("session", "basis", "patients", "changed", "agreement", "max probability error", "decisions", "verdict", "control")
+    headings = ("session", "on", "basis", "patients", "changed", "agreement", "max probability error", "decisions", "verdict", "control")
     body = [
         (
             row["session"],
+            _name_processor(row),
             row["basis"],
             row["n"],
             row["flips"],
@@ -294,10 +390,22 @@ def _print_parity(rows: Sequence[dict[str, Any]]) -> None:
         for row in rows
     ]
     console.print_table("Parity with the reference", headings, body)
+    for row in rows:
+        if row.get("changed_from_native") is not None:
+            console.say(
+                f"{_name_processor(row)}: another brand than on this machine for {row['changed_from_native']} of {row['n']} patients, "
+                f"boxes moved by at most {_show(row['max_box_difference_px'], '.2g')} px"
+            )
     _print_drift(rows)
     for row in rows:
         console.say(f"{row['session']}: {row['power']}")
         _print_changes(row)
+
+
+def _name_processor(row: dict[str, Any]) -> str:
+    """Return what a parity record ran on; a device, or a bundle made before this was recorded, does not tell."""
+    cpu = row.get("cpu")
+    return cpu["emulated"] or " ".join(cpu["features"]) if cpu else "-"
 
 
 def _print_drift(rows: Sequence[dict[str, Any]]) -> None:

@@ -56,22 +56,21 @@ def default_folder() -> Path:
     return Path(given) if (given := os.environ.get(VARIABLE)) else find_cache_folder() / "edgekit" / "arm64"
 
 
-def find_arm64() -> Path:
-    """Return the folder, once it is found to be whole and of this environment's versions.
+def find_arm64(folder: Path) -> Path:
+    """Return the folder, absolute, once it is found to be whole and of this environment's versions.
 
     Raises
     ------
     MissingError
         It is not there, or of other versions.
     """
-    folder = default_folder()
     found = _read_versions(folder)
     if found is None:
         raise MissingError(f"{folder} does not hold what 64-bit ARM is emulated with", f"lay it out once (it downloads 50 MB): {COMMAND}")
     wanted = _list_wheels()
     if changed := [f"{name} {found.get(name)}, here {version}" for name, version in wanted.items() if found.get(name) != version]:
         raise MissingError(f"{folder} is of other versions than this environment: {'; '.join(changed)}", f"lay it out again: {COMMAND}")
-    return folder
+    return folder.absolute()
 
 
 def lay_out_arm64(folder: Path) -> dict[str, str]:

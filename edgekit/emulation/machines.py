@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.emulation import probe
-from edgekit.emulation.arm64 import SITE, SYSTEM, find_arm64
+from edgekit.emulation.arm64 import SITE, SYSTEM, default_folder, find_arm64
 from edgekit.errors import MissingError
 from edgekit.processors import ARCHITECTURES, describe_processor
 
@@ -78,8 +78,13 @@ def open_here() -> Machine:
 
 
 @contextmanager
-def open_emulated(cpu: Cpu) -> Iterator[Machine]:
+def open_emulated(cpu: Cpu, arm64: Path | None = None) -> Iterator[Machine]:
     """Set up an emulated processor, and make sure that it is that one.
+
+    Parameters
+    ----------
+    arm64
+        The folder that `edgekit.emulation.arm64` laid out; None: where it is looked for.
 
     Raises
     ------
@@ -95,7 +100,7 @@ def open_emulated(cpu: Cpu) -> Iterator[Machine]:
             command = (qemu, "-cpu", cpu.model, *_find_own_interpreter(cpu))
             environment |= {"PYTHONPATH": os.pathsep.join(_find_own_packages()), "OPENBLAS_CORETYPE": BLAS}
         else:
-            arm64 = find_arm64()
+            arm64 = find_arm64(arm64 or default_folder())
             for part in ("lib", "usr"):
                 (folder / part).symlink_to(arm64 / SYSTEM / part)
             command = (qemu, "-cpu", cpu.model, "-L", name, str(arm64 / SYSTEM / "usr" / "bin" / "python3.11"), "-P")
