@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EdgekitError, GateError, InputError, MissingError
-from edgekit.files import hash_file, hash_tree
+from edgekit.files import hash_file, hash_tree, write_json
 from edgekit.manifest import CARD, SCHEMA, open_bundle, seal_bundle, write_manifest
 from edgekit.processors import CPUS
 from edgekit.provenance import describe_software
@@ -39,6 +39,7 @@ RUNNER = "runner"
 SCRIPT = "run.py"
 SHARED_SCRIPT = "{}-run.py"
 """Beside the targets' folders, by backend: what answers in Python for every target of that backend that has no `SCRIPT` of its own."""
+FLOAT16 = "float16.json"
 BUDGET_ROUNDS = 5
 """Rounds of five inferences each, for a recipe's time budget."""
 LICENCE = "AGPL-3.0-or-later"
@@ -97,10 +98,11 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
     calibration = read_calibration(run, target.calibration, rows, pipeline.spec.canvas_side)
     with _draft_folder(out) as draft:
         artifact = backend.convert(pipeline, target, draft, calibration.inputs)
+        problems, unlooked = _look_at_float16(run, pipeline, target, rows, draft)
         finder = load_corner_finder(run) if target.corners else None
         if finder is not None and target.corners is not None:
             write_corner_finder(finder, draft / CORNERS, target.corners)
-        problems = _exceed_budget(draft / artifact.model, target.size_mb)
+        problems += _exceed_budget(draft / artifact.model, target.size_mb)
         _gate(problems, force)  # before minutes are spent on judging it
         shutil.copyfile(target.recipe, draft / RECIPE)
         if (target.folder / RUNNER).is_dir():
@@ -118,7 +120,11 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         manifest["provenance"] = {**_trace(run, run_hash(run), table, out, backend.VERSIONED), "calibration": calibration.provenance(out)}
         bundle = seal_bundle(draft, manifest)  # a session reads what a device would: files with hashes
         sessions, missing = available_sessions(bundle, target.sessions)
-        manifest["unproven"] = [*artifact.unproven, *(f"session {name} was not run here: {reason}" for name, reason in missing.items())]
+        manifest["unproven"] = [
+            *artifact.unproven,
+            *unlooked,
+            *(f"session {name} was not run here: {reason}" for name, reason in missing.items()),
+        ]
         numerical = target.judge.basis == "numerical"
         with TorchSession(pipeline) if numerical else open_session(sessions[0], bundle) as expected:
             write_golden(bundle, expected, exact=numerical)
@@ -263,6 +269,40 @@ def _exceed_budget(model: Path, size_mb: float | None) -> list[str]:
     """Return what is to be said about a model that is too large; nothing when it is not."""
     size = sum(path.stat().st_size for path in ([model] if model.is_file() else model.rglob("*")) if path.is_file()) / 1e6
     return [] if size_mb is None or size <= size_mb else [f"the model has {size:.2f} MB, the recipe's budget is {size_mb:g} MB"]
+
+
+def _look_at_float16(run: Path, pipeline: Any, target: Target, rows: Sequence[Study], draft: Path) -> tuple[list[str], list[str]]:
+    """Write ``float16.json`` for a target whose recipe asks for it.
+
+    Returns
+    -------
+    problems, unproven
+        What is beyond the recipe's limit; and why it was not looked at, where a stage has float16 activations.
+    """
+    from edgekit.backends.onnx import fold_batch_norms
+    from edgekit.calibration import read_calibration
+    from edgekit.models.runfolder import find_studies
+    from edgekit.quantization.headroom import LARGEST, measure_headroom
+
+    stages = [stage for stage in ("detector", "members") if target.stages[stage] in ("fp16", "w8a16")]
+    if not stages:
+        return [], []
+    unproven = "Whether a layer leaves the range of float16 was not looked at"
+    if target.float16 is None:
+        return [], [f"{unproven}: the recipe does not ask for it."]
+    if find_studies(run) is None:
+        return [], [f"{unproven}: the run names no studies."]
+    films = read_calibration(run, target.float16, rows, pipeline.spec.canvas_side)
+    headroom = measure_headroom(fold_batch_norms(pipeline), stages, films.inputs, target.float16.limit)
+    write_json(draft / FLOAT16, headroom.to_json())
+    if not headroom.exceeded:
+        return [], []
+    widest = headroom.widest
+    reached = max(widest.largest, widest.largest_sum or 0.0)
+    return [
+        f"{len(headroom.exceeded)} layers come too near to float16's largest value: {widest.layer} reaches {reached:.0f} of {LARGEST:.0f}, "
+        f"the recipe accepts {target.float16.limit:g} of it"
+    ], []
 
 
 def _check_destination(out: Path) -> Bundle | None:

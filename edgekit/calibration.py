@@ -1,4 +1,4 @@
-"""The films on which the ranges of 8-bit activations are found: those of the run's validation patients, never one that judges."""
+"""The films on which the ranges of activations below float32 are found: those of the run's validation patients, never one that judges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgekit.sessions import Tensors
-    from edgekit.types import Calibration, Study
+    from edgekit.types import Calibration, Float16, Study
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +41,7 @@ class CalibrationFilms:
         return {"path": path, "sha256": hash_file(self.table), "split": "validation", "patients": len(self.inputs)}
 
 
-def read_calibration(run: Path, wanted: Calibration | None, judged_on: Sequence[Study], side: int) -> CalibrationFilms:
+def read_calibration(run: Path, wanted: Calibration | Float16 | None, judged_on: Sequence[Study], side: int) -> CalibrationFilms:
     """Read the validation films of the run's own studies; when there are more patients than wanted, evenly spaced ones.
 
     Parameters

@@ -14,6 +14,8 @@ A recipe is TOML with a closed schema::
     judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }     # or { basis = "numerical" }: every stage fp32
     calibration = { method = "minmax", patients = 128, tolerance = 0.02 }   # where a stage has 8-bit activations, and only there;
                                 # finetuning_epochs = 5 lets the networks learn to answer through rounding first
+    float16 = { patients = 32, limit = 0.5 }    # may be left out, and only where a stage has float16 activations: the share of the
+                                # largest float16, 65,504, that no layer may exceed on so many validation patients
     options = { activations = "uint8" }                                     # may be left out: the backend's defaults
     budget = { size_mb = 10.5 }                                             # may be left out; p50_ms too, on the machine that exports
 """
@@ -28,7 +30,7 @@ from edgekit.backends import BACKENDS
 from edgekit.backends.corners import WEIGHTS as CORNER_WEIGHTS
 from edgekit.errors import InputError, UsageError
 from edgekit.processors import CPUS
-from edgekit.types import Calibration, Judge, Target
+from edgekit.types import Calibration, Float16, Judge, Target
 
 if TYPE_CHECKING:
     from edgekit.backends import Backend
@@ -101,6 +103,7 @@ def load_target(spec: str, recipe: Path | None = None) -> Target:
         options={key: values[0] for key, values in backend.OPTIONS.items()} | variant.get("options", {}),
         corners=document.get("corners"),
         processors=tuple(document.get("processors", ())),
+        float16=Float16(**variant["float16"]) if "float16" in variant else None,
     )
 
 
@@ -152,13 +155,15 @@ class _Check:
     def variant(self, where: str, variant: object, backend: Backend) -> None:
         self.table(where, variant)
         assert isinstance(variant, dict)
-        optional: dict[str, type] = {"calibration": dict, "options": dict, "budget": dict}
+        optional: dict[str, type] = {"calibration": dict, "float16": dict, "options": dict, "budget": dict}
         self.keys(where, variant, {"stages": dict, "judge": dict}, optional)
         self.keys(f"{where}.stages", variant["stages"], dict.fromkeys(STAGES, str))
         for stage, precision in variant["stages"].items():
             self.choice(f"{where}.stages.{stage}", precision, backend.PRECISIONS[stage])
         self.judge(f"{where}.judge", variant["judge"], set(variant["stages"].values()))
         self.calibration(where, variant)
+        if "float16" in variant:
+            self.float16(where, variant)
         for key, value in variant.get("options", {}).items():
             self.choice(f"a key of {where}.options", key, tuple(backend.OPTIONS))
             self.choice(f"{where}.options.{key}", value, backend.OPTIONS[key])
@@ -208,6 +213,14 @@ class _Check:
         self.choice(f"{where}.method", table["method"], ("minmax", "average"))
         if table["patients"] < 1 or not 0 < table["tolerance"] <= 1 or table.get("finetuning_epochs", 0) < 0:
             raise InputError(f"{self.path}: {where} is {table}", "give patients from 1, a tolerance above 0 and at most 1, epochs from 0")
+
+    def float16(self, where: str, variant: dict[str, Any]) -> None:
+        if not {"fp16", "w8a16"} & set(variant["stages"].values()):
+            raise InputError(f"{self.path}: '{where}.float16' is set, but no stage has float16 activations", "leave it out")
+        table, where = variant["float16"], f"{where}.float16"
+        self.keys(where, table, {"patients": int, "limit": float})
+        if table["patients"] < 1 or not 0 < table["limit"] <= 1:
+            raise InputError(f"{self.path}: {where} is {table}", "give patients from 1, and a limit above 0 and at most 1")
 
 
 _KINDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number with a point", dict: "a table", list: "a list"}

@@ -176,6 +176,22 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Float16:
+    """How near float16 activations may come to the largest float16, on the run's validation patients.
+
+    Attributes
+    ----------
+    patients
+        How many patients at most.
+    limit
+        Share of 65,504 that no layer may exceed (`edgekit.quantization.headroom`).
+    """
+
+    patients: int
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One variant of ``export/<name>/recipe.toml``.
 
@@ -195,6 +211,8 @@ class Target:
         Precision of ``detector``, ``geometry``, ``members`` and ``ensemble``.
     calibration
         None where no activation is 8-bit.
+    float16
+        None where the recipe does not ask for it.
     size_mb
         Largest model accepted, in MB (10^6 bytes); None accepts any.
     p50_ms
@@ -223,6 +241,7 @@ class Target:
     options: dict[str, str]
     corners: str | None = None
     processors: tuple[str, ...] = ()
+    float16: Float16 | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -128,6 +129,28 @@ def test_an_8_bit_bundle_says_what_it_is(tiny_run: Path, tiny_bundle: Path, rows
             assert off.exceeded
     again = export_bundle(run, target, tmp_path / "again", force=True)
     assert again.manifest["model_sha256"] == manifest["model_sha256"]
+
+
+def test_a_float16_bundle_says_how_near_its_layers_come_to_the_largest(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
+    run = make_run(tiny_run, tmp_path, rows)
+    recipe = RECIPE.replace("w8a8", "fp16")
+    asked = re.sub("calibration = .*", "float16 = { patients = 3, limit = 1.0 }", recipe)
+    for name, text in {
+        "asked": asked,
+        "strict": asked.replace("limit = 1.0", "limit = 0.00001"),
+        "silent": re.sub("calibration = .*", "", recipe),
+    }.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    bundle = export_bundle(run, load_target("desktop-cpu", tmp_path / "asked.toml"), tmp_path / "out", force=True)
+    found = json.loads((bundle.folder / "float16.json").read_bytes())
+    assert (found["limit"], found["patients"], found["largest_float16"]) == (1.0, 3, float(np.finfo(np.float16).max))
+    assert {layer["layer"].partition(".")[0] for layer in found["layers"]} == {"detector", "members"}
+    with pytest.raises(
+        GateError, match=r"layers come too near to float16's largest value: \S+ reaches \d+ of 65504, the recipe accepts 1e-05"
+    ):
+        export_bundle(run, load_target("desktop-cpu", tmp_path / "strict.toml"), tmp_path / "strict")
+    silent = export_bundle(run, load_target("desktop-cpu", tmp_path / "silent.toml"), tmp_path / "silent", force=True)
+    assert any("float16 was not looked at: the recipe does not ask" in sentence for sentence in silent.manifest["unproven"])
 
 
 def test_a_model_beyond_its_budget_is_not_exported(

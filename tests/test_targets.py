@@ -30,6 +30,20 @@ def test_the_first_variant_is_the_default(tmp_path: Path) -> None:
     assert other.folder.name == "web"
 
 
+def test_the_range_of_float16_is_asked_for_by_patients_and_a_share(tmp_path: Path) -> None:
+    half = GOOD.replace('members = "fp32"', 'members = "fp16"')
+    half = half.replace(
+        'basis = "numerical" }', 'basis = "statistical", margin = 0.01, agreement = 0.985 }\nfloat16 = { patients = 4, limit = 0.5 }'
+    )
+    asked = load_target("web", write(tmp_path, half)).float16
+    assert asked is not None
+    assert (asked.patients, asked.limit) == (4, 0.5)
+    for old, new in (("0.5", "0.0"), ("0.5", "1.5"), ("patients = 4", "patients = 0")):
+        with pytest.raises(InputError, match=r"float16 is .*"):
+            load_target("web", write(tmp_path, half.replace(old, new)))
+    assert load_target("ios").float16 is not None
+
+
 def test_unknown_target_and_variant_name_the_choices() -> None:
     with pytest.raises(UsageError, match="'toaster'") as error:
         load_target("toaster")
@@ -48,6 +62,11 @@ def test_unknown_target_and_variant_name_the_choices() -> None:
         ('["onnxruntime"]', '["abacus"]', "a session is 'abacus'"),
         ("opset = 18", 'opset = 18\nprocessors = ["z80"]', "a processor is 'z80'"),
         ('basis = "numerical" }', 'basis = "numerical" }\ncalibration = {}', "calibration' is set, but no stage has 8-bit activations"),
+        (
+            'basis = "numerical" }',
+            'basis = "numerical" }\nfloat16 = { patients = 4, limit = 0.5 }',
+            "float16' is set, but no stage has float16 activations",
+        ),
         ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size = 3.0 }', "unknown key 'size'"),
         ('basis = "numerical" }', 'basis = "numerical" }\noptions = { speed = "high" }', "options is 'speed'"),
         ('basis = "numerical" }', 'basis = "numerical" }\noptions = { activations = "int3" }', "options.activations is 'int3'"),

@@ -67,10 +67,8 @@ def test_what_is_not_a_number_is_beyond_every_limit() -> None:
 def test_every_convolution_of_the_pipeline_is_looked_at(tiny_run: Path) -> None:
     pipeline: Any = fold_batch_norms(load_pipeline(tiny_run, "ap+lateral"))
     random = np.random.default_rng(0)
-    shown = [
-        {view: random.integers(0, 256, (1, 1, 128, 128), np.uint8) for view in ("ap", "lateral")} | {"present": np.ones(2, np.float32)}
-    ]
-    layers = {layer.layer: layer for layer in measure_headroom(pipeline, STAGES, shown, 0.5).layers}
+    shown = {view: random.integers(0, 256, (1, 1, 128, 128), np.uint8) for view in ("ap", "lateral")} | {"present": np.ones(2, np.float32)}
+    layers = {layer.layer: layer for layer in measure_headroom(pipeline, STAGES, [shown], 0.5).layers}
     products = [name for name, module in pipeline.named_modules() if isinstance(module, torch.nn.Conv2d)]
     assert len(products) > 100
     assert all(layers[name].largest_sum >= layers[name].largest * (1 - 1e-5) > 0 for name in products if "dfl" not in name)
