@@ -5,12 +5,11 @@ import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtSession
 import android.content.Context
-import android.graphics.BitmapFactory
+import android.os.Build
+import java.io.File
 import java.nio.ByteBuffer
 import java.nio.FloatBuffer
 import java.security.MessageDigest
-import kotlin.math.abs
-import org.json.JSONArray
 import org.json.JSONObject
 
 /** A file of the bundle is not the one that its manifest describes. */
@@ -26,26 +25,30 @@ class DamagedBundleException(message: String) : Exception(message)
  */
 class Answer(val decision: String, val brand: String?, val predictionSet: List<String>, val outputs: Map<String, FloatArray>)
 
-/** How far one output is from the golden vectors, and how far it may be. */
-class Check(val output: String, val error: Double, val tolerance: Double) {
-    val passed get() = error <= tolerance
-}
-
 /**
- * Runs an edgekit bundle: two canvases in, the whole answer out. The graph does the work; this class checks the hashes of what it loads
- * and names the tensors.
+ * Runs an edgekit bundle: two canvases in, the whole answer out. The graph does the work; this class checks the hashes of what it loads,
+ * checks this device with the golden vectors, and names the tensors.
+ *
+ * Opening takes the fastest way of running the graph that gives the golden answers. That is found out once for each bundle, version of ONNX
+ * Runtime and build of the device's system, and remembered; what failed is not.
  *
  * @param folder the bundle's folder in the app's assets
  * @param threads threads within an operator
+ * @param ways what is tried, the fastest first
+ * @param cache a folder for what was found out; the system may empty it
+ * @throws DamagedBundleException a file of the bundle was changed
+ * @throws DisagreementException this device does not give the golden answers
  */
-class EdgekitPipeline(context: Context, private val folder: String = "bundle", threads: Int = 2) : AutoCloseable {
+class EdgekitPipeline(
+    context: Context,
+    private val folder: String = "bundle",
+    private val threads: Int = 2,
+    ways: List<Way> = Way.values().toList(),
+    cache: File = File(context.cacheDir, "edgekit"),
+) : AutoCloseable {
     private val assets = context.assets
     private val manifest = JSONObject(read("manifest.json").decodeToString())
     private val environment = OrtEnvironment.getEnvironment()
-    private val session: OrtSession = OrtSession.SessionOptions().use { options ->
-        options.setIntraOpNumThreads(threads)
-        environment.createSession(readVerified(manifest.getString("model")), options)
-    }
 
     /** Brands in the order of `probabilities`. */
     val brands: List<String> = manifest.getJSONArray("brands").let { names -> List(names.length()) { names.getString(it) } }
@@ -53,11 +56,93 @@ class EdgekitPipeline(context: Context, private val folder: String = "bundle", t
     /** Side S of the canvas in pixels. */
     val side: Int = manifest.getJSONObject("canvas").getInt("side")
 
+    /** What answers. */
+    val way: Way
+
+    /** Faster ways that are not used, and why. */
+    val rejected: List<Rejection>
+
+    private val memory = Memory(File(cache, manifest.getString("model_sha256") + ".json"), identify(ways))
+    private val session: OrtSession
+
+    init {
+        val known = memory.recall()
+        val golden = if (known == null) Golden(::readVerified) else null
+        val model = readVerified(manifest.getString("model"))
+        val choice = try {
+            chooseWay(known?.let { listOf(it.way) } ?: ways) { way -> open(model, way, golden) }
+        } catch (error: Exception) {
+            memory.forget() // what opened once opens no more: the next opening tries every way again
+            throw error
+        }
+        way = choice.way
+        rejected = known?.rejected ?: choice.rejected
+        session = choice.opened
+        if (known == null) memory.remember(Found(way, rejected))
+    }
+
     /**
      * Answer for one patient. A canvas is S * S gray levels, row by row, made from a film as edgekit's docs/canvas.md says; null when the
      * film is missing.
      */
     fun infer(ap: ByteArray?, lateral: ByteArray?): Answer {
+        val outputs = run(session, ap, lateral)
+        val decision = DECISIONS[outputs.getValue("decision")[0].toInt()]
+        val probabilities = outputs.getValue("probabilities")
+        val inSet = outputs.getValue("prediction_set")
+        return Answer(
+            decision = decision,
+            brand = if (decision == "identified") brands[brands.indices.maxByOrNull { probabilities[it] }!!] else null,
+            predictionSet = brands.filterIndexed { index, _ -> inSet[index] == 1f },
+            outputs = outputs,
+        )
+    }
+
+    /** Run the bundle's golden vectors, also when they were checked before; a failure is found out again at the next opening. */
+    fun selfTest(): List<Check> {
+        val checks = compare(Golden(::readVerified), session)
+        if (!checks.all { it.passed }) memory.forget()
+        return checks
+    }
+
+    override fun close() = session.close()
+
+    private fun open(model: ByteArray, way: Way, golden: Golden?): OrtSession {
+        val session = OrtSession.SessionOptions().use { options ->
+            options.setIntraOpNumThreads(threads)
+            when (way) {
+                Way.NNAPI -> options.addNnapi()
+                Way.XNNPACK -> {
+                    options.addXnnpack(mapOf("intra_op_num_threads" to threads.toString()))
+                    options.addConfigEntry("session.intra_op.allow_spinning", "0") // XNNPACK has threads of its own
+                }
+                Way.CPU -> Unit
+            }
+            environment.createSession(model, options)
+        }
+        try {
+            val failed = golden?.let { compare(it, session) }.orEmpty().filterNot { it.passed }
+            if (failed.isNotEmpty()) throw DisagreementException(failed.joinToString())
+        } catch (error: Exception) {
+            session.close()
+            throw error
+        }
+        return session
+    }
+
+    private fun compare(golden: Golden, session: OrtSession): List<Check> =
+        golden.compare(OUTPUTS, manifest.getJSONObject("thresholds").getDouble("box")) { ap, lateral -> run(session, ap, lateral) }
+
+    /** All that a check of the golden vectors holds for; the system's fingerprint names the device, too. */
+    private fun identify(ways: List<Way>): String {
+        val files = manifest.getJSONObject("files")
+        val golden = files.keys().asSequence().filter { it.startsWith("golden/") }.sorted()
+        val hashes = golden.map { "$it ${files.getJSONObject(it).getString("sha256")}" }
+        val runtime = listOf("ONNX Runtime ${environment.version}", "$threads threads", "$ways", Build.FINGERPRINT)
+        return (listOf(manifest.getString("model_sha256")) + hashes + runtime).joinToString("\n")
+    }
+
+    private fun run(session: OrtSession, ap: ByteArray?, lateral: ByteArray?): Map<String, FloatArray> {
         val present = floatArrayOf(if (ap == null) 0f else 1f, if (lateral == null) 0f else 1f)
         val inputs = mapOf(
             "ap" to makeFilm(ap),
@@ -65,49 +150,11 @@ class EdgekitPipeline(context: Context, private val folder: String = "bundle", t
             "present" to OnnxTensor.createTensor(environment, FloatBuffer.wrap(present), longArrayOf(2)),
         )
         try {
-            session.run(inputs).use { result ->
-                val outputs = OUTPUTS.associateWith { name -> readValues(result.get(name).get() as OnnxTensor) }
-                val decision = DECISIONS[outputs.getValue("decision")[0].toInt()]
-                val probabilities = outputs.getValue("probabilities")
-                val inSet = outputs.getValue("prediction_set")
-                return Answer(
-                    decision = decision,
-                    brand = if (decision == "identified") brands[brands.indices.maxByOrNull { probabilities[it] }!!] else null,
-                    predictionSet = brands.filterIndexed { index, _ -> inSet[index] == 1f },
-                    outputs = outputs,
-                )
-            }
+            return session.run(inputs).use { result -> OUTPUTS.associateWith { readValues(result.get(it).get() as OnnxTensor) } }
         } finally {
             inputs.values.forEach { it.close() }
         }
     }
-
-    /** Run the bundle's golden vectors; the device is fit for the bundle when every check passed. */
-    fun selfTest(): List<Check> {
-        val golden = JSONObject(readVerified("golden/golden.json").decodeToString())
-        val boxThreshold = manifest.getJSONObject("thresholds").getDouble("box")
-        val errors = OUTPUTS.associateWithTo(mutableMapOf()) { 0.0 }
-        val cases = golden.getJSONArray("cases")
-        for (number in 0 until cases.length()) {
-            val case = cases.getJSONObject(number)
-            val films = case.getJSONObject("films")
-            val found = infer(readCanvas(films, "ap"), readCanvas(films, "lateral")).outputs
-            val expected = case.getJSONObject("outputs")
-            val scores = flatten(expected.getJSONArray("box_scores"))
-            for (name in OUTPUTS) {
-                flatten(expected.getJSONArray(name)).forEachIndexed { index, value ->
-                    // Without a construct the best cell is arbitrary, and so is its box.
-                    val counts = name != "boxes" || scores[index / 4] >= boxThreshold
-                    val error = abs(found.getValue(name)[index] - value).let { if (it.isNaN()) Double.POSITIVE_INFINITY else it }
-                    if (counts && error > errors.getValue(name)) errors[name] = error
-                }
-            }
-        }
-        val tolerance = golden.getJSONObject("tolerance")
-        return OUTPUTS.map { Check(it, errors.getValue(it), tolerance.getDouble(it)) }
-    }
-
-    override fun close() = session.close()
 
     private fun makeFilm(canvas: ByteArray?): OnnxTensor {
         val pixels = canvas ?: ByteArray(side * side)
@@ -125,15 +172,6 @@ class EdgekitPipeline(context: Context, private val folder: String = "bundle", t
         return FloatArray(floats.remaining()) { floats.get(it) }
     }
 
-    private fun readCanvas(films: JSONObject, view: String): ByteArray? {
-        if (!films.has(view)) return null
-        val png = readVerified("golden/" + films.getString(view))
-        val bitmap = BitmapFactory.decodeByteArray(png, 0, png.size)
-        val colours = IntArray(bitmap.width * bitmap.height)
-        bitmap.getPixels(colours, 0, bitmap.width, 0, 0, bitmap.width, bitmap.height)
-        return ByteArray(colours.size) { (colours[it] and 0xff).toByte() } // gray: every channel holds it
-    }
-
     private fun readVerified(name: String): ByteArray {
         val content = read(name)
         val digest = MessageDigest.getInstance("SHA-256").digest(content).joinToString("") { "%02x".format(it) }
@@ -144,11 +182,6 @@ class EdgekitPipeline(context: Context, private val folder: String = "bundle", t
     }
 
     private fun read(name: String): ByteArray = assets.open("$folder/$name").use { it.readBytes() }
-
-    private fun flatten(values: JSONArray): List<Double> =
-        (0 until values.length()).flatMap { index ->
-            values.optJSONArray(index)?.let { flatten(it) } ?: listOf(values.getDouble(index))
-        }
 
     companion object {
         /** Words for the values 0 to 4 of the graph's `decision`. */

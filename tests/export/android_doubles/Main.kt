@@ -1,0 +1,26 @@
+import android.content.Context
+import edgekit.DisagreementException
+import edgekit.EdgekitPipeline
+import edgekit.Rejection
+import java.io.File
+import org.json.JSONArray
+import org.json.JSONObject
+
+fun describe(rejected: List<Rejection>) = JSONArray(rejected.map { JSONObject().put("way", it.way.name).put("reason", it.reason) })
+
+/** Open the bundle below the folder of assets, answer for an empty film, test, and say all that on one line. */
+fun main(words: Array<String>) {
+    val said = JSONObject()
+    try {
+        EdgekitPipeline(Context(File(words[0]), File(words[1]))).use { pipeline ->
+            val answer = pipeline.infer(ByteArray(pipeline.side * pipeline.side), null)
+            said.put("decision", answer.decision).put("probabilities", JSONArray(answer.outputs.getValue("probabilities").map { it.toDouble() }))
+            said.put("way", pipeline.way.name).put("rejected", describe(pipeline.rejected))
+            if (words.size > 2) said.put("failed", JSONArray(pipeline.selfTest().filterNot { it.passed }.map { it.output }))
+        }
+    } catch (error: Exception) {
+        said.put("error", error.javaClass.simpleName).put("message", error.message)
+        if (error is DisagreementException) said.put("rejected", describe(error.rejected))
+    }
+    println("SAY $said")
+}
