@@ -6,7 +6,7 @@ RUNTIME = sample_app/vendor/onnxruntime-web/LICENSE sample_app/vendor/dcmjs-code
 
 SUITES ?= two-view browser browser-one-thread cold screening
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench gpu clean
 
 demo: .venv/installed  ## the main job end to end on simulated films, ending in runs/demo/report.html
 	.venv/bin/edgekit demo
@@ -24,6 +24,9 @@ bench: .venv/bench  ## every suite of benchmarks/ that is not smoke, ending in b
 	set -e; for suite in $(SUITES); do .venv/bin/python benchmarks/run.py $$suite --run $(RUN) --b0-run $(B0_RUN) \
 	  --studies $(STUDIES) --bundle $(BUNDLES) --out benchmarks/results/$$suite.json; done
 	.venv/bin/python benchmarks/page.py build/benchmarks.html --readme benchmarks/README.md
+
+gpu:  ## all that needs an NVIDIA GPU, in twelve minutes, with what is installed; ends in benchmarks/results/gpu.json
+	PYTHONPATH=. $(or $(wildcard .venv/bin/python),$(PYTHON)) benchmarks/gpu --device cuda --out benchmarks/results/gpu.json
 
 clean:  ## the environment and caches; what you made in runs/ and build/ stays
 	rm -rf .venv dist sample_app/node_modules sample_app/vendor .mypy_cache .pytest_cache .ruff_cache
