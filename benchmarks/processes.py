@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EdgekitError
+from edgekit.latency.workers import summarize_turns
 from edgekit.types import Latency
 
 if TYPE_CHECKING:
@@ -19,18 +22,47 @@ if TYPE_CHECKING:
     from edgekit.types import Bundle, Study
 
 EVERY_S = 0.01
+CHECKOUT = Path(__file__).parents[1]
 
 
-def measure_cold(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study]) -> list[Latency]:
-    """Time fresh processes that answer for one patient from DICOM."""
-    films = ["--ap", str(studies[0].ap), "--lateral", str(studies[0].lateral), "--json"]
-    runs = [watch(["predict", str(bundle.folder), *films]) for _ in range(suite["warmup"] + suite["runs"])][suite["warmup"] :]
-    return [
-        _make_row("cold", name, bundle, [1000 * seconds for seconds, _ in runs], max(max(memory) for _, memory in runs), suite["warmup"])
-    ]
+def measure_cold(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study], before: Path | None) -> list[Latency]:
+    """Time fresh processes that answer for one patient from DICOM, in turns.
+
+    Parameters
+    ----------
+    before
+        A checkout of an earlier commit, measured as `name` with ``", before"``; None measures none.
+
+    Returns
+    -------
+    The row `name`: the golden vectors passed here before. The row `name` with ``", first time"``: they run before the answer.
+    """
+    films = ["--ap", str(Path(studies[0].ap).absolute()), "--lateral", str(Path(studies[0].lateral).absolute())]
+    command = ["predict", str(bundle.folder), *films, "--json"]
+    times: dict[str, list[list[float]]] = {}
+    peaks: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / "kept"
+
+        def run(kind: str, checkout: Path, cache: Path, counts: bool) -> None:
+            seconds, memory = watch(command, checkout, cache)
+            if counts:
+                times.setdefault(kind, []).append([1000 * seconds])
+                peaks[kind] = max(peaks.get(kind, 0.0), *memory)
+
+        for turn in range(-suite["warmup"], suite["runs"]):
+            run(name, CHECKOUT, kept, turn >= 0)
+            run(f"{name}, first time", CHECKOUT, Path(folder) / str(turn), turn >= 0)
+            if before is not None:
+                run(f"{name}, before", before, kept, turn >= 0)
+    rows = []
+    for kind, turns in times.items():
+        row = _make_row("cold", kind, bundle, [ms for turn in turns for ms in turn], peaks[kind], suite["warmup"])
+        rows.append(replace(row, ratio=summarize_turns(kind, times)["ratio"]))
+    return rows
 
 
-def measure_screening(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study]) -> list[Latency]:
+def measure_screening(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study], _: Path | None) -> list[Latency]:
     """Time one process that answers for many rows; they point at the same films again and again."""
     from edgekit.studies import write_studies
 
@@ -39,7 +71,8 @@ def measure_screening(suite: dict[str, Any], bundle: Bundle, name: str, studies:
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "studies.csv"
         write_studies(table, rows)
-        seconds, memory = watch(["predict", str(bundle.folder), "--studies", str(table), "--out", str(Path(folder) / "predictions.csv")])
+        command = ["predict", str(bundle.folder), "--studies", str(table), "--out", str(Path(folder) / "predictions.csv")]
+        seconds, memory = watch(command, CHECKOUT, Path(folder) / "cache")
     row = _make_row("screening", name, bundle, [1000 * seconds / len(rows)], max(memory), 0)
     quarters = [statistics.median(memory[len(memory) * part // 4 : len(memory) * (part + 1) // 4] or [0.0]) for part in range(4)]
     row.notes.append(f"{len(rows)} rows on the films of {len(few)} patients, start of the process included")
@@ -47,11 +80,25 @@ def measure_screening(suite: dict[str, Any], bundle: Bundle, name: str, studies:
     return [row]
 
 
-def watch(command: Sequence[str]) -> tuple[float, list[float]]:
-    """Run ``edgekit`` and return its seconds and its resident memory in MB over time, the last value its peak."""
+def watch(command: Sequence[str], checkout: Path, cache: Path) -> tuple[float, list[float]]:
+    """Run ``edgekit`` and return its seconds and its resident memory in MB over time, the last value its peak.
+
+    Parameters
+    ----------
+    checkout
+        Whose edgekit.
+    cache
+        The user's cache folder.
+    """
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([sys.executable, "-m", "edgekit", *command], stdout=subprocess.DEVNULL, stderr=errors)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgekit", *command],
+            cwd=checkout,  # where -m looks first
+            env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
         memory, peak = [], 0.0
         while process.poll() is None:
             status = _read_status(process.pid)
@@ -94,5 +141,5 @@ def _make_row(kind: str, name: str, bundle: Bundle, times: list[float], peak: fl
         size_mb=bundle.model.stat().st_size / 1e6,
         spread=(upper - lower) / p50 if len(times) > 1 else None,
         throughput_per_s=1000 / statistics.fmean(times),
-        notes=["the whole process: interpreter, imports, hashes of the bundle, session, films, answer"],
+        notes=["the whole process: interpreter, imports, hashes, session, golden vectors unless they passed before, films, answer"],
     )

@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=300, help="that accuracy is measured on")
     parser.add_argument("--work", type=Path, default=Path("build/peers"), help="the peers' files and the accuracies found, kept")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=NUMBER", help="replace numbers of the suite, such as rounds=3")
+    parser.add_argument("--before", type=Path, help="a checkout of an earlier commit, which the cold suite measures in turns")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.suite not in list_suites():
@@ -83,7 +84,8 @@ def run_suite(arguments: argparse.Namespace) -> dict[str, Any]:
         measure = {"cold": measure_cold, "screening": measure_screening}[suite["kind"]]
         wanted = [bundle for bundle in bundles if name_bundle(bundle) in suite["bundles"]]
         missing = set(suite["bundles"]) - {name_bundle(bundle) for bundle in wanted}
-        rows = [row for bundle in wanted for row in measure(suite, bundle, name_bundle(bundle), studies)]
+        before = arguments.before and arguments.before.resolve()
+        rows = [row for bundle in wanted for row in measure(suite, bundle, name_bundle(bundle), studies, before)]
         not_measured = [{"session": name, "reason": "no such bundle was given with --bundle"} for name in sorted(missing)]
         accuracy = {}
     if not rows:

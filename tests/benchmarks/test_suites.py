@@ -90,10 +90,13 @@ def test_whole_processes_answer(patients: Path, tiny_bundle: Path, monkeypatch: 
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     processes = importlib.import_module("processes")
     bundle, studies = open_bundle(tiny_bundle), read_studies(patients)
-    (cold,) = processes.measure_cold({"warmup": 0, "runs": 2}, bundle, "tiny", studies)
-    assert (cold.n, cold.load_ms) == (2, None)
-    assert cold.peak_rss_mb > 50  # an interpreter with numpy and onnxruntime takes more
-    (screening,) = processes.measure_screening({"rows": 7, "films_of": 3}, bundle, "tiny", studies)
+    rows = processes.measure_cold({"warmup": 1, "runs": 2}, bundle, "tiny", studies, REPOSITORY)
+    assert [row.session for row in rows] == ["tiny", "tiny, first time", "tiny, before"]
+    for cold in rows:
+        assert (cold.n, cold.load_ms) == (2, None)
+        assert cold.peak_rss_mb > 50  # an interpreter with numpy and onnxruntime takes more
+        assert set(cold.ratio) == {row.session for row in rows} - {cold.session}
+    (screening,) = processes.measure_screening({"rows": 7, "films_of": 3}, bundle, "tiny", studies, None)
     assert "7 rows on the films of 3 patients" in screening.notes[1]
 
 
