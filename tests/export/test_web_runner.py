@@ -73,7 +73,7 @@ def test_the_first_way_that_agrees_is_taken(ask: Callable[..., Any]) -> None:
 def test_a_device_without_a_right_way_is_refused_with_every_reason(ask: Callable[..., Any]) -> None:
     refused = ask(CHOOSE, FATES={"gpu": "no such device", "cpu": "disagrees"})
     assert (refused["tried"], refused["name"]) == (["gpu", "cpu"], "DisagreementError")
-    assert "gpu: no such device; cpu: boxes is off by 9.0, accepted 4" in refused["message"]
+    assert "say: gpu: no such device; cpu: boxes is off by 9.0, accepted 4. Update" in refused["message"]
     assert "use another device" in refused["message"]
     assert [each["way"] for each in refused["rejected"]] == ["gpu", "cpu"]
     unopened = ask(CHOOSE, FATES={"gpu": "no memory", "cpu": "no such device"})
@@ -249,7 +249,7 @@ def test_a_bundle_with_other_golden_answers_is_refused_each_time(
     for _ in range(2):
         refused = visit()
         assert refused["name"] == "DisagreementError"
-        assert "wasm, 1 thread: probabilities is off by 0.50, accepted 0.0001" in refused["message"]
+        assert "wasm, 1 thread: probabilities is off by 0.50, accepted 0.0001. Update" in refused["message"]
     publish(pages, web_bundle)
     assert "way" in visit()
 

@@ -69,8 +69,9 @@ class EdgekitPipeline(
         val known = memory.recall()
         val golden = if (known == null) Golden(::readVerified) else null
         val model = readVerified(manifest.getString("model"))
+        val candidates = if (known == null) ways else listOf(known.way)
         val choice = try {
-            chooseWay(known?.let { listOf(it.way) } ?: ways) { way -> open(model, way, golden) }
+            chooseWay(candidates) { way -> openSession(model, way, golden) }
         } catch (error: Exception) {
             memory.forget() // what opened once opens no more: the next opening tries every way again
             throw error
@@ -107,7 +108,7 @@ class EdgekitPipeline(
 
     override fun close() = session.close()
 
-    private fun open(model: ByteArray, way: Way, golden: Golden?): OrtSession {
+    private fun openSession(model: ByteArray, way: Way, golden: Golden?): OrtSession {
         val session = OrtSession.SessionOptions().use { options ->
             options.setIntraOpNumThreads(threads)
             when (way) {

@@ -44,8 +44,6 @@ fun <Opened> chooseWay(ways: List<Way>, attempt: (Way) -> Opened): Choice<Opened
     }
     if (failures.none { it is DisagreementException }) throw failures.first()
     val reasons = rejected.joinToString("; ") { "${it.way}: ${it.reason}" }
-    throw DisagreementException(
-        "this device does not answer as the bundle's golden vectors say ($reasons): update ONNX Runtime and the system, or use another device",
-        rejected,
-    )
+    val remedy = "Update ONNX Runtime and the system, or use another device."
+    throw DisagreementException("this device does not answer as the bundle's golden vectors say: $reasons. $remedy", rejected)
 }

@@ -2,13 +2,22 @@ import CoreML
 import CoreVideo
 import CryptoKit
 import Foundation
-import ImageIO
 
 public enum EdgekitError: Error {
     /// A file of the bundle is not the one that its manifest describes.
     case damagedBundle(String)
     /// A canvas does not have side * side bytes.
     case wrongCanvas(String)
+    /// What runs the graph here gives other answers than the bundle's golden vectors; with it every way that was tried.
+    case disagrees(String, [EdgekitRejection])
+}
+
+extension EdgekitError: LocalizedError {
+    public var errorDescription: String? {
+        switch self {
+        case .damagedBundle(let text), .wrongCanvas(let text), .disagrees(let text, _): return text
+        }
+    }
 }
 
 /// What the graph says of one patient.
@@ -23,16 +32,8 @@ public struct EdgekitAnswer {
     public let outputs: [String: [Float]]
 }
 
-/// How far one output is from the golden vectors, and how far it may be.
-public struct EdgekitCheck {
-    public let output: String
-    public let error: Double
-    public let tolerance: Double
-    public var passed: Bool { error <= tolerance }
-}
-
-/// Runs an edgekit bundle: two canvases in, the whole answer out. The graph does the work; this class checks the hashes of what it loads
-/// and names the tensors.
+/// Runs an edgekit bundle: two canvases in, the whole answer out. The graph does the work; this class checks the hashes of what it loads,
+/// checks this device with the golden vectors, and names the tensors.
 public final class EdgekitPipeline {
     /// Words for the values 0 to 4 of the graph's `decision`.
     public static let decisions = ["identified", "ambiguous", "unfamiliar", "no construct found", "films swapped"]
@@ -46,57 +47,81 @@ public final class EdgekitPipeline {
         struct Canvas: Decodable { let side: Int }
         struct Thresholds: Decodable { let box: Double }
         let model: String
+        let modelHash: String
         let brands: [String]
         let canvas: Canvas
         let thresholds: Thresholds
         let files: [String: File]
+
+        enum CodingKeys: String, CodingKey {
+            case model, brands, canvas, thresholds, files
+            case modelHash = "model_sha256"
+        }
     }
 
     private let bundle: URL
     private let manifest: Manifest
     private let model: MLModel
+    private let memory: EdgekitMemory
 
+    /// What answers.
+    public let way: EdgekitWay
+    /// Faster ways that are not used, and why.
+    public let rejected: [EdgekitRejection]
     /// Brands in the order of `probabilities`.
     public var brands: [String] { manifest.brands }
     /// Side S of the canvas in pixels.
     public var side: Int { manifest.canvas.side }
 
-    /// Verify, compile and load a bundle.
+    /// Verify, compile and load a bundle, in the fastest way that gives the golden answers. That is found out once for each bundle, kind of
+    /// device and build of its system, and remembered; what failed is not.
     ///
-    /// - Parameter bundle: the bundle's folder.
-    public init(bundle: URL, computeUnits: MLComputeUnits = .all) async throws {
-        self.bundle = bundle
+    /// - Parameters:
+    ///   - bundle: the bundle's folder.
+    ///   - ways: what is tried, the fastest first.
+    ///   - defaults: keep what was found out.
+    /// - Throws: `EdgekitError.damagedBundle`; `EdgekitError.disagrees` when this device does not give the golden answers.
+    public init(bundle: URL, ways: [EdgekitWay] = EdgekitWay.allCases, defaults: UserDefaults = .standard) async throws {
         let manifest = try JSONDecoder().decode(Manifest.self, from: Data(contentsOf: bundle.appendingPathComponent("manifest.json")))
-        self.manifest = manifest
         let package = manifest.model
         for name in manifest.files.keys where name == package || name.hasPrefix(package + "/") {
             _ = try Self.readVerified(name, bundle: bundle, manifest: manifest)
         }
-        let configuration = MLModelConfiguration()
-        configuration.computeUnits = computeUnits
+        let hashes = manifest.files.filter { $0.key.hasPrefix("golden/") }.map { "\($0.key) \($0.value.sha256)" }.sorted()
+        let names = ways.map(\.rawValue)
+        let identity = ([manifest.modelHash, EdgekitMemory.describeDevice()] + names + hashes).joined(separator: "\n")
+        let memory = EdgekitMemory(defaults: defaults, key: "edgekit." + manifest.modelHash, identity: identity)
+        let known = memory.recall()
+        let golden = try known == nil ? EdgekitGolden { try Self.readVerified($0, bundle: bundle, manifest: manifest) } : nil
         let compiled = try await MLModel.compileModel(at: bundle.appendingPathComponent(package))
-        model = try MLModel(contentsOf: compiled, configuration: configuration)
+        let candidates = known.map { [$0.way] } ?? ways
+        let choice: EdgekitChoice<MLModel>
+        do {
+            choice = try chooseWay(candidates) { way in
+                let configuration = MLModelConfiguration()
+                configuration.computeUnits = way.computeUnits
+                let model = try MLModel(contentsOf: compiled, configuration: configuration)
+                let failed = try golden.map { try Self.compare($0, model, manifest) }?.filter { !$0.passed } ?? []
+                if !failed.isEmpty { throw EdgekitError.disagrees(failed.map(\.description).joined(separator: ", "), []) }
+                return model
+            }
+        } catch {
+            memory.forget()  // what opened once opens no more: the next opening tries every way again
+            throw error
+        }
+        self.bundle = bundle
+        self.manifest = manifest
+        self.memory = memory
+        way = choice.way
+        rejected = known?.rejected ?? choice.rejected
+        model = choice.opened
+        if known == nil { try memory.remember(way: way, rejected: rejected) }
     }
 
     /// Answer for one patient. A canvas is S * S gray levels, row by row, made from a film as edgekit's docs/canvas.md says; nil when the
     /// film is missing.
     public func infer(ap: [UInt8]?, lateral: [UInt8]?) throws -> EdgekitAnswer {
-        let present = try MLMultiArray(shape: [2], dataType: .float32)
-        present[0] = ap == nil ? 0 : 1
-        present[1] = lateral == nil ? 0 : 1
-        let inputs = try MLDictionaryFeatureProvider(dictionary: [
-            "ap": MLFeatureValue(pixelBuffer: makeFilm(ap)),
-            "lateral": MLFeatureValue(pixelBuffer: makeFilm(lateral)),
-            "present": MLFeatureValue(multiArray: present),
-        ])
-        let result = try model.prediction(from: inputs)
-        var outputs: [String: [Float]] = [:]
-        for name in Self.outputs {
-            guard let tensor = result.featureValue(for: name)?.multiArrayValue else {
-                throw EdgekitError.damagedBundle("the model has no output \(name)")
-            }
-            outputs[name] = MLShapedArray<Float>(converting: tensor).scalars  // follows the strides, which may be padded
-        }
+        let outputs = try Self.run(model, side: side, ap: ap, lateral: lateral)
         let decision = Self.decisions[Int(outputs["decision"]![0])]
         let probabilities = outputs["probabilities"]!
         let likeliest = probabilities.indices.max { probabilities[$0] < probabilities[$1] }!
@@ -108,29 +133,49 @@ public final class EdgekitPipeline {
         )
     }
 
-    /// Run the bundle's golden vectors; the device is fit for the bundle when every check passed.
+    /// Run the bundle's golden vectors, also when they were checked before; a failure is found out again at the next opening.
     public func selfTest() throws -> [EdgekitCheck] {
-        let golden = try JSONSerialization.jsonObject(with: read("golden/golden.json")) as! [String: Any]
-        var errors = Dictionary(uniqueKeysWithValues: Self.outputs.map { ($0, 0.0) })
-        for example in golden["cases"] as! [[String: Any]] {
-            let films = example["films"] as! [String: String]
-            let canvases = try films.mapValues { try readCanvas("golden/" + $0) }
-            let found = try infer(ap: canvases["ap"], lateral: canvases["lateral"]).outputs
-            let expected = (example["outputs"] as! [String: Any]).mapValues(flatten)
-            for name in Self.outputs {
-                for (index, value) in expected[name]!.enumerated() {
-                    // Without a construct the best cell is arbitrary, and so is its box.
-                    if name == "boxes" && expected["box_scores"]![index / 4] < manifest.thresholds.box { continue }
-                    let error = abs(Double(found[name]![index]) - value)
-                    errors[name] = max(errors[name]!, error.isNaN ? .infinity : error)
-                }
-            }
-        }
-        let tolerance = golden["tolerance"] as! [String: Double]
-        return Self.outputs.map { EdgekitCheck(output: $0, error: errors[$0]!, tolerance: tolerance[$0]!) }
+        let checks = try Self.compare(EdgekitGolden { try Self.readVerified($0, bundle: bundle, manifest: manifest) }, model, manifest)
+        if !checks.allSatisfy(\.passed) { memory.forget() }
+        return checks
     }
 
-    private func makeFilm(_ canvas: [UInt8]?) throws -> CVPixelBuffer {
+    private static func compare(_ golden: EdgekitGolden, _ model: MLModel, _ manifest: Manifest) throws -> [EdgekitCheck] {
+        try golden.compare(names: outputs, boxThreshold: manifest.thresholds.box) { ap, lateral in
+            try run(model, side: manifest.canvas.side, ap: ap, lateral: lateral)
+        }
+    }
+
+    private static func run(_ model: MLModel, side: Int, ap: [UInt8]?, lateral: [UInt8]?) throws -> [String: [Float]] {
+        let present = try MLMultiArray(shape: [2], dataType: .float32)
+        present[0] = ap == nil ? 0 : 1
+        present[1] = lateral == nil ? 0 : 1
+        let inputs = try MLDictionaryFeatureProvider(dictionary: [
+            "ap": MLFeatureValue(pixelBuffer: makeFilm(ap, side: side)),
+            "lateral": MLFeatureValue(pixelBuffer: makeFilm(lateral, side: side)),
+            "present": MLFeatureValue(multiArray: present),
+        ])
+        let result = try model.prediction(from: inputs)
+        var outputs: [String: [Float]] = [:]
+        for name in Self.outputs {
+            guard let tensor = result.featureValue(for: name)?.multiArrayValue else {
+                throw EdgekitError.damagedBundle("the model has no output \(name)")
+            }
+            outputs[name] = MLShapedArray<Float>(converting: tensor).scalars  // follows the strides, which may be padded
+        }
+        return outputs
+    }
+
+    private static func readVerified(_ name: String, bundle: URL, manifest: Manifest) throws -> Data {
+        let content = try Data(contentsOf: bundle.appendingPathComponent(name))
+        let digest = SHA256.hash(data: content).map { String(format: "%02x", $0) }.joined()
+        guard digest == manifest.files[name]?.sha256 else {
+            throw EdgekitError.damagedBundle("\(name) was changed: its sha256 is not the one in the manifest")
+        }
+        return content
+    }
+
+    private static func makeFilm(_ canvas: [UInt8]?, side: Int) throws -> CVPixelBuffer {
         let pixels = canvas ?? [UInt8](repeating: 0, count: side * side)
         guard pixels.count == side * side else {
             throw EdgekitError.wrongCanvas("a canvas has \(side) x \(side) bytes, this one has \(pixels.count)")
@@ -151,36 +196,5 @@ public final class EdgekitPipeline {
             }
         }
         return film
-    }
-
-    /// Gray levels of an 8-bit grayscale PNG as they are stored: drawing it would go through a colour profile.
-    private func readCanvas(_ name: String) throws -> [UInt8] {
-        guard
-            let source = CGImageSourceCreateWithData(try read(name) as CFData, nil),
-            let image = CGImageSourceCreateImageAtIndex(source, 0, nil),
-            image.bitsPerPixel == 8,
-            let stored = image.dataProvider?.data as Data?
-        else {
-            throw EdgekitError.damagedBundle("\(name) is not an 8-bit grayscale PNG")
-        }
-        return (0..<image.height).flatMap { row in [UInt8](stored[row * image.bytesPerRow..<row * image.bytesPerRow + image.width]) }
-    }
-
-    private func read(_ name: String) throws -> Data {
-        try Self.readVerified(name, bundle: bundle, manifest: manifest)
-    }
-
-    private static func readVerified(_ name: String, bundle: URL, manifest: Manifest) throws -> Data {
-        let content = try Data(contentsOf: bundle.appendingPathComponent(name))
-        let digest = SHA256.hash(data: content).map { String(format: "%02x", $0) }.joined()
-        guard digest == manifest.files[name]?.sha256 else {
-            throw EdgekitError.damagedBundle("\(name) was changed: its sha256 is not the one in the manifest")
-        }
-        return content
-    }
-
-    private func flatten(_ value: Any) -> [Double] {
-        if let list = value as? [Any] { return list.flatMap(flatten) }
-        return [(value as! NSNumber).doubleValue]
     }
 }

@@ -46,11 +46,9 @@ export async function chooseWay(ways, attempt) {
     }
   }
   if (!failures.some(({ error }) => error instanceof DisagreementError)) throw failures[0].error;
-  const reasons = listRejected().map(({ way, reason }) => `${way}: ${reason}`);
-  throw new DisagreementError(
-    `this device does not answer as the bundle's golden vectors say (${reasons.join("; ")}): update the browser, or use another device`,
-    listRejected(),
-  );
+  const reasons = listRejected().map(({ way, reason }) => `${way}: ${reason}`).join("; ");
+  const remedy = "Update the browser, or use another device.";
+  throw new DisagreementError(`this device does not answer as the bundle's golden vectors say: ${reasons}. ${remedy}`, listRejected());
 }
 
 /** @param {import("./golden.js").Check[]} checks @returns {string} the outputs that are too far off, in words */
