@@ -217,6 +217,8 @@ class Target:
         Largest model accepted, in MB (10^6 bytes); None accepts any.
     p50_ms
         Longest median time accepted for two decoded films to the answer, in the first session on this machine; None accepts any.
+    gain
+        How many times faster than the same graph in float it has to be in onnxruntime on this machine; None accepts any.
     options
         The variant's options, the backend's defaults included.
     corners
@@ -238,6 +240,7 @@ class Target:
     calibration: Calibration | None
     size_mb: float | None
     p50_ms: float | None
+    gain: float | None
     options: dict[str, str]
     corners: str | None = None
     processors: tuple[str, ...] = ()

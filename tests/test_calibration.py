@@ -161,6 +161,9 @@ def test_a_model_beyond_its_budget_is_not_exported(
     numerical = numerical.replace('calibration = { method = "minmax", patients = 100, tolerance = 1.0 }', "budget = { size_mb = 1.0 }")
     (tmp_path / "tight.toml").write_text(numerical)
     (tmp_path / "slow.toml").write_text(numerical.replace("size_mb = 1.0", "p50_ms = 0.01"))
+    (tmp_path / "vain.toml").write_text(RECIPE + "budget = { gain = 1000.0 }\n")
+    with pytest.raises(GateError, match=r"8 bits are \d\.\d\d times as fast as the same graph in float, the recipe's budget is 1000"):
+        export_bundle(run, load_target("desktop-cpu", tmp_path / "vain.toml"), tmp_path / "out")
     with pytest.raises(GateError, match=r"onnxruntime takes \d+\.\d ms, the recipe's budget is 0.01 ms"):
         export_bundle(run, load_target("desktop-cpu", tmp_path / "slow.toml"), tmp_path / "out")
     monkeypatch.setattr("edgekit.parity.measure_parity", None)  # a model that is too large is refused before it is judged

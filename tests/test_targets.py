@@ -68,6 +68,7 @@ def test_unknown_target_and_variant_name_the_choices() -> None:
             "float16' is set, but no stage has float16 activations",
         ),
         ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size = 3.0 }', "unknown key 'size'"),
+        ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { gain = 1.02 }', "budget.gain needs 8-bit stages"),
         ('basis = "numerical" }', 'basis = "numerical" }\noptions = { speed = "high" }', "options is 'speed'"),
         ('basis = "numerical" }', 'basis = "numerical" }\noptions = { activations = "int3" }', "options.activations is 'int3'"),
         ("opset = 18", 'opset = "18"', "'opset' is '18', expected a whole number"),

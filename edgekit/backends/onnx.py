@@ -33,7 +33,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "fp16", "w8a8"),
     "ensemble": ("fp32",),
 }
-SESSIONS: tuple[str, ...] = ("onnxruntime", "openvino", "browser")
+SESSIONS: tuple[str, ...] = ("onnxruntime", "openvino", "browser", "onnxruntime-float")
 VERSIONED: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "timm", "ultralytics")
 MODEL = "model.onnx"
 REPAIR = "quantization.json"

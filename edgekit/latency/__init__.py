@@ -34,13 +34,17 @@ ROUNDS = 20
 PER_ROUND = 5
 BUDGET_S = 45.0
 
-THREADED = ("onnxruntime", "openvino", "browser", "torch")
+THREADED = ("onnxruntime", "onnxruntime-float", "openvino", "browser", "torch")
 """Sessions whose number of threads can be chosen."""
 PROXIES = {
     "onnxruntime-rounded": "it rounds as another device does, and is no way to answer fast",
     "coreml-reference": "it computes as another device does, and is no way to answer fast",
 }
 """Sessions that stand in for a device when answers are judged: measured only if they are asked for."""
+FLOAT = "onnxruntime-float"
+LEAST_GAIN = 1.02
+"""How many times faster than the same graph in float onnxruntime has to be in 8 bits: less is not worth what rounding costs."""
+
 NOTES = {
     "browser": (
         "timed inside the page, from the films to the answer",
@@ -122,6 +126,9 @@ def measure_latency(
     for session, count, worker in opened:
         row = _make_row(session, count, worker, bundle, times, peaks[worker.name])
         row["stages"] = {**host, "infer": row["p50_ms"]}
+        gain = row["ratio"].get(_label(FLOAT, count)) if session == "onnxruntime" else None
+        if gain is not None and gain < LEAST_GAIN:
+            row["notes"].append(f"8 bits gain nothing on this machine: {gain:.2f} times as fast as the same graph in float; use fp32 here")
         if in_depth and session == "onnxruntime":
             cost = cost or {"floors": []}
             _look_inside(row, bundle, inputs, host, cost)

@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from edgekit.rewriting.cropping import crop_in_integers
 from edgekit.rewriting.films import read_bytes, unfold_stems
+from edgekit.rewriting.widening import compute_in_float
 
-__all__ = ["crop_in_integers", "read_bytes", "unfold_stems"]
+__all__ = ["compute_in_float", "crop_in_integers", "read_bytes", "unfold_stems"]

@@ -15,6 +15,7 @@ from edgekit.sessions import (
     coreml_reference,
     onnxruntime,
     onnxruntime_cuda,
+    onnxruntime_float,
     onnxruntime_rounded,
     openvino,
     tensorrt,
@@ -64,6 +65,7 @@ class SessionModule(Protocol):
 SESSIONS: dict[str, SessionModule] = {
     "onnxruntime": onnxruntime,
     "onnxruntime-rounded": onnxruntime_rounded,
+    "onnxruntime-float": onnxruntime_float,
     "onnxruntime-cuda": onnxruntime_cuda,
     "openvino": openvino,
     "browser": browser,

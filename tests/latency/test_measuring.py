@@ -77,6 +77,16 @@ def test_each_number_of_threads_is_a_row_of_its_own(tiny_bundle: Path, scripted:
     assert [each["session"] for each in record["not_measured"]] == ["torch", "torch"]
 
 
+@pytest.mark.parametrize(("in_float", "said"), [(10.1, True), (10.3, False), (9.0, True)])
+def test_8_bits_that_gain_nothing_are_named(tiny_bundle: Path, scripted: type[ScriptedWorker], in_float: float, said: bool) -> None:
+    bundle = open_bundle(tiny_bundle)
+    bundle.manifest["sessions"].append("onnxruntime-float")
+    scripted.script = {"onnxruntime, 2 threads": [10.0], "onnxruntime-float, 2 threads": [in_float]}
+    row, wide = measure_latency(bundle, ["onnxruntime", "onnxruntime-float"], threads=(2,), rounds=1)["rows"]
+    assert any(f"8 bits gain nothing on this machine: {in_float / 10:.2f} times" in note for note in row["notes"]) == said
+    assert wide["notes"] == []
+
+
 def test_what_the_machine_lacks_is_told_not_replaced(tiny_bundle: Path, scripted: type[ScriptedWorker]) -> None:
     scripted.script = {"onnxruntime": [10.0]}
     record = measure_latency(open_bundle(tiny_bundle), rounds=1)
