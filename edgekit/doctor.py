@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 
+from edgekit.emulation.arm64 import default_folder, find_arm64
+from edgekit.emulation.machines import find_qemu
 from edgekit.errors import MissingError
+from edgekit.processors import CPUS
 from edgekit.sessions.browser import find_browser, find_runtime
 
 if TYPE_CHECKING:
@@ -128,7 +131,8 @@ def examine() -> dict[str, Any]:
     dict
         The document that ``edgekit doctor --json`` prints: ``edgekit``, ``python``, ``platform``, ``machine`` (``cores``,
         ``memory_gb`` of 10^9 bytes or None, ``gpus``), ``packages``, ``train`` (whether this machine can train), ``sessions``
-        (``run``: this machine can open it), ``targets`` (``convert``; ``run``: the sessions that open it here) and ``advice``:
+        (``run``: this machine can open it), ``emulation`` (``run``: bundles can be judged as that processor answers), ``targets``
+        (``convert``; ``run``: the sessions that open it here) and ``advice``:
         what to type for all that is missing. Wherever something can't be done, ``missing`` says why.
     """
     from edgekit.backends import BACKENDS
@@ -141,6 +145,7 @@ def examine() -> dict[str, Any]:
         missing = list_missing(*CONVERT_EXTRAS) + list_missing_libraries()
         runnable = [session for session in BACKENDS[target.backend].SESSIONS if not sessions.get(session, ["?"])]
         targets.append({"name": name, "backend": target.backend, "convert": not missing, "missing": missing, "run": runnable})
+    emulation = {cpu.name: _list_missing_emulation(cpu.architecture) for cpu in CPUS.values()}
     training = list_missing("train") + list_missing_libraries()
     return {
         "edgekit": metadata.version("edgekit"),
@@ -150,6 +155,7 @@ def examine() -> dict[str, Any]:
         "packages": [asdict(package) | {"usable": package.is_usable} for package in list_packages()],
         "train": {"run": not training, "missing": training},
         "sessions": [{"name": name, "run": not missing, "missing": missing} for name, missing in sessions.items()],
+        "emulation": [{"name": name, "run": not missing, "missing": missing} for name, missing in emulation.items()],
         "targets": targets,
         "advice": _advise(),
     }
@@ -162,6 +168,17 @@ def _list_missing_machinery(session: str) -> list[str]:
     if session == "coreml":
         return [] if platform.system() == "Darwin" else ["macOS"]
     return ["an NVIDIA GPU"] if session in GPU_SESSIONS and not _list_gpus() else []
+
+
+def _list_missing_emulation(architecture: str) -> list[str]:
+    """List what emulating processors of `architecture` needs, and does not find, with what brings it."""
+    try:
+        find_qemu(architecture)
+        if architecture == "aarch64":
+            find_arm64(default_folder())
+    except MissingError as error:
+        return [f"{error.message} ({error.remedy})"]
+    return []
 
 
 def _say_missing(find: Callable[[], object]) -> list[str]:

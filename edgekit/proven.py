@@ -113,8 +113,8 @@ def unproven_here(bundle: Bundle, session: str) -> str | None:
     remember(fact)
     instructions = " ".join(cpu["features"]) or "none that are known"
     return (
-        f"this bundle is not proven on processors like this one ({cpu['name']}, {cpu['architecture']}: {instructions}) in {session}; its "
-        f"golden vectors are right here, its verdict is another's. With films and the run: edgekit verify {bundle.folder} STUDIES"
+        f"in {session} this bundle is proven on no processor like this one ({cpu['name']}, {cpu['architecture']}: {instructions}): only "
+        f"its golden vectors are checked here. What proves it, with films and the run: edgekit verify {bundle.folder} STUDIES"
     )
 
 

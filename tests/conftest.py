@@ -164,6 +164,15 @@ def codecs_path() -> Path:
         return find_codecs()
 
 
+@pytest.fixture(scope="session")
+def qemu() -> str:
+    """The program that is another x86-64 processor."""
+    from edgekit.emulation.machines import find_qemu
+
+    with needed():
+        return find_qemu("x86_64")
+
+
 @contextmanager
 def needed() -> Iterator[None]:
     """Skip where something is missing; where everything is meant to be there, fail."""

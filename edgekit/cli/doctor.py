@@ -46,6 +46,7 @@ def doctor(
     verbs = [("train", found["train"]["missing"])]
     verbs += [(f"convert for {target['name']}", target["missing"]) for target in found["targets"]]
     verbs += [(f"run in {session['name']}", session["missing"]) for session in found["sessions"]]
+    verbs += [(f"judge as {cpu['name']} answers", cpu["missing"]) for cpu in found["emulation"]]
     answers = [(verb, f"no, missing: {', '.join(missing)}" if missing else "yes") for verb, missing in verbs]
     console.print_table("What this machine can do", ("task", "possible"), answers)
     for line in found["advice"]:

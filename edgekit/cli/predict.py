@@ -38,8 +38,11 @@ def predict(
     if len(given) != 1 or (studies is None) != (out is None):
         raise UsageError("what to answer for is not clear", "give --ap and/or --lateral, or --films A B, or --studies FILE --out FILE")
     from edgekit.inference import SCREENING_THREADS, Predictor, to_document
+    from edgekit.proven import unproven_here
 
     with Predictor(bundle, threads=SCREENING_THREADS if studies else None) as predictor:
+        if warning := unproven_here(predictor.bundle, predictor.model["session"]):
+            print(f"warning: {warning}", file=sys.stderr)
         if studies is not None and out is not None:
             _predict_many(predictor, studies, out, json)
             return
