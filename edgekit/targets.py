@@ -135,7 +135,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     for session in document["sessions"]:
         check.choice("a session", session, backend.SESSIONS)
     for processor in document.get("processors", ()):
-        check.choice("a processor", processor, tuple(CPUS))
+        check.choice("a processor", processor, tuple(CPUS) if document["backend"] == "onnx" else ())
     for key in ("sessions", "variants"):
         if not document[key]:
             raise InputError(f"{path}: '{key}' is empty", "see the recipes in export/ for examples")

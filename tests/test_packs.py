@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from PIL import Image
 
 from edgekit.errors import InputError
 from edgekit.manifest import open_bundle
-from edgekit.packs import read_outputs, write_pack
+from edgekit.packs import read_outputs, write_chunks, write_pack
 from edgekit.parity import judge_recording
+from edgekit.parity.recording import join_recordings
 from edgekit.types import Bundle, Study
 
 RECORDED = ("probabilities", "members", "boxes", "box_scores", "view_scores", "prediction_set", "unfamiliarity", "decision")
@@ -234,3 +236,32 @@ def test_an_entry_that_claims_to_be_huge_takes_no_memory(bundle: Bundle, studies
         archive.writestr("boxes.npy", b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.ljust(117) + b"\n")
     with pytest.raises(InputError, match="'boxes' is not a plain array"):
         read_outputs(outputs, bundle, len(studies))
+
+
+def test_chunks_hold_the_rows_of_the_whole_and_their_answers_join_to_its(
+    bundle: Bundle, run: Path, studies: list[Study], tmp_path: Path
+) -> None:
+    whole = write_pack(bundle, studies, tmp_path / "whole.npz")
+    chunks, identity = write_chunks(bundle, studies, tmp_path / "chunks", 3)
+    assert identity == whole
+    assert [(chunk.rows, chunk.pack) for chunk in chunks] == [
+        (3, write_pack(bundle, studies[:3], tmp_path / "first.npz")),
+        (1, write_pack(bundle, studies[3:], tmp_path / "rest.npz")),
+    ]
+    parts = [read_outputs(answer(chunk.path, bundle, tmp_path / f"{chunk.pack}.npz"), bundle, chunk.rows) for chunk in chunks]
+    joined = join_recordings(parts, identity)
+    expected = read_outputs(answer(tmp_path / "whole.npz", bundle, tmp_path / "outputs.npz"), bundle, 4)
+    assert all(np.array_equal(joined.outputs[name], expected.outputs[name]) for name in RECORDED)
+    assert judge_recording(bundle, run, studies, joined).verdict == "PASS"
+
+
+def test_a_device_may_say_what_it_ran_on(bundle: Bundle, run: Path, studies: list[Study], tmp_path: Path) -> None:
+    pack = tmp_path / "canvases.npz"
+    write_pack(bundle, studies, pack)
+    cpu = {"name": "Cortex-A72", "architecture": "aarch64", "features": ["asimd"], "threads": 4, "emulated": None}
+    outputs = answer(pack, bundle, tmp_path / "outputs.npz", cpu=np.array(json.dumps(cpu)))
+    assert judge_recording(bundle, run, studies, read_outputs(outputs, bundle, 4)).cpu == cpu
+    for wrong in ({**cpu, "threads": "four"}, {**cpu, "speed": 3}, {**cpu, "features": [1]}, [cpu]):
+        outputs = answer(pack, bundle, tmp_path / "outputs.npz", cpu=np.array(json.dumps(wrong)))
+        with pytest.raises(InputError, match="'cpu' is"):
+            read_outputs(outputs, bundle, 4)

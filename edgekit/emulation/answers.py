@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 RUNNER = "runner/run.py"
 
+BACKEND = "onnx"
+"""Whose bundles have a runner that answers on CPUs."""
+
 CHUNK = 8
 """Rows of a process: emulated, one minute's work. Each runs the golden vectors first."""
 
@@ -105,10 +108,12 @@ def call_runner(bundle: Bundle, machine: Machine, *words: str | Path) -> None:
     Raises
     ------
     InputError
-        The bundle has none.
+        The bundle has none that answers on a CPU.
     GateError
         It refused, or broke off.
     """
+    if bundle.manifest["backend"] != BACKEND:
+        raise InputError(f"{bundle.folder} was made for {bundle.manifest['target']}: its runner answers on no CPU", "name another bundle")
     if RUNNER not in bundle.manifest["files"]:
         raise InputError(f"{bundle.folder} has no {RUNNER}, which answers on another processor", "export the bundle again")
     ended = machine.run(bundle.folder / RUNNER, "--no-timing", "--threads", str(THREADS), *words)
