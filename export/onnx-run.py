@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["numpy", "onnxruntime>=1.20", "pillow"]
+# dependencies = ["numpy", "onnxruntime>=1.28", "pillow"]
 # ///
 """Run this bundle on onnxruntime, without edgekit.
 

@@ -184,3 +184,28 @@ def needed() -> Iterator[None]:
         if "CI" in os.environ:
             raise
         pytest.skip(f"{error.message}; {error.remedy}")
+
+
+@pytest.fixture(scope="session")
+def eight_bit_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_run` exported to desktop-cpu:w8a8, everything in 8 bits; too few films judged it, so it is stamped not verified."""
+    from PIL import Image
+
+    from edgekit.bundle import export_bundle
+    from edgekit.files import hash_file, write_json
+    from edgekit.studies import write_studies
+    from edgekit.targets import load_target
+    from edgekit.types import Study
+
+    folder, random, rows = tmp_path_factory.mktemp("eight-bit"), np.random.default_rng(2), []
+    for number, split in enumerate(("validation", "validation", "validation", "test")):
+        films = {view: folder / f"{number}-{view}.png" for view in ("ap", "lateral")}
+        for path in films.values():
+            Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(path)
+        rows.append(Study(f"p{number}", BRANDS[0], split=split, **films))
+    write_studies(folder / "studies.csv", rows)
+    run = shutil.copytree(tiny_run, folder / "run", ignore=shutil.ignore_patterns(".references"))
+    write_json(run / "provenance.json", {"studies": {"path": "../studies.csv", "sha256": hash_file(folder / "studies.csv")}})
+    target = load_target("desktop-cpu")
+    (folder / "mine.toml").write_text(target.recipe.read_text().replace("tolerance = 0.007", "tolerance = 1.0").replace(', "openvino"', ""))
+    return export_bundle(run, load_target("desktop-cpu", folder / "mine.toml"), folder / "bundle", force=True).folder
