@@ -22,6 +22,7 @@ from edgekit.errors import DamagedBundleError, GateError, InputError
 from edgekit.golden import check_golden, read_golden
 from edgekit.manifest import SCHEMA, open_bundle, write_manifest
 from edgekit.models.runfolder import find_run, save_weights
+from edgekit.processors import read_features
 from edgekit.sessions import open_session
 from edgekit.studies import write_studies
 from edgekit.targets import load_target
@@ -429,3 +430,20 @@ def test_a_folder_with_another_programs_manifest_is_never_replaced(tiny_run: Pat
     with pytest.raises(InputError, match="not a sound bundle"):
         export_bundle(tiny_run, WEB, app, force=True)
     assert (app / "index.html").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_recipes_processors_run_the_golden_vectors_or_are_named_unproven(
+    tiny_run: Path, studies: Path, tmp_path: Path, qemu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert qemu
+    monkeypatch.setenv("EDGEKIT_ARM64", str(tmp_path / "nothing"))
+    opened = export_bundle(tiny_run, replace(WEB, processors=("nehalem", "neon")), tmp_path / "web", studies)
+    assert opened.manifest["verified"]
+    proven = {(row["basis"], tuple(row["features"]), row["n"]) for row in opened.processors}
+    assert proven == {("emulated", ("sse4_1",), 0), ("executed", read_features(), 4)}
+    (sentence,) = opened.manifest["unproven"]
+    assert sentence.startswith("onnxruntime was not emulated on neon here")
+    assert "edgekit emulator arm64" in sentence
+    assert str(tmp_path) not in sentence
+    assert f"- {sentence}" in (opened.folder / "MODEL_CARD.md").read_text()
