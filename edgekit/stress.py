@@ -34,6 +34,10 @@ CONTRASTS = (1.0, 2.0, 4.0, 16.0)
 """How far grey levels are stretched about the mean of a film's own."""
 
 
+BORNE = 1 / 2
+"""Tolerances by which an answer may move when every pixel is one grey level lighter."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stress:
     """The films chosen.
@@ -76,6 +80,8 @@ def choose_stress(
 ) -> Stress:
     """Choose among the films of `patients` with more and more contrast; without faults the widest contrast that the answers bear.
 
+    Where they bear none, those are taken whose answers a grey level moves least.
+
     Parameters
     ----------
     patients
@@ -98,9 +104,9 @@ def choose_stress(
         inputs = graph_inputs(stretched, side)
         nudged = graph_inputs({view: np.where(canvas < 255, canvas + 1, 254).astype(np.uint8) for view, canvas in stretched.items()}, side)
         expected = sound.infer(inputs)
-        bears = _measure_change(expected, sound.infer(nudged), tolerance, threshold) <= 1 / 2
+        moved = _measure_change(expected, sound.infer(nudged), tolerance, threshold)
         exposes = {name: _measure_change(expected, session.infer(inputs), tolerance, threshold) for name, session in faults.items()}
-        rank = bears, min(exposes.values(), default=contrast)
+        rank = (True, min(exposes.values(), default=contrast)) if moved <= BORNE else (False, -moved)
         if best is None or rank > best[0]:
             best = rank, Stress(stretched, exposes)
     assert best is not None
