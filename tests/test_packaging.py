@@ -30,7 +30,7 @@ LAYERS = {
     0: "boxes errors files journal manifest processors progress provenance radiograph remembered tables types",
     1: "backends canvases film_check models phantom quantization rewriting sessions studies targets",
     2: "app bundle calibration deidentification demo doctor emulation evaluation golden inference latency model_card packs parity "
-    "proposals proven reading training",
+    "proposals proven reading stress training",
     3: "cli __main__",
 }
 """Rooms of each layer, bottom to top. Nothing imports upward."""
