@@ -22,6 +22,10 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa
     return OnnxRuntimeCudaSession(bundle.model, bundle.canvas_side)
 
 
+SETTINGS = {"use_tf32": "0"}
+"""float32 is float32: left alone, the provider rounds it to TF32's 10 bits (CUDA Execution Provider, *use_tf32*)."""
+
+
 class OnnxRuntimeCudaSession(OnnxRuntimeSession):
     """onnxruntime with its CUDA provider.
 
@@ -54,7 +58,7 @@ class OnnxRuntimeCudaSession(OnnxRuntimeSession):
         options = onnxruntime.SessionOptions()
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         try:
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=[PROVIDER])
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=[(PROVIDER, SETTINGS)])
         except Exception as error:  # onnxruntime's own exceptions share no base
             raise MissingError(f"onnxruntime {onnxruntime.__version__} can't open {model} on a GPU: {error}", "edgekit doctor") from error
         self._session.disable_fallback()  # else a failing run is repeated on the CPU
