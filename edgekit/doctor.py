@@ -33,6 +33,7 @@ SESSION_EXTRAS: dict[str, tuple[str, ...]] = {
     "torch": ("train",),
     "onnxruntime": (),
     "onnxruntime-rounded": ("export",),
+    "onnxruntime-float": ("export",),
     "onnxruntime-cuda": (),
     "openvino": ("export",),
     "browser": ("app",),

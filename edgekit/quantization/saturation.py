@@ -2,7 +2,8 @@
 
 x86 without VNNI multiplies unsigned by signed bytes with ``vpmaddubsw``, which adds the products of two neighbours in 16 bits and
 saturates (Intel SDM, volume 2, *PMADDUBSW*): 255 x 127 twice is twice what fits. onnxruntime and OpenVINO use it for convolutions and
-matrix products on every processor with AVX2 or AVX-512 and without VNNI. ARM adds pairs of signed products in 16 bits, which always fit.
+matrix products on every processor with AVX2 or AVX-512 and without VNNI. ARM without dot products takes 128 from unsigned bytes and adds
+two products in 16 bits too, where 128 x 128 twice is one more than fits.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Saturation:
     can_overflow
         Names of those with a sum beyond `limit`.
     largest_pair_sum
-        The largest sum of two neighbouring products, whatever the film.
+        The largest sum of two neighbouring products, whatever the film and the processor; one below zero counts as what is left when one is
+        taken away, since 16 bits hold one more there.
     limit
         What 16 bits hold.
     """
@@ -71,7 +73,7 @@ def find_saturation(model: Any) -> Saturation:
     """Find the largest sum that each 8-bit product of a graph can add in 16 bits, from its weights and the types of its activations.
 
     Depthwise convolutions are left out: no kernel adds their products in pairs. Of a product whose weights are computed
-    (`edgekit.rewriting.cropping`) the weights are at most one, which their scale turns into a code.
+    (`edgekit.rewriting.cropping`) the weights are from zero to one, which their scale and zero point turn into codes.
 
     Parameters
     ----------
@@ -85,7 +87,8 @@ def find_saturation(model: Any) -> Saturation:
     sums: dict[str, int] = {}
     for node in model.graph.node:
         if node.op_type == "MatMulInteger":
-            sums[node.name or node.output[0]] = 2 * int(np.prod([_largest_code(name, makers, constants) for name in node.input[:2]]))
+            left, right = (_find_codes(name, makers, constants) for name in node.input[:2])
+            sums[node.name] = max(_sum_pair(left, right), _sum_pair((left[0] - 128, left[1] - 128), right))  # x86, ARM
         if node.op_type != "Conv" or any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute):
             continue
         read, stored = (makers.get(name) for name in node.input[:2])
@@ -97,12 +100,20 @@ def find_saturation(model: Any) -> Saturation:
     return Saturation(len(sums), beyond, max(sums.values(), default=0))
 
 
-def _largest_code(name: str, makers: dict[str, Any], constants: dict[str, NDArray[Any]]) -> int:
-    """Return the largest absolute code of an operand of a product of integers."""
+def _find_codes(name: str, makers: dict[str, Any], constants: dict[str, NDArray[Any]]) -> tuple[int, int]:
+    """Return the lowest and the highest code of an operand of a product of integers."""
     if name in constants:
-        return int(np.abs(constants[name].astype(np.int64)).max())
+        return int(constants[name].min()), int(constants[name].max())
     node = makers.get(name)
-    if node is not None and node.op_type == "QuantizeLinear" and (scale := float(constants[node.input[1]])) < 1:
-        return round(1 / scale)
-    signed = node is not None and node.op_type == "QuantizeLinear" and constants[node.input[2]].dtype == np.int8
-    return REACH["int8" if signed else "uint8"]
+    if node is None or node.op_type != "QuantizeLinear":  # the films
+        return 0, REACH["uint8"]
+    zero = constants[node.input[2]]
+    if (scale := float(constants[node.input[1]])) < 1:  # weights
+        return int(zero), int(zero) + round(1 / scale)
+    return int(np.iinfo(zero.dtype).min), int(np.iinfo(zero.dtype).max)
+
+
+def _sum_pair(left: tuple[int, int], right: tuple[int, int]) -> int:
+    """Return the largest sum of two products of codes from these ranges, as `Saturation` counts it."""
+    products = [a * b for a in left for b in right]
+    return max(2 * max(products), -2 * min(products) - 1)

@@ -13,6 +13,10 @@ COLUMN_LEVELS, ROW_LEVELS = 64, 127
 """A weight of one in the first product and in the second. Processors without 8-bit dot products add pairs of products in 16 bits:
 2 x 255 x 64 and 2 x 127 x 128 are the largest that fit."""
 
+ROW_ZERO = np.uint8(1)
+"""What stands for a weight of zero in the second product. ARM takes 128 from unsigned bytes, and a zero twice beside a black pixel then
+makes 2 x 128 x 128, one more than 16 bits hold."""
+
 
 def crop_in_integers(model: Any) -> Any:
     """Crop by two MatMulInteger; the result is rounded to grey levels, one level from the plain crop at most where the film is smooth.
@@ -30,13 +34,14 @@ def crop_in_integers(model: Any) -> Any:
         _, height, width = editor.shape(outer.output[0])
         side = editor.shape(inner.input[1])[-1]
         columns = _quantize(editor, _weigh(editor, boxes, 0, side, width, turned=True), COLUMN_LEVELS, np.int8(0))
-        rows = _quantize(editor, _weigh(editor, boxes, 1, side, height, turned=False), ROW_LEVELS, np.uint8(0))
+        rows = _quantize(editor, _weigh(editor, boxes, 1, side, height, turned=False), ROW_LEVELS, ROW_ZERO)
         ones = [
             editor.add_constant("crop.ones", np.ones(shape, kind)) for shape, kind in (((1, 1, side), np.uint8), ((1, side, 1), np.int8))
         ]
-        across = _multiply(editor, films, columns, [ones[0], columns])
+        across = _multiply(editor, [films, columns], [ones[0], columns])
         centred = editor.add("QuantizeLinear", [across, *_constants(editor, 1.0, np.int8(-128))], "crop.across")
-        crops = _multiply(editor, rows, centred, [rows, ones[1]], editor.add_constant("crop.zero", np.int8(-128)))
+        nothing, black, none = (editor.add_constant("crop.zero", value) for value in (ROW_ZERO, np.int8(-128), np.int8(0)))
+        crops = _multiply(editor, [rows, centred, nothing, black], [rows, ones[1], nothing, none])
         rounded = editor.add("QuantizeLinear", [crops, *_constants(editor, 1.0, np.uint8(0))], "crop")
         editor.redirect(outer.output[0], dequantize(editor, rounded, np.float32(1 / WHITE), np.uint8(0)))
     return editor.finish()
@@ -83,32 +88,27 @@ def _pick(editor: Editor, boxes: str, column: int) -> str:
 
 
 def _quantize(editor: Editor, weights: str, levels: int, zero: np.generic) -> str:
-    """Add the weights as integers from 0 to `levels`; below zero they are zero, which unsigned bytes are by themselves."""
-    if zero.dtype == np.int8:
-        weights = editor.add("Relu", [weights], f"{weights}.positive")
-    return editor.add("QuantizeLinear", [weights, *_constants(editor, 1 / levels, zero)], f"{weights}.levels")
+    """Add the weights as integers, `levels` steps to one; what is below zero is zero."""
+    positive = editor.add("Relu", [weights], f"{weights}.positive")
+    return editor.add("QuantizeLinear", [positive, *_constants(editor, 1 / levels, zero)], f"{weights}.levels")
 
 
 def _constants(editor: Editor, scale: float, zero: np.generic) -> list[str]:
     return [editor.add_constant("crop.scale", np.float32(scale)), editor.add_constant("crop.zero", zero)]
 
 
-def _multiply(editor: Editor, left: str, right: str, total: list[str], zero: str | None = None) -> str:
-    """Add the product, divided by the sum of the weights in it: grey levels in float.
+def _multiply(editor: Editor, factors: list[str], total: list[str]) -> str:
+    """Add a product of bytes, divided by the sum of the weights in it: grey levels in float.
 
     Parameters
     ----------
-    left, right
-        uint8 and int8.
+    factors
+        uint8 and int8, and their zero points where they are not zero.
     total
-        The two tensors whose product is the sum of the weights.
-    zero
-        The zero point of `right`.
+        The same whose product is the sum of the weights.
     """
-    zeros = [editor.add_constant("crop.zero", np.uint8(0)), zero] if zero else []
     product, weight = (
-        editor.add("Cast", [editor.add("MatMulInteger", inputs, "crop.sums")], "crop.sums.float", to=1)
-        for inputs in ([left, right, *zeros], total)
+        editor.add("Cast", [editor.add("MatMulInteger", inputs, "crop.sums")], "crop.sums.float", to=1) for inputs in (factors, total)
     )
     share = editor.add("Reciprocal", [weight], "crop.share")
     return editor.add("Mul", [product, share], "crop.levels")

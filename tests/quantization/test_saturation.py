@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.backends.onnx import export_graph
+from edgekit.models.runfolder import load_pipeline
 from edgekit.quantization.observing import Observation
 from edgekit.quantization.placement import insert_quantization
 from edgekit.quantization.saturation import LIMIT, find_saturation, sum_neighbours
@@ -117,11 +119,27 @@ def test_the_proof_names_a_layer_that_can_overflow() -> None:
 
 
 def test_the_crop_in_integers_fits_too(tiny_run: object) -> None:
-    """The crop's first product reads bytes by weights up to 64, its second weights up to 127 by signed bytes."""
-    from edgekit.backends.onnx import export_graph
-    from edgekit.models.runfolder import load_pipeline
-
+    """The crop's first product reads bytes by weights up to 64, its second weights from 1 to 128 by signed bytes: -128 x 128 twice fits."""
     model = crop_in_integers(read_bytes(export_graph(load_pipeline(tiny_run, "ap+lateral"), 20)))
     proof = find_saturation(model)
     assert proof.layers == 4  # two products, and the sums of their weights
-    assert (proof.can_overflow, proof.largest_pair_sum) == ((), 2 * 255 * 64)
+    assert (proof.can_overflow, proof.largest_pair_sum) == ((), 2 * 128 * 128 - 1)
+
+
+def test_a_zero_beside_a_black_pixel_overflows_on_arm() -> None:
+    """Where a weight of zero is the code 0, ARM multiplies -128 by -128, twice."""
+    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in PRODUCT.items()]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["weights", "fine", "nothing"], ["rows"]),
+        helper.make_node("QuantizeLinear", ["levels", "whole", "black"], ["centred"]),
+        helper.make_node("MatMulInteger", ["rows", "centred", "nothing", "black"], ["y"], name="product"),
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "product", [], [], constants))
+    proof = find_saturation(model)
+    assert (proof.can_overflow, proof.largest_pair_sum) == (("product",), 2 * 128 * 128)
+    constants[1].CopyFrom(numpy_helper.from_array(np.uint8(1), "nothing"))
+    model = helper.make_model(helper.make_graph(nodes, "product", [], [], constants))
+    assert find_saturation(model).can_overflow == ()
+
+
+PRODUCT = {"fine": np.float32(1 / 127), "nothing": np.uint8(0), "whole": np.float32(1), "black": np.int8(-128)}

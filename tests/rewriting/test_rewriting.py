@@ -165,9 +165,12 @@ def test_two_products_of_the_crop_fit_16_bits() -> None:
     columns, across, rows = (
         next(value for name, value in zip(operands, values, strict=True) if part in name) for part in ("columns", "across", "rows")
     )
-    assert 2 * 255 * np.abs(columns.astype(int)).max() < 2**15
-    assert 2 * int(rows.max()) * np.abs(across.astype(int)).max() < 2**15
-    assert (columns.max(), rows.max(), across.min(), across.max()) == (64, 127, -128, 127)
+    assert (columns.min(), columns.max(), rows.min(), rows.max(), across.min(), across.max()) == (0, 64, 1, 128, -128, 127)
+    for offset in (0, 128):  # x86; ARM, which takes it from unsigned bytes
+        for lefts, rights in (((0, 255), (0, 64)), ((1, 128), (-128, 127))):
+            pairs = [2 * (left - offset) * right for left in lefts for right in rights]
+            assert min(pairs) >= -(2**15)
+            assert max(pairs) < 2**15
 
 
 @pytest.mark.parametrize(("tolerance", "crop", "products"), [(0.5, "integers", 4), (1e-6, "float32", 0)])

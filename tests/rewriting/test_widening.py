@@ -11,9 +11,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.errors import MissingError
+from edgekit.golden import read_golden
+from edgekit.manifest import open_bundle
 from edgekit.quantization.observing import Observation
 from edgekit.quantization.placement import insert_quantization
 from edgekit.rewriting import compute_in_float
+from edgekit.sessions import onnxruntime_float, open_session
 
 
 @pytest.mark.parametrize("activations", ["uint8", "int8"])
@@ -53,10 +57,12 @@ def test_weights_are_what_their_bytes_stand_for_and_activations_are_only_cut(act
     assert np.abs(rounded - found).max() > 0.02
 
 
-def test_a_bundle_in_8_bits_can_be_opened_in_float_and_no_other(tiny_bundle: Path) -> None:
-    from edgekit.errors import MissingError
-    from edgekit.manifest import open_bundle
-    from edgekit.sessions import open_session
-
+def test_a_bundle_in_8_bits_can_be_opened_in_float_and_no_other(tiny_bundle: Path, eight_bit_bundle: Path) -> None:
     with pytest.raises(MissingError, match="nothing in this file is computed in 8 bits"):
-        open_session("onnxruntime-float", open_bundle(tiny_bundle))
+        onnxruntime_float.open_session(open_bundle(tiny_bundle))
+    bundle = open_bundle(eight_bit_bundle)
+    case = read_golden(bundle)[0]
+    with open_session("onnxruntime-float", bundle) as session:
+        found = session.infer(case.inputs)
+    assert session.name == "onnxruntime-float"
+    assert 0 < np.abs(found["members"] - case.outputs["members"]).max() < 0.5  # rounding, in a random network
