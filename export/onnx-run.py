@@ -34,6 +34,11 @@ VIEWS = ("ap", "lateral")
 DECISIONS = ("identified", "ambiguous", "unfamiliar", "no construct found", "films swapped")
 SENT = ("probabilities", "members", "boxes", "box_scores", "view_scores", "prediction_set", "unfamiliarity", "decision")
 """The outputs that outputs.npz holds: all but `heatmaps`."""
+FEATURES = {
+    "x86_64": ("sse4_1", "avx2", "avx_vnni", "avx512bw", "avx512_vnni", "amx_int8"),
+    "aarch64": ("asimd", "asimddp", "i8mm"),
+}
+"""The instructions by which onnxruntime chooses its 8-bit kernels, under Linux's names."""
 WARMUP, REPEATS = 5, 100
 
 
@@ -204,7 +209,8 @@ def answer_pack(model, path, out, speed):
         copied = {name: pack[name] for name in ("schema", "bundle", "pack")}
     out.mkdir(parents=True, exist_ok=True)
     stacked = {name: np.stack([answer[name] for answer in answers]) for name in SENT}
-    np.savez_compressed(out / "outputs.npz", **copied, session="onnxruntime", runtime=model.runtime, **stacked)
+    labels = {"session": "onnxruntime", "runtime": model.runtime, "cpu": json.dumps(describe_processor(model.threads))}
+    np.savez_compressed(out / "outputs.npz", **copied, **labels, **stacked)
     print(f"wrote {out / 'outputs.npz'}")
     if speed is None:
         return
@@ -251,6 +257,15 @@ def measure_peak_mb():
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+
+def describe_processor(threads):
+    """Return what the answers belong to; no instructions where the system is not Linux."""
+    machine = platform.machine()
+    flags = (read_system("/proc/cpuinfo", "flags") or read_system("/proc/cpuinfo", "Features")).split()
+    features = [name for name in FEATURES.get(machine, ()) if name in flags]
+    name = describe_device()["cpu"]
+    return {"name": name, "architecture": machine, "features": features, "threads": threads or None, "emulated": None}
 
 
 def describe_device():

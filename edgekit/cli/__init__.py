@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import edgekit
-from edgekit.cli import bundle, console, demo, doctor, emulator, evaluate, phantom, phone_app, predict, studies, train
+from edgekit.cli import bundle, console, demo, doctor, emulator, evaluate, phantom, phone_app, predict, studies, train, verify
 from edgekit.errors import EdgekitError, InputError, MissingError, UsageError
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(evaluate.score)
 app.command("export")(bundle.export)
-app.command("verify")(bundle.verify)
+app.command("verify")(verify.verify)
 app.command("bench")(bundle.bench)
 app.command("predict")(predict.predict)
 app.command("app")(phone_app.app)

@@ -24,6 +24,7 @@ from edgekit.backends import onnx as backend
 from edgekit.bundle import export_bundle
 from edgekit.golden import read_golden
 from edgekit.manifest import open_bundle, seal_bundle, write_manifest
+from edgekit.processors import describe_processor
 from edgekit.remembered import FOLDER
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.targets import load_target
@@ -204,7 +205,8 @@ def test_a_pack_is_answered_as_the_session_answers(bundle: Path, tmp_path: Path)
     answer = run(bundle, "--pack", tmp_path / "pack.npz", "--out", tmp_path / "sent", "--threads", 1)
     assert answer.returncode == 0, answer.stderr
     sent = np.load(tmp_path / "sent" / "outputs.npz")
-    assert set(sent) == {"schema", "bundle", "pack", "session", "runtime", *SENT}
+    assert set(sent) == {"schema", "bundle", "pack", "session", "runtime", "cpu", *SENT}
+    assert json.loads(str(sent["cpu"])) == describe_processor(1)
     assert (int(sent["schema"]), str(sent["pack"]), str(sent["session"])) == (1, "films of today", "onnxruntime")
     assert str(sent["bundle"]) == opened.manifest["model_sha256"]
     with OnnxRuntimeSession(opened.model, opened.canvas_side, 1) as session:
@@ -233,6 +235,7 @@ def test_a_pack_is_answered_as_the_session_answers(bundle: Path, tmp_path: Path)
     untimed = np.load(tmp_path / "untimed" / "outputs.npz")
     assert str(untimed["runtime"]).endswith(", threads one a core")
     np.testing.assert_array_equal(untimed["decision"], sent["decision"])
+    assert json.loads(str(untimed["cpu"]))["threads"] is None
 
 
 def test_another_bundles_pack_is_refused(bundle: Path, tmp_path: Path) -> None:
