@@ -83,10 +83,13 @@ export async function openPipeline(base, { ort, threads = 1, importAnew, check =
   const manifest = await readManifest(folder);
   const ways = [{ name: nameWay(threads), threads, load: () => ort }];
   if (threads > 1 && importAnew) ways.push({ name: nameWay(1), threads: 1, load: importAnew });
-  const identity = check ? await identify(manifest, ort.env.versions.web, ways.map(({ name }) => name)) : null;
   const read = (name, whenReceived) => readFile(folder, manifest, name, whenReceived);
-  const [known, finder, model] = await Promise.all([
-    check ? recall(folder, identity) : null,
+  const remembering = async () => {
+    const identity = await identify(manifest, ort.env.versions.web, ways.map(({ name }) => name));
+    return { identity, known: await recall(folder, identity) };
+  };
+  const [{ identity, known }, finder, model] = await Promise.all([
+    check ? remembering() : {},
     manifest.corners ? read(manifest.corners.model) : null,
     read(manifest.model, onProgress),
   ]);
