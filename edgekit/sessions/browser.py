@@ -61,7 +61,7 @@ OPEN = f"""async ({{ threads }}) => {{
     const ort = await import("/ort/{RUNTIME}");
     const {{ openPipeline }} = await import("/bundle/{RUNNER}");
     const moduleMs = performance.now() - started;
-    globalThis.pipeline = await openPipeline("/bundle/", {{ ort, threads }});
+    globalThis.pipeline = await openPipeline("/bundle/", {{ ort, threads, check: false }}); // Python judges
     const {{ fetchMs, createMs }} = pipeline.timings;
     return {{ version: ort.env.versions.web, timings: {{ module: moduleMs, fetch: fetchMs, create: createMs }} }};
 }}"""
