@@ -164,7 +164,8 @@ class Calibration:
     patients
         How many patients at most.
     tolerance
-        Float is given back to the worst blocks until the mean largest change of a probability, over these patients, is at most this.
+        Float is given back to the worst blocks until the log-odds of the first brand against the second change by at most this, on average
+        over these patients.
     finetuning_epochs
         How often the networks see these patients' films to learn to answer through rounding, before that; 0 leaves them as trained.
     """

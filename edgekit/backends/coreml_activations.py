@@ -10,10 +10,12 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from edgekit.errors import GateError, InputError
+from edgekit.quantization.repair import measure_damage
 from edgekit.types import INPUTS
 
 if TYPE_CHECKING:
@@ -112,10 +114,10 @@ def quantize_activations(pipeline: Any, stages: dict[str, str], calibration: Seq
     for (parent, name), quantizer in zip(places, quantizers, strict=True):
         _replace(parent, name, Unit(write_pairs(quantizer.finalize())))
     quantized.eval()
-    changes = [float((_run(quantized, inputs) - _run(pipeline, inputs)).abs().max()) for inputs in calibration]
-    if (mean := sum(changes) / len(changes)) > settings.tolerance:
+    found, expected = (np.array([_run(each, inputs).numpy() for inputs in calibration], np.float64) for each in (quantized, pipeline))
+    if (change := measure_damage(found, expected)) > settings.tolerance:
         raise GateError(
-            f"8-bit activations change a probability by {mean:.4f} on average, the recipe's tolerance is {settings.tolerance}",
+            f"8-bit activations change log-odds by {change:.3f} on average, the recipe's tolerance is {settings.tolerance}",
             "use w8a16 or fp16 for a stage, or raise the tolerance",
         )
     return quantized

@@ -18,8 +18,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from edgekit.progress import track
-from edgekit.quantization.placement import LEVELS, weight_scales
-from edgekit.quantization.saturation import PAIR_STEPS
+from edgekit.quantization.rounding import LEVELS
 from edgekit.types import INPUTS
 
 if TYPE_CHECKING:
@@ -33,21 +32,11 @@ Loss = Callable[[Any, Any], Tensor]
 
 
 class RoundWeights(nn.Module):
-    """Rounds convolution weights as `edgekit.quantization.placement` does for uint8; the gradient passes as if it had not.
-
-    Parameters
-    ----------
-    depthwise
-        Whether it is a depthwise convolution's.
-    """
-
-    def __init__(self, depthwise: bool) -> None:
-        super().__init__()
-        self.pair_steps = None if depthwise else PAIR_STEPS["uint8"]
+    """Rounds convolution weights to the nearest of 255 steps; the gradient passes as if it had not."""
 
     def forward(self, weight: Tensor) -> Tensor:
         """Map weights (O, C, h, w) to weights that 8 bits represent."""
-        scales = torch.from_numpy(weight_scales(weight.detach().numpy(), self.pair_steps)).ravel()
+        scales = (weight.detach().abs().amax(dim=(1, 2, 3)) / LEVELS).clamp(min=1e-12)
         return torch.fake_quantize_per_channel_affine(weight, scales, torch.zeros_like(scales, dtype=torch.int32), 0, -LEVELS, LEVELS)
 
 
@@ -123,7 +112,7 @@ def _distill(student: nn.Module, teacher: nn.Module, shown: Tensor, loss: Loss, 
     convolutions = [module for module in student.modules() if isinstance(module, nn.Conv2d)]
     hooks = []
     for convolution in convolutions:
-        parametrize.register_parametrization(convolution, "weight", RoundWeights(convolution.groups > 1))
+        parametrize.register_parametrization(convolution, "weight", RoundWeights())
         hooks.append(convolution.register_forward_pre_hook(RoundInputs()))
     optimizer = torch.optim.Adam(student.parameters(), lr=LEARNING_RATE)
     random = torch.Generator().manual_seed(SEED)

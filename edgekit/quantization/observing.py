@@ -1,9 +1,10 @@
-"""What the calibration films do to a graph: the range of each activation, and the mean of each convolution's input channels."""
+"""What the calibration films do to a graph: ranges of activations, and means and second moments of what each convolution reads."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from edgekit.sessions import Tensors
 
+POSITIONS = 300
+"""Places of each film at which a convolution's input is looked at."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
@@ -28,10 +32,14 @@ class Observation:
         Lowest and highest value of each tensor, zero included.
     channel_means
         float64 (C,), mean of the input of each convolution over films and pixels, by tensor.
+    moments
+        float64 (G, K, K), by node: the summed products of every two values that a convolution's kernel sees at once, K of them in each of
+        G groups, in the order of its weights.
     """
 
     ranges: dict[str, tuple[float, float]]
     channel_means: dict[str, NDArray[np.float64]]
+    moments: dict[str, NDArray[np.float64]]
 
 
 def observe(model: Any, nodes: set[str], calibration: Sequence[Tensors], method: str) -> Observation:
@@ -76,4 +84,54 @@ def observe(model: Any, nodes: set[str], calibration: Sequence[Tensors], method:
         channel_means={
             name: np.array([row[2 * count + place] for row in seen], np.float64).mean(axis=0) for place, name in enumerate(convolved)
         },
+        moments=_observe_moments(model, [node for node in chosen if node.op_type == "Conv"], calibration),
     )
+
+
+def _observe_moments(model: Any, convolutions: Sequence[Any], calibration: Sequence[Tensors]) -> dict[str, NDArray[np.float64]]:
+    """Sum the second moments over patients, films and `POSITIONS` places in each film."""
+    from onnx import TensorProto, helper
+
+    read = list(dict.fromkeys(node.input[0] for node in convolutions))
+    probe = copy.deepcopy(model)
+    present = {output.name for output in probe.graph.output}
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in read if name not in present)
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    random = np.random.default_rng(0)
+    seeds = {node.name: int(random.integers(2**32)) for node in convolutions}
+    moments: dict[str, NDArray[np.float64]] = {}
+    lock = Lock()
+
+    def add(films: list[NDArray[np.float32]]) -> None:
+        shown = dict(zip(read, films, strict=True))
+        for node in convolutions:
+            columns = _sample_columns(node, shapes[node.input[1]], shown[node.input[0]], seeds[node.name])
+            moment = columns.transpose(0, 2, 1) @ columns
+            with lock:
+                moments[node.name] = moments.get(node.name, 0) + moment.astype(np.float64)
+
+    run_patients(probe, read, calibration, "Observing the convolutions", add)
+    return moments
+
+
+def _sample_columns(node: Any, shape: tuple[int, ...], films: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Return what the kernels of a convolution see at some places: (G, places, K).
+
+    Parameters
+    ----------
+    shape
+        (O, C / G, h, w), of its weights.
+    films
+        (N, C, H, W), its input.
+    """
+    attributes = {attribute.name: list(attribute.ints) or attribute.i for attribute in node.attribute}
+    pads, strides, groups = attributes.get("pads", [0] * 4), attributes.get("strides", [1, 1]), attributes.get("group", 1)
+    padded: NDArray[np.float32] = np.pad(films, ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, shape[2:], (2, 3))  # type: ignore[call-overload]  # numpy's types know one axis
+    windows = windows[:, :, :: strides[0], :: strides[1]]
+    random = np.random.default_rng(seed)
+    count = min(POSITIONS, windows.shape[2] * windows.shape[3])
+    places = random.choice(windows.shape[2] * windows.shape[3], count, replace=False)
+    seen = windows[:, :, places // windows.shape[3], places % windows.shape[3]]  # (N, C, places, h, w)
+    grouped = seen.reshape(len(films), groups, shape[1], count, *shape[2:]).transpose(1, 0, 3, 2, 4, 5)
+    return np.ascontiguousarray(grouped.reshape(groups, len(films) * count, -1))

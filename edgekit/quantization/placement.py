@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.quantization.saturation import PAIR_STEPS, sum_neighbours
+from edgekit.progress import track
+from edgekit.quantization.rounding import round_weights
+from edgekit.quantization.saturation import PAIR_SUM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,16 +26,15 @@ SYMMETRIC_OPERATORS = ("Conv", "Add")
 """The same where a zero point must be zero: an output range can't stand for an activation function then, so only what goes into these is
 quantized, and the runtime fuses each convolution with what follows it (TensorRT documentation, *Q/DQ placement recommendations*)."""
 
-LEVELS = 127
-"""Weights are symmetric, -127 to 127, with one scale an output channel; where two neighbours would overflow 16 bits the scale is larger."""
+Rounded = dict[str, tuple["NDArray[np.int8]", "NDArray[np.float32]"]]
+"""Steps (O, C, h, w) and their sizes (O,), by the name of the weights (see `edgekit.quantization.rounding`)."""
 
 
-def insert_quantization(model: Any, nodes: set[str], observation: Observation, activations: str, symmetric: bool) -> Any:
+def insert_quantization(model: Any, nodes: set[str], observation: Observation, rounded: Rounded, activations: str, symmetric: bool) -> Any:
     """Return a copy of `model` that computes `nodes` in 8 bits, in the explicit Q/DQ form.
 
-    Weights are int8 with a scale per output channel (Krishnamoorthi 2018, section 3.1.1) that no processor can overflow with
-    (`edgekit.quantization.saturation`). Biases stay float: onnxruntime quantizes them when it fuses, TensorRT wants them so, and the file
-    does without their scales.
+    Weights are int8 with a scale per output channel (Krishnamoorthi 2018, section 3.1.1). Biases stay float: onnxruntime quantizes them
+    when it fuses, TensorRT wants them so, and the file does without their scales.
 
     Parameters
     ----------
@@ -41,6 +44,8 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, a
         Names of nodes whose types are in `OPERATORS`.
     observation
         What the calibration films did to `model`.
+    rounded
+        The weights of the convolutions among `nodes`.
     activations
         ``uint8`` or ``int8``.
     symmetric
@@ -52,21 +57,21 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, a
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.quant_utils import QuantType
 
-    steps = PAIR_STEPS[activations]
-    corrected = correct_biases(model, nodes, observation, steps)
+    corrected = correct_biases(model, nodes, observation, rounded)
+    overrides = _place_on_steps(corrected, nodes, rounded)
     ranges = {name: (np.float32(low), np.float32(high)) for name, (low, high) in observation.ranges.items()}
     options: dict[str, Any] = {
         "ActivationSymmetric": symmetric,
         "WeightSymmetric": True,
         "QuantizeBias": False,
-        "TensorQuantOverrides": _fix_scales(corrected, nodes, steps),
+        "TensorQuantOverrides": overrides,
     }
     if symmetric:
         options["OpTypesToExcludeOutputQuantization"] = list(SYMMETRIC_OPERATORS)
     quantizer = QDQQuantizer(
         corrected,
         per_channel=True,
-        reduce_range=False,  # the scales see to it, and lose less
+        reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8 if activations == "uint8" else QuantType.QInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
@@ -86,7 +91,7 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, a
     return quantized
 
 
-def store_weights(model: Any, nodes: set[str], observation: Observation) -> Any:
+def store_weights(model: Any, nodes: set[str], observation: Observation, rounded: Rounded) -> Any:
     """Return a copy whose convolutions in `nodes` keep 8-bit weights in the file and compute in float, biases corrected.
 
     Bytes become float by Cast and Mul, which a runtime does once, when it loads the graph. onnxruntime leaves a DequantizeLinear to every
@@ -94,29 +99,26 @@ def store_weights(model: Any, nodes: set[str], observation: Observation) -> Any:
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    stored = correct_biases(model, nodes, observation, None)
+    stored = correct_biases(model, nodes, observation, rounded)
     constants = {tensor.name: tensor for tensor in stored.graph.initializer}
     chosen = [node for node in stored.graph.node if node.op_type == "Conv" and node.name in nodes]
     for node in chosen:
         name = node.input[1]
-        weights = numpy_helper.to_array(constants[name]).astype(np.float64)
-        scales = weight_scales(weights, None)
-        codes = np.round(weights / scales).astype(np.int8)
+        codes, scales = rounded[name]
         stored.graph.initializer.remove(constants[name])
         stored.graph.initializer.append(numpy_helper.from_array(codes, f"{name}_quantized"))
-        stored.graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), f"{name}_scale"))
+        stored.graph.initializer.append(numpy_helper.from_array(scales.reshape(-1, 1, 1, 1), f"{name}_scale"))
         stored.graph.node.insert(0, helper.make_node("Mul", [f"{name}_levels", f"{name}_scale"], [name], name=f"{name}_Mul"))
         cast = helper.make_node("Cast", [f"{name}_quantized"], [f"{name}_levels"], name=f"{name}_Cast", to=TensorProto.FLOAT)
         stored.graph.node.insert(0, cast)
     return stored
 
 
-def correct_biases(model: Any, nodes: set[str], observation: Observation, pair_steps: int | None) -> Any:
+def correct_biases(model: Any, nodes: set[str], observation: Observation, rounded: Rounded) -> Any:
     """Return a copy in which the bias of each convolution in `nodes` takes up the mean shift that rounding its weights causes.
 
     The shift of an output channel is the sum over the input channels of the weights' rounding error times the channel's mean: Nagel et
     al. 2019, *Data-free quantization through weight equalization and bias correction*, equation 16, with the means measured.
-    `pair_steps` is as in `weight_scales`, for all but depthwise convolutions.
     """
     from onnx import numpy_helper
 
@@ -126,31 +128,33 @@ def correct_biases(model: Any, nodes: set[str], observation: Observation, pair_s
         if node.op_type != "Conv" or node.name not in nodes or len(node.input) < 3:
             continue
         weights = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
-        groups = count_groups(node)
-        scales = weight_scales(weights, pair_steps if groups == 1 else None)
-        error = (np.round(weights / scales) * scales - weights).sum(axis=(2, 3))  # (O, C / groups)
-        means = observation.channel_means[node.input[0]].reshape(groups, 1, -1)
-        shift = (error.reshape(groups, -1, error.shape[1]) * means).sum(axis=2).ravel()
+        error = (widen(*rounded[node.input[1]]) - weights).sum(axis=(2, 3))  # (O, C / groups)
+        means = observation.channel_means[node.input[0]].reshape(count_groups(node), 1, -1)
+        shift = (error.reshape(len(means), -1, error.shape[1]) * means).sum(axis=2).ravel()
         bias = constants[node.input[2]]
         bias.CopyFrom(numpy_helper.from_array((numpy_helper.to_array(bias) - shift).astype(np.float32), bias.name))
     return corrected
 
 
-def weight_scales(weights: NDArray[Any], pair_steps: int | None) -> NDArray[Any]:
-    """Return the step of each output channel of convolution weights (O, C, h, w), as (O, 1, 1, 1).
+def round_graph(model: Any, nodes: set[str], observation: Observation, activations: str) -> Rounded:
+    """Round the weights of every convolution in `nodes`; those of depthwise ones may have any neighbours: no kernel adds them in pairs."""
+    from onnx import numpy_helper
 
-    Parameters
-    ----------
-    weights
-        Floating point.
-    pair_steps
-        How many steps the sum of two neighbours may have (`edgekit.quantization.saturation.PAIR_STEPS`); None: any number.
-    """
-    scales: NDArray[Any] = np.abs(weights).max(axis=(1, 2, 3)) / LEVELS
-    if pair_steps is not None:
-        scales = np.maximum(scales, sum_neighbours(weights) / pair_steps)
-    scales[scales == 0] = 1.0
-    return scales.reshape(-1, 1, 1, 1)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    chosen = [node for node in model.graph.node if node.op_type == "Conv" and node.name in nodes]
+
+    def round_node(node: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        pair_sum = PAIR_SUM[activations] if count_groups(node) == 1 else None
+        return round_weights(numpy_helper.to_array(constants[node.input[1]]), observation.moments[node.name], pair_sum)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = track(pool.map(round_node, chosen), "Rounding the weights", total=len(chosen))
+        return {node.input[1]: each for node, each in zip(chosen, found, strict=True)}
+
+
+def widen(codes: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the weights that steps (O, C, h, w) of the sizes (O,) stand for."""
+    return codes * scales.reshape(-1, 1, 1, 1)
 
 
 def count_groups(node: Any) -> int:
@@ -158,18 +162,22 @@ def count_groups(node: Any) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
-def _fix_scales(model: Any, nodes: set[str], pair_steps: int) -> dict[str, list[dict[str, Any]]]:
-    """Return what the quantizer is to scale the weights of the convolutions in `nodes` by, in its own form."""
+def _place_on_steps(model: Any, nodes: set[str], rounded: Rounded) -> dict[str, list[dict[str, Any]]]:
+    """Put the weights of the convolutions in `nodes` where they were rounded to, so that the quantizer finds the same steps.
+
+    Returns
+    -------
+    The sizes of the steps, in the quantizer's own form.
+    """
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    fixed = {}
-    for node in model.graph.node:
-        if node.op_type == "Conv" and node.name in nodes:
-            weights = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
-            scales = weight_scales(weights, pair_steps if count_groups(node) == 1 else None)
-            fixed[node.input[1]] = [{"axis": 0, "scale": np.float32(scale), "zero_point": np.int8(0)} for scale in scales.ravel()]
-    return fixed
+    overrides = {}
+    for name in {node.input[1] for node in model.graph.node if node.op_type == "Conv" and node.name in nodes}:
+        codes, scales = rounded[name]
+        constants[name].CopyFrom(numpy_helper.from_array(widen(codes, scales), name))
+        overrides[name] = [{"axis": 0, "scale": scale, "zero_point": np.int8(0)} for scale in scales]
+    return overrides
 
 
 def _keep_float(model: Any) -> None:

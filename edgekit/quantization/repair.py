@@ -11,7 +11,7 @@ import numpy as np
 from edgekit.errors import InputError
 from edgekit.progress import track
 from edgekit.quantization.observing import observe
-from edgekit.quantization.placement import OPERATORS, count_groups, insert_quantization, store_weights
+from edgekit.quantization.placement import OPERATORS, count_groups, insert_quantization, round_graph, store_weights
 from edgekit.quantization.running import run_patients
 from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BLOCK = re.compile(r".+?\.network(?:\.model\.\d+)?(?:\.(?:blocks\.\d+|stem|conv_stem|bn1|conv_head|bn2|cv[23]\.\d+))?")
 ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}
 """timm's name of the layer that holds an activation, and of the convolution that it belongs to."""
+
+FAINTEST = 1e-9
+"""Probabilities below it are taken for it: what is zero has no log-odds."""
 
 RANKED_ON = 32
 """Patients on which blocks are ranked: enough to order them, and it is done once a block."""
@@ -50,8 +53,8 @@ class Damage:
     ----------
     block
         Path of the module.
-    probability_change
-        Mean over the patients of the largest change of a brand's probability.
+    change
+        `measure_damage`.
     parameters
         Number of its weights.
     multiply_adds, elements
@@ -59,7 +62,7 @@ class Damage:
     """
 
     block: str
-    probability_change: float
+    change: float
     parameters: int
     multiply_adds: int
     elements: int
@@ -67,7 +70,7 @@ class Damage:
     @property
     def urgency(self) -> float:
         """What giving it back wins for what it costs: the damages of blocks add up like variances, their arithmetic takes time."""
-        return self.probability_change**2 / (self.multiply_adds + CONVERSION * self.elements)
+        return self.change**2 / (self.multiply_adds + CONVERSION * self.elements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Repair:
     patients
         How many it was measured on.
     before, after
-        Mean largest change of a probability with everything in 8 bits, and as shipped.
+        `measure_damage` with everything in 8 bits, and as shipped.
     kept_float
         Blocks given back to float, those that the recipe keeps so first.
     float_share
@@ -123,7 +126,7 @@ def rewrite_graph(model: Any, calibration: Sequence[Tensors], tolerance: float) 
     plain = read_bytes(model)
     cropped = crop_in_integers(plain)
     expected, found = (answer(each, calibration, "Rewriting the graph") for each in (model, cropped))
-    if np.abs(found - expected).max(axis=1).mean() <= ROUNDING_SHARE * tolerance:
+    if measure_damage(found, expected) <= ROUNDING_SHARE * tolerance:
         return unfold_stems(cropped), "integers"
     return unfold_stems(plain), "float32"
 
@@ -140,8 +143,8 @@ def quantize_graph(
 ) -> tuple[Any, Repair]:
     """Compute as much of `model` in 8 bits as the answers on the calibration patients allow.
 
-    Everything wanted is quantized; if the answers change by more than the tolerance, each block is quantized alone, the blocks are
-    ranked by what that does to the answers and by what they would take in float, and given back in that order until it suffices.
+    Everything wanted is quantized; if the answers change by more than the tolerance (`measure_damage`), each block is quantized alone, the
+    blocks are ranked by what that does to the answers and by what they would take in float, and given back in that order until it suffices.
 
     Parameters
     ----------
@@ -177,16 +180,16 @@ def quantize_graph(
     fixed = [block for block, nodes in blocks.items() if nodes & wide]
     everything = set().union(*blocks.values())
     observation = observe(model, everything, calibration, settings.method)
+    rounded = round_graph(model, everything, observation, activations)
     expected = answer(reference, calibration, "Reading the reference")
 
     def join(chosen: Iterable[str]) -> set[str]:
         return set().union(*(blocks[block] for block in chosen))
 
     def attempt(nodes: set[str], stored: set[str], truth: NDArray[np.float64], description: str) -> tuple[Any, float]:
-        lightened = store_weights(model, stored, observation) if stored else model
-        quantized = insert_quantization(lightened, nodes, observation, activations, symmetric)
-        found = answer(quantized, calibration[: len(truth)], description)
-        return quantized, float(np.abs(found - truth).max(axis=1).mean())
+        lightened = store_weights(model, stored, observation, rounded) if stored else model
+        quantized = insert_quantization(lightened, nodes, observation, rounded, activations, symmetric)
+        return quantized, measure_damage(answer(quantized, calibration[: len(truth)], description), truth)
 
     work = _count_work(model)
     sizes, multiply_adds, elements = (
@@ -209,7 +212,7 @@ def quantize_graph(
             if after <= settings.tolerance:
                 break
         else:
-            unquantized = float(np.abs(answer(model, calibration, "") - expected).max(axis=1).mean())
+            unquantized = measure_damage(answer(model, calibration, ""), expected)
             raise InputError(
                 f"the answers change by more than {settings.tolerance} on average with any block in 8 bits ({order[-1]} is the mildest), "
                 f"and by {unquantized:.4f} with none",
@@ -245,6 +248,26 @@ def block_of(node: str) -> str:
 def answer(model: Any, calibration: Sequence[Tensors], description: str) -> NDArray[np.float64]:
     """Return the graph's probabilities for each patient, float64 (N, K)."""
     return np.array([answers[0] for answers in run_patients(model, ["probabilities"], calibration, description)], np.float64)
+
+
+def measure_damage(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    """Return the mean absolute change of the log-odds of the first brand against the second.
+
+    Validation patients are those that the ensembles were fitted on: their probabilities are so near to one that a change hardly shows.
+    Their log-odds move as far as those of fresh patients do, and a patient gets another brand when they move farther than they were.
+
+    Parameters
+    ----------
+    found, expected
+        Probabilities, (N, K); which brands are first and second is what is expected.
+    """
+    rows, order = np.arange(len(expected)), np.argsort(-expected, axis=1)
+
+    def odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        first, second = (np.log(np.maximum(probabilities[rows, order[:, place]], FAINTEST)) for place in (0, 1))
+        return np.asarray(first - second)
+
+    return float(np.abs(odds(found) - odds(expected)).mean())
 
 
 def _find_depthwise(model: Any) -> set[str]:

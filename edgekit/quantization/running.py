@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 from edgekit.progress import track
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from edgekit.sessions import Tensors
 
 
-def run_patients(model: Any, outputs: list[str], patients: Sequence[Tensors], description: str) -> list[list[NDArray[np.generic]]]:
-    """Return the named outputs for each patient, in order.
+def run_patients(
+    model: Any,
+    outputs: list[str],
+    patients: Sequence[Tensors],
+    description: str,
+    reduce: Callable[[list[NDArray[Any]]], Any] = lambda answers: answers,
+) -> list[Any]:
+    """Return the named outputs for each patient, in order, or what `reduce` makes of them.
 
     Parameters
     ----------
@@ -31,6 +36,8 @@ def run_patients(model: Any, outputs: list[str], patients: Sequence[Tensors], de
         The graph's inputs of each.
     description
         Shown beside the progress bar; empty shows none.
+    reduce
+        Called with the outputs of a patient, in one of several threads.
     """
     import onnxruntime
 
@@ -38,5 +45,5 @@ def run_patients(model: Any, outputs: list[str], patients: Sequence[Tensors], de
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = pool.map(lambda inputs: session.run(outputs, inputs), patients)
+        answers = pool.map(lambda inputs: reduce(session.run(outputs, inputs)), patients)
         return list(track(answers, description, total=len(patients)) if description else answers)

@@ -9,6 +9,7 @@ two products in 16 bits too, where 128 x 128 twice is one more than fits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,8 @@ LIMIT = 2**15 - 1
 REACH = {"uint8": 255, "int8": 128}
 """Largest code of an activation, by its type."""
 
-PAIR_STEPS = {kind: LIMIT // reach - 1 for kind, reach in REACH.items()}
-"""Largest sum of two neighbouring weights, in steps before rounding, by the type of the activations; rounding adds one at most."""
+PAIR_SUM = {kind: LIMIT // reach for kind, reach in REACH.items()}
+"""Largest sum of the steps of two neighbouring weights, by the type of the activations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +48,37 @@ class Saturation:
     limit: int = LIMIT
 
 
-def sum_neighbours(weights: NDArray[Any]) -> NDArray[Any]:
-    """Return the largest absolute sum of two neighbouring weights of each output channel.
+def find_neighbours(shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
+    """Return which weights of a kernel stand beside each other where a processor adds products in pairs.
 
     Neighbours in the order of memory: channels last, as onnxruntime and OpenVINO read them, and channels first. Whether a kernel takes
     even or odd places for the first of a pair is left open.
 
     Parameters
     ----------
-    weights
-        (O, C, h, w).
+    shape
+        (O, C, h, w), the shape of the weights.
 
     Returns
     -------
-    (O,), of the weights' type; a weight alone counts too.
+    For each of the C h w weights of an output channel, in their own order, the places of its neighbours there.
     """
-    largest: NDArray[Any] = np.abs(weights).max(axis=(1, 2, 3))
-    for ordered in (weights.transpose(0, 2, 3, 1), weights):
-        row = ordered.reshape(len(weights), -1)
-        largest = np.maximum(largest, np.abs(row[:, 1:] + row[:, :-1]).max(axis=1, initial=0))
+    places = np.arange(int(np.prod(shape[1:]))).reshape(shape[1:])
+    beside: list[set[int]] = [set() for _ in range(places.size)]
+    for ordered in (places.ravel(), places.transpose(1, 2, 0).ravel()):
+        for first, second in pairwise(ordered.tolist()):
+            beside[first].add(second)
+            beside[second].add(first)
+    return [np.array(sorted(each), np.intp) for each in beside]
+
+
+def sum_neighbours(weights: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest absolute sum of two neighbouring weights (O, C, h, w) of each output channel, (O,); one alone counts too."""
+    flat = weights.reshape(len(weights), -1)
+    largest: NDArray[Any] = np.abs(flat).max(axis=1)
+    for place, beside in enumerate(find_neighbours(weights.shape)):
+        if len(beside):
+            largest = np.maximum(largest, np.abs(flat[:, place, None] + flat[:, beside]).max(axis=1))
     return largest
 
 

@@ -15,7 +15,7 @@ from edgekit.errors import MissingError
 from edgekit.golden import read_golden
 from edgekit.manifest import open_bundle
 from edgekit.quantization.observing import Observation
-from edgekit.quantization.placement import insert_quantization
+from edgekit.quantization.placement import insert_quantization, round_graph
 from edgekit.rewriting import compute_in_float
 from edgekit.sessions import onnxruntime_float, open_session
 
@@ -37,8 +37,9 @@ def test_weights_are_what_their_bytes_stand_for_and_activations_are_only_cut(act
     graph = helper.make_graph(nodes, "two", values[:1], values[1:], constants)
     model = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
     ranges = {"x": (-1.0, 1.0), "a": (-8.0, 8.0), "b": (0.0, 4.0), "c": (-20.0, 20.0)}
-    seen = Observation(ranges, {"x": np.zeros(4), "b": np.zeros(4)})
-    quantized = insert_quantization(model, {"conv1", "relu", "conv2"}, seen, activations, symmetric=False)
+    seen = Observation(ranges, {"x": np.zeros(4), "b": np.zeros(4)}, {name: np.eye(36)[None] for name in ("conv1", "conv2")})
+    nodes = {"conv1", "relu", "conv2"}
+    quantized = insert_quantization(model, nodes, seen, round_graph(model, nodes, seen, activations), activations, symmetric=False)
     wide = compute_in_float(quantized)
     assert not {node.op_type for node in wide.graph.node} & {"QuantizeLinear", "DequantizeLinear"}
 
