@@ -24,8 +24,9 @@ STRETCHES = (0.9, 1.0, 1.1, 1.2)
 """Steps tried, times the smallest that neither a weight nor two neighbours exceed: finer ones cut the largest weights, coarser ones leave
 room for errors to be taken up. Each output channel takes the best."""
 
-DAMPING = 0.01
-"""Of the mean second moment, added to each: what the films did not show is not certain."""
+DAMPING = 0.1
+"""Of the mean second moment, added to each: what few films showed is not certain. At 0.01 the films that weights were rounded on moved
+a third less than fresh ones, at 0.1 as far."""
 
 
 def round_weights(
