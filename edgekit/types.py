@@ -214,12 +214,12 @@ class Target:
         None where no activation is 8-bit.
     float16
         None where the recipe does not ask for it.
+    gain
+        How many times faster than the same graph in float it has to be in onnxruntime on this machine; None accepts any.
     size_mb
         Largest model accepted, in MB (10^6 bytes); None accepts any.
     p50_ms
         Longest median time accepted for two decoded films to the answer, in the first session on this machine; None accepts any.
-    gain
-        How many times faster than the same graph in float it has to be in onnxruntime on this machine; None accepts any.
     options
         The variant's options, the backend's defaults included.
     corners
@@ -241,11 +241,11 @@ class Target:
     calibration: Calibration | None
     size_mb: float | None
     p50_ms: float | None
-    gain: float | None
     options: dict[str, str]
     corners: str | None = None
     processors: tuple[str, ...] = ()
     float16: Float16 | None = None
+    gain: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,15 +136,22 @@ def correct_biases(model: Any, nodes: set[str], observation: Observation, rounde
     return corrected
 
 
-def round_graph(model: Any, nodes: set[str], observation: Observation, activations: str) -> Rounded:
-    """Round the weights of every convolution in `nodes`; those of depthwise ones may have any neighbours: no kernel adds them in pairs."""
+def round_graph(model: Any, nodes: set[str], observation: Observation, activations: str | None) -> Rounded:
+    """Round the weights of every convolution in `nodes`.
+
+    Parameters
+    ----------
+    activations
+        What the weights will be multiplied by, ``uint8`` or ``int8``: neighbours must not add up to too much, but for depthwise
+        convolutions, whose products no kernel adds in pairs. None: they become float first, and any neighbours do.
+    """
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     chosen = [node for node in model.graph.node if node.op_type == "Conv" and node.name in nodes]
 
     def round_node(node: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        pair_sum = PAIR_SUM[activations] if count_groups(node) == 1 else None
+        pair_sum = PAIR_SUM[activations] if activations is not None and count_groups(node) == 1 else None
         return round_weights(numpy_helper.to_array(constants[node.input[1]]), observation.moments[node.name], pair_sum)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -180,14 +180,14 @@ def quantize_graph(
     fixed = [block for block, nodes in blocks.items() if nodes & wide]
     everything = set().union(*blocks.values())
     observation = observe(model, everything, calibration, settings.method)
-    rounded = round_graph(model, everything, observation, activations)
+    rounded, stored_only = (round_graph(model, everything, observation, kind) for kind in (activations, None))
     expected = answer(reference, calibration, "Reading the reference")
 
     def join(chosen: Iterable[str]) -> set[str]:
         return set().union(*(blocks[block] for block in chosen))
 
     def attempt(nodes: set[str], stored: set[str], truth: NDArray[np.float64], description: str) -> tuple[Any, float]:
-        lightened = store_weights(model, stored, observation, rounded) if stored else model
+        lightened = store_weights(model, stored, observation, stored_only) if stored else model
         quantized = insert_quantization(lightened, nodes, observation, rounded, activations, symmetric)
         return quantized, measure_damage(answer(quantized, calibration[: len(truth)], description), truth)
 
