@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from edgekit.errors import InputError
 from edgekit.progress import track
 from edgekit.quantization.observing import observe
-from edgekit.quantization.placement import OPERATORS, count_groups, insert_quantization, round_graph, store_weights
+from edgekit.quantization.placement import OPERATORS, Rounded, count_groups, insert_quantization, round_graph, store_weights
 from edgekit.quantization.running import run_patients
 from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
 
@@ -180,14 +181,18 @@ def quantize_graph(
     fixed = [block for block, nodes in blocks.items() if nodes & wide]
     everything = set().union(*blocks.values())
     observation = observe(model, everything, calibration, settings.method)
-    rounded, stored_only = (round_graph(model, everything, observation, kind) for kind in (activations, None))
+    rounded = round_graph(model, everything, observation, activations)
     expected = answer(reference, calibration, "Reading the reference")
 
     def join(chosen: Iterable[str]) -> set[str]:
         return set().union(*(blocks[block] for block in chosen))
 
+    @cache
+    def round_for_float() -> Rounded:
+        return round_graph(model, everything, observation, None)
+
     def attempt(nodes: set[str], stored: set[str], truth: NDArray[np.float64], description: str) -> tuple[Any, float]:
-        lightened = store_weights(model, stored, observation, stored_only) if stored else model
+        lightened = store_weights(model, stored, observation, round_for_float()) if stored else model
         quantized = insert_quantization(lightened, nodes, observation, rounded, activations, symmetric)
         return quantized, measure_damage(answer(quantized, calibration[: len(truth)], description), truth)
 

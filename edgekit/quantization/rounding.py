@@ -24,6 +24,9 @@ STRETCHES = (0.9, 1.0, 1.1, 1.2)
 """Steps tried, times the smallest that neither a weight nor two neighbours exceed: finer ones cut the largest weights, coarser ones leave
 room for errors to be taken up. Each output channel takes the best."""
 
+BLOCK = 64
+"""Columns of a block (algorithm 1's B)."""
+
 DAMPING = 0.1
 """Of the mean second moment, added to each: what few films showed is not certain. At 0.01 the films that weights were rounded on moved
 a third less than fresh ones, at 0.1 as far."""
@@ -53,48 +56,48 @@ def round_weights(
     if pair_sum is not None:
         scales = np.maximum(scales, sum_neighbours(weights.astype(np.float64)) / pair_sum)
     scales[scales == 0] = 1.0
-    groups, neighbours = len(moments), find_neighbours(weights.shape)
-    rows = flat.reshape(groups, -1, flat.shape[1])
-    best = np.full(rows.shape[:2], np.inf)
-    kept_codes, kept_scales = np.zeros_like(rows), np.zeros(rows.shape[:2])
-    for stretch in STRETCHES:
-        tried = stretch * scales.reshape(groups, -1)
-        codes = _round_rows(rows, moments, tried, neighbours, pair_sum)
-        error = codes * tried[:, :, None] - rows
-        loss = np.einsum("grk,grk->gr", error @ moments, error)
-        better = loss < best
-        best = np.where(better, loss, best)
-        kept_codes = np.where(better[:, :, None], codes, kept_codes)
-        kept_scales = np.where(better, tried, kept_scales)
-    return kept_codes.reshape(weights.shape).astype(np.int8), kept_scales.ravel().astype(np.float32)
+    groups = len(moments)
+    rows = flat.reshape(groups, 1, -1, flat.shape[1])
+    tried = scales.reshape(groups, 1, -1) * np.array(STRETCHES)[:, None]  # (G, S, R)
+    left = np.broadcast_to(rows, (*tried.shape, flat.shape[1])) / tried[..., None]
+    shape = groups, -1, flat.shape[1]
+    codes = _round_rows(left.reshape(shape), moments, find_neighbours(weights.shape), pair_sum).reshape(left.shape)
+    error = (codes * tried[..., None] - rows).reshape(shape)
+    best = ((error @ moments) * error).sum(axis=2).reshape(tried.shape).argmin(axis=1)[:, None]
+    chosen = np.take_along_axis(codes, best[..., None], axis=1)
+    return chosen.reshape(weights.shape).astype(np.int8), np.take_along_axis(tried, best, axis=1).ravel().astype(np.float32)
 
 
 def _round_rows(
-    rows: NDArray[np.float64],
-    moments: NDArray[np.float64],
-    scales: NDArray[np.float64],
-    neighbours: list[NDArray[np.intp]],
-    pair_sum: int | None,
+    left: NDArray[np.float64], moments: NDArray[np.float64], neighbours: list[NDArray[np.intp]], pair_sum: int | None
 ) -> NDArray[np.float64]:
-    """Return the steps of rows (G, R, K), the heaviest columns first."""
-    groups, _, size = rows.shape
+    """Round rows (G, R, K), given in steps, the heaviest columns first.
+
+    What a column's errors change is taken up at once by the columns of its block, and by all others when the block is done: the same sums,
+    as products of matrices.
+    """
+    groups, _, size = left.shape
     diagonal = np.einsum("gkk->gk", moments)
     damped = moments + (DAMPING * diagonal.mean(axis=1) + 1e-8)[:, None, None] * np.eye(size)
     order = np.argsort(-diagonal, axis=1, kind="stable")
     each = np.arange(groups)[:, None]
-    sorted_moments = damped[each[:, :, None], order[:, :, None], order[:, None, :]]
     # The upper Cholesky factor of the inverse: row k says how the later columns take up an error in column k.
-    upper = np.linalg.cholesky(np.linalg.inv(sorted_moments)).transpose(0, 2, 1)
-    left = np.take_along_axis(rows, order[:, None, :], axis=2) / scales[:, :, None]
-    codes = np.zeros_like(rows)
-    for place in range(size):
-        lowest, highest = np.full(left.shape[:2], -float(LEVELS)), np.full(left.shape[:2], float(LEVELS))
-        if pair_sum is not None:  # there is one group
-            beside = codes[0][:, neighbours[order[0, place]]]
-            highest[0] = np.minimum(highest[0], pair_sum - beside.max(axis=1, initial=0))
-            lowest[0] = np.maximum(lowest[0], -pair_sum - beside.min(axis=1, initial=0))
-        rounded = np.clip(np.round(left[:, :, place]), lowest, highest)
-        error = (left[:, :, place] - rounded) / upper[:, place, place][:, None]
-        left[:, :, place + 1 :] -= error[:, :, None] * upper[:, place, place + 1 :][:, None, :]
-        np.put_along_axis(codes, np.broadcast_to(order[:, place][:, None, None], (*codes.shape[:2], 1)), rounded[:, :, None], axis=2)
-    return codes
+    upper = np.linalg.cholesky(np.linalg.inv(damped[each[:, :, None], order[:, :, None], order[:, None, :]])).transpose(0, 2, 1)
+    left = np.take_along_axis(left, order[:, None, :], axis=2)
+    codes = np.zeros_like(left)  # in the order of rounding; `place_of` finds the neighbours there
+    place_of = np.argsort(order[0])
+    for start in range(0, size, BLOCK):
+        stop = min(start + BLOCK, size)
+        errors = np.zeros((*left.shape[:2], stop - start))
+        for place in range(start, stop):
+            lowest, highest = -float(LEVELS), float(LEVELS)
+            if pair_sum is not None:  # there is one group
+                beside = codes[:, :, place_of[neighbours[order[0, place]]]]
+                highest = np.minimum(highest, pair_sum - beside.max(axis=2, initial=0))
+                lowest = np.maximum(lowest, -pair_sum - beside.min(axis=2, initial=0))
+            codes[:, :, place] = np.clip(np.round(left[:, :, place]), lowest, highest)
+            error = (left[:, :, place] - codes[:, :, place]) / upper[:, place, place][:, None]
+            left[:, :, place + 1 : stop] -= error[:, :, None] * upper[:, place, place + 1 : stop][:, None, :]
+            errors[:, :, place - start] = error
+        left[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
+    return np.take_along_axis(codes, np.argsort(order, axis=1)[:, None, :], axis=2)
