@@ -19,7 +19,7 @@ from edgekit import inference
 from edgekit.cli import run as edgekit
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.inference import Predictor
-from edgekit.manifest import write_manifest
+from edgekit.manifest import seal_bundle, write_manifest
 from edgekit.radiograph import read_radiograph
 from edgekit.studies import write_studies
 from edgekit.types import Radiograph, Study
@@ -200,7 +200,7 @@ def test_answers_of_another_bundle_or_table_are_not_gone_on_with(
     manifest = json.loads((other / "manifest.json").read_text())
     write_manifest(other, {**manifest, "verified": True})
     assert interrupt(["predict", str(other), *command[2:]], 0) == 130  # judged since, but the same model
-    write_manifest(other, {**manifest, "model_sha256": "f" * 64})
+    seal_bundle(other, {**manifest, "model_sha256": "f" * 64})
     capsys.readouterr()
     assert edgekit(["predict", str(other), *command[2:]]) == 4
     shown = capsys.readouterr().err
