@@ -30,8 +30,8 @@ RUNNER = "runner/run.py"
 BACKEND = "onnx"
 """Whose bundles have a runner that answers on CPUs."""
 
-CHUNK = 8
-"""Rows of a process: emulated, one minute's work. Each runs the golden vectors first."""
+CHUNK = 16
+"""Rows of a process: emulated, one or two minutes' work. Each runs the golden vectors first."""
 
 
 @dataclass(frozen=True, slots=True)
