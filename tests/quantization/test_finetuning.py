@@ -56,4 +56,4 @@ def test_the_members_answer_better_through_8_bits_than_before(tiny_run: Path, fi
         quantized = insert_quantization(model, nodes, seen, round_graph(model, nodes, seen, "uint8"), "uint8", False)
         return float(np.abs(answer(quantized, films, "") - expected).max(axis=1).mean())
 
-    assert damage(export_graph(tuned, 20)) < 0.8 * damage(reference)
+    assert damage(export_graph(tuned, 20)) < 0.7 * damage(reference)
