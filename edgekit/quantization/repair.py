@@ -11,6 +11,7 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.progress import track
+from edgekit.quantization.equalization import equalize
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, Rounded, count_groups, insert_quantization, round_graph, store_weights
 from edgekit.quantization.running import run_patients
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from edgekit.sessions import Tensors
     from edgekit.types import Calibration
 
-BLOCK = re.compile(r".+?\.network(?:\.model\.\d+)?(?:\.(?:blocks\.\d+|stem|conv_stem|bn1|conv_head|bn2|cv[23]\.\d+))?")
+BLOCK = re.compile(r".+?\.network(?:\.model\.\d+)?(?:\.(?:blocks\.\d+|stem|conv_stem|bn1|conv_head|bn2|cv[23]\.\d+\.\d+))?")
 ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}
 """timm's name of the layer that holds an activation, and of the convolution that it belongs to."""
 
@@ -180,6 +181,7 @@ def quantize_graph(
     wide = _find_depthwise(model) if depthwise == "float32" else set()
     fixed = [block for block, nodes in blocks.items() if nodes & wide]
     everything = set().union(*blocks.values())
+    model = equalize(model, everything, calibration)
     observation = observe(model, everything, calibration, settings.method)
     rounded = round_graph(model, everything, observation, activations)
     expected = answer(reference, calibration, "Reading the reference")

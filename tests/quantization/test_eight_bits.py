@@ -117,7 +117,7 @@ def test_nodes_are_named_by_module_and_sorted_into_blocks(graph: onnx.ModelProto
     assert blocks["members.ap.network.conv_stem"] == 2  # with its activation
     assert block_of("detector.network.model.0.blocks.2.1.conv_pw/conv2d_12") == "detector.network.model.0.blocks.2"
     assert block_of("detector.network.model.0.stem.1/hardtanh") == "detector.network.model.0.stem"
-    assert block_of("detector.network.model.24.cv2.1.0.act/relu_34") == "detector.network.model.24.cv2.1"
+    assert block_of("detector.network.model.24.cv2.1.0.act/relu_34") == "detector.network.model.24.cv2.1.0"
     assert block_of("detector.network.model.13.cv1.conv/conv2d_40") == "detector.network.model.13"
     assert [stage_of(name) for name in ("detector.network.model.24.cv2.0.2/conv2d_69", "detector/view", "ensemble/matmul", "cat")] == [
         "detector",
