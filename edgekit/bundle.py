@@ -104,7 +104,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         if finder is not None and target.corners is not None:
             write_corner_finder(finder, draft / CORNERS, target.corners)
         problems += _exceed_budget(draft / artifact.model, target.size_mb)
-        _gate(problems, force)  # before minutes are spent on judging it
+        _gate(problems, draft / artifact.model, force)  # before minutes are spent on judging it
         shutil.copyfile(target.recipe, draft / RECIPE)
         if (target.folder / RUNNER).is_dir():
             shutil.copytree(target.folder / RUNNER, draft / RUNNER, ignore=shutil.ignore_patterns("__pycache__"))
@@ -144,7 +144,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
             measured = [sessions[0]] if target.gain is None else list(dict.fromkeys((sessions[0], "onnxruntime", FLOAT)))
             manifest["latency"] = [measure_latency(bundle, measured, rounds=BUDGET_ROUNDS)]
             problems += _exceed_time(manifest["latency"][0]["rows"], target)
-        _gate(problems, force)
+        _gate(problems, draft / artifact.model, force)
         manifest["verified"] = bool(parity) and not problems
         if replaced is not None and replaced.manifest["verified"] and not manifest["verified"]:
             raise GateError(f"{out} holds a verified bundle; one that is not verified does not replace it", "choose another --out")
@@ -259,16 +259,21 @@ def _without_patients(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "flipped": [{key: value for key, value in each.items() if key != "patient_id"} for each in row["flipped"]]}
 
 
-def _gate(problems: list[str], force: bool) -> None:
+def _gate(problems: list[str], model: Path, force: bool) -> None:
     """Raise when there are problems, unless the bundle is to be written as not verified."""
     if problems and not force:
-        raise GateError(f"not exported: {'; '.join(problems)}", "see what differs, or write it as not verified with --force")
+        message = f"not exported: {'; '.join(problems)}; the model has {_measure_size(model):.2f} MB"
+        raise GateError(message, "see what differs, or write it as not verified with --force")
 
 
 def _exceed_budget(model: Path, size_mb: float | None) -> list[str]:
     """Return what is to be said about a model that is too large; nothing when it is not."""
-    size = sum(path.stat().st_size for path in ([model] if model.is_file() else model.rglob("*")) if path.is_file()) / 1e6
-    return [] if size_mb is None or size <= size_mb else [f"the model has {size:.2f} MB, the recipe's budget is {size_mb:g} MB"]
+    return [] if size_mb is None or _measure_size(model) <= size_mb else [f"it is larger than the recipe's budget of {size_mb:g} MB"]
+
+
+def _measure_size(model: Path) -> float:
+    """Return the size of a model, a file or a folder, in MB."""
+    return sum(path.stat().st_size for path in ([model] if model.is_file() else model.rglob("*")) if path.is_file()) / 1e6
 
 
 def _exceed_time(rows: list[dict[str, Any]], target: Target) -> list[str]:

@@ -50,9 +50,17 @@ def list_targets() -> list[str]:
     return sorted(path.parent.name for path in _targets_folder().glob(f"*/{RECIPE}"))
 
 
-def list_variants(name: str) -> list[str]:
-    """Return the precisions that a target's own recipe offers, the default first."""
-    return list(_read_recipe(_targets_folder() / name / RECIPE)["variants"])
+def list_variants(name: str, recipe: Path | None = None) -> list[str]:
+    """Return the precisions that a target's recipe offers, the default first.
+
+    Raises
+    ------
+    UsageError
+        The target is unknown.
+    InputError
+        See `load_target`.
+    """
+    return list(_read_recipe(recipe or _find_target(name) / RECIPE)["variants"])
 
 
 def load_target(spec: str, recipe: Path | None = None) -> Target:
@@ -78,9 +86,7 @@ def load_target(spec: str, recipe: Path | None = None) -> Target:
     'fp32'
     """
     name, _, precision = spec.partition(":")
-    if name not in list_targets():
-        raise UsageError(f"unknown target {name!r}", f"choose one of {', '.join(list_targets())}")
-    folder = _targets_folder() / name
+    folder = _find_target(name)
     path = recipe or folder / RECIPE
     document = _read_recipe(path)
     variants = document["variants"]
@@ -109,6 +115,12 @@ def load_target(spec: str, recipe: Path | None = None) -> Target:
         processors=tuple(document.get("processors", ())),
         float16=Float16(**variant["float16"]) if "float16" in variant else None,
     )
+
+
+def _find_target(name: str) -> Path:
+    if name not in list_targets():
+        raise UsageError(f"unknown target {name!r}", f"choose one of {', '.join(list_targets())}")
+    return _targets_folder() / name
 
 
 def _targets_folder() -> Path:

@@ -29,13 +29,13 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 LAYERS = {
     0: "boxes errors files journal manifest processors progress provenance radiograph remembered tables types",
     1: "backends canvases film_check models phantom quantization rewriting sessions studies targets",
-    2: "app bundle calibration deidentification demo doctor emulation evaluation golden inference latency model_card packs parity "
-    "proposals proven reading stress training",
+    2: "app bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency model_card "
+    "packs parity proposals proven reading stress training",
     3: "cli __main__",
 }
 """Rooms of each layer, bottom to top. Nothing imports upward."""
 
-EXTRA = "demo evaluation models phantom quantization training"
+EXTRA = "demo evaluation further models phantom quantization training"
 EXTRA_MODULES = ("edgekit.sessions.coreml_reference.", "edgekit.backends.coreml_activations")
 """Rooms and modules that need an extra. All others work in the base install: no package of an extra is imported at their module level."""
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgekit.cli import console, verdicts
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgekit.choosing import Attempt
 
 SESSIONS_HELP = "A session; may be given several times. Default: all there are."
 
@@ -18,20 +23,41 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", help="The bundle's folder. Default: build/<target>.")] = None,
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A recipe to use instead of the target's own.")] = None,
     studies: Annotated[Path | None, typer.Option("--studies", help="studies.csv to verify on. Default: the run's own.")] = None,
+    simulate: Annotated[
+        int | None, typer.Option("--simulate", help="Verify on so many further simulated patients; for a run trained on simulated films.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write the bundle even if the verdict is not PASS, as not verified.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document: the bundle and its parity records.")] = False,
 ) -> None:
     """Quantize and convert a run for a target, verify it against the run, and write the bundle if it passes.
 
-    A target's first variant is its default. Statistical verdicts need many patients: about 600 to 1,500 test rows in --studies.
+    Without a precision the target's variants are tried in the order of its recipe until one passes; with --force only the first.
+    Statistical verdicts need many patients: about 600 to 1,500 test rows in --studies, or --simulate 1500.
 
     Example: edgekit export runs/first web --studies many/studies.csv --out build/web
+
+    On simulated films: edgekit export runs/demo/run web --simulate 1500
     """
     from edgekit.bundle import describe_verification, export_bundle
+    from edgekit.choosing import export_first, export_only
     from edgekit.targets import load_target
 
     wanted = load_target(target, recipe)
-    bundle = export_bundle(run, wanted, out or Path("build") / wanted.name, studies, force)
+    if simulate is not None:
+        from edgekit.further import simulate_further
+
+        if studies is not None:
+            raise UsageError("--studies and --simulate exclude each other", "judge on films of your own, or on simulated ones")
+        studies, seed = simulate_further(run, simulate)
+        console.say(f"verified on {simulate} simulated patients that the run has not seen, seed {seed}: {studies.parent}")
+    place = out or Path("build") / wanted.name
+    left: tuple[Attempt, ...] = ()
+    if force:
+        bundle = export_bundle(run, wanted, place, studies, force)
+    elif ":" in target:
+        bundle = export_only(run, wanted, place, studies)
+    else:
+        bundle, left = export_first(run, wanted.name, place, recipe, studies)
     manifest = bundle.manifest
     if json:
         size = sum(entry["size"] for entry in manifest["files"].values())
@@ -43,9 +69,12 @@ def export(
                 "size": size,
                 "parity": parity,
                 "unproven": manifest["unproven"],
+                "left": [asdict(attempt) for attempt in left],
             }
         )
         return
+    for attempt in left:
+        console.say(attempt.describe())
     verdicts.print_parity(manifest["parity"])
     verdicts.print_unproven(manifest)
     console.say(f"{bundle.folder}: {manifest['name']}, {manifest['precision']}; {describe_verification(bundle)}")

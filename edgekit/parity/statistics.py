@@ -95,7 +95,10 @@ def describe_power(counts: Counts, judge: Judge, verdict: Verdict) -> str:
     if verdict != "INCONCLUSIVE":
         return text
     enough = patients_to_decide(counts, judge)
-    return f"{text}; at the observed flip rate " + (f"{enough} patients would decide" if enough else "no number of patients would decide")
+    if not enough:
+        return f"{text}; at the observed flip rate no number of patients would decide"
+    outcome = statistical_verdict(counts.scaled_to(enough), judge)
+    return f"{text}; at the observed flip rate {enough} patients would decide, for a {outcome}"
 
 
 def tango_interval(b: int, c: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -1,0 +1,94 @@
+"""Which variant of a target to export: the first of its recipe that passes."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.bundle import export_bundle
+from edgekit.errors import GateError
+from edgekit.targets import list_variants, load_target
+
+if TYPE_CHECKING:
+    from edgekit.types import Bundle, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A variant that was tried and left.
+
+    Attributes
+    ----------
+    variant
+        As it is typed, such as ``web:w8a8``.
+    reason
+        Why it was left, and how large its model is.
+    seconds
+        What making and judging it took.
+    """
+
+    variant: str
+    reason: str
+    seconds: float
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        return f"{self.variant} was left after {self.seconds / 60:.1f} min: {self.reason}"
+
+
+def export_first(run: Path, name: str, out: Path, recipe: Path | None, studies: Path | None) -> tuple[Bundle, tuple[Attempt, ...]]:
+    """Export the first variant of a target that passes within its budgets.
+
+    Parameters
+    ----------
+    run, out, studies
+        See `edgekit.bundle.export_bundle`.
+    name
+        The target.
+    recipe
+        A recipe to use instead of the target's own.
+
+    Returns
+    -------
+    The bundle, and the variants before it.
+
+    Raises
+    ------
+    GateError
+        None passes: the message tells of each.
+    """
+    left: list[Attempt] = []
+    for precision in list_variants(name, recipe):
+        start = time.monotonic()
+        try:
+            return export_bundle(run, load_target(f"{name}:{precision}", recipe), out, studies), tuple(left)
+        except GateError as error:
+            left.append(Attempt(f"{name}:{precision}", error.message, time.monotonic() - start))
+    lines = "\n".join(attempt.describe() for attempt in left)
+    raise GateError(f"no variant of {name} passes:\n{lines}", "see what differs, give more patients, or raise the recipe's budgets")
+
+
+def export_only(run: Path, target: Target, out: Path, studies: Path | None) -> Bundle:
+    """Export one variant, and where it is refused find out which other one would have passed.
+
+    Raises
+    ------
+    GateError
+        It does not pass: the message names the first other variant of its recipe that does.
+    """
+    try:
+        return export_bundle(run, target, out, studies)
+    except GateError as error:
+        others = [precision for precision in list_variants(target.name, target.recipe) if precision != target.precision]
+        for precision in others:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    export_bundle(run, load_target(f"{target.name}:{precision}", target.recipe), Path(folder) / "bundle", studies)
+                except GateError:
+                    continue
+            passing = f"{target.name}:{precision}"
+            raise GateError(f"{error.message}; {passing} passes", f"edgekit export RUN {passing}, or see what differs") from error
+        raise
