@@ -9,6 +9,7 @@ Each stage that finished is kept, so an interrupted demo continues where it stop
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,6 +27,8 @@ PRESET = "demo"
 FILM_SIZE = 768
 SEED = 0
 BENCH_ROUNDS = 8
+GATE_PATIENTS = 1500
+"""What the recipes' statistical verdicts need."""
 
 SIMULATION = """\
 Every film on this page is simulated. Seven invented screw designs (design-a to design-g) were modelled in millimetres: core, thread, \
@@ -47,6 +50,8 @@ class Demo:
         The page to look at.
     seconds
         Wall time by stage; a stage that was kept from an earlier run is absent.
+    following
+        What to type next, and what it does.
     """
 
     report: Path
@@ -55,6 +60,7 @@ class Demo:
     parity: tuple[dict[str, Any], ...]
     latency: dict[str, Any]
     seconds: dict[str, float]
+    following: tuple[tuple[str, str], ...]
 
 
 def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
@@ -128,7 +134,30 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     parity = tuple({"target": name, **row} for name, bundle in zip(TARGETS, bundles, strict=True) for row in bundle.manifest["parity"])
     report = out / "report.html"
     write_report(report, replace(evaluation.report, parity=parity, latency=tuple(measured["rows"]), simulation=SIMULATION))
-    return Demo(report, evaluation.metrics, tuple(bundle.folder for bundle in bundles), parity, measured, seconds)
+    folders = tuple(bundle.folder for bundle in bundles)
+    return Demo(report, evaluation.metrics, folders, parity, measured, seconds, suggest_following(out, studies))
+
+
+def suggest_following(out: Path, studies: Path) -> tuple[tuple[str, str], ...]:
+    """Return commands that work on a demo as they are typed, each with what it does.
+
+    Parameters
+    ----------
+    out
+        The demo's folder.
+    studies
+        Its table; the films to predict on are those of its first test patient who has both.
+    """
+    from edgekit.studies import read_studies, select
+
+    patient = next(study for study in select(read_studies(studies), "test") if study.ap and study.lateral)
+    films = shlex.join(["--ap", str(patient.ap), "--lateral", str(patient.lateral)])
+    run, web, desktop = (shlex.quote(str(path)) for path in (out / "run", out / "build" / "web", out / "build" / "desktop-cpu"))
+    return (
+        (f"edgekit predict {desktop} {films}", "a brand for two films"),
+        (f"edgekit app {web} --lan", "the phone app: scan the code that it prints"),
+        (f"edgekit export {run} web --simulate {GATE_PATIENTS}", "8 bits for the phone, verified on patients that the run has not seen"),
+    )
 
 
 def summarize_demo(demo: Demo) -> dict[str, Any]:

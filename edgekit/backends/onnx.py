@@ -111,7 +111,9 @@ def export_lowered(
     Raises
     ------
     InputError
-        Stages of 8 and of 16 bits are asked for together, the answers do not survive in 8 bits, or see `export_graph`.
+        Stages of 8 and of 16 bits are asked for together, or see `export_graph`.
+    GateError
+        The answers do not survive in 8 bits.
     """
     from edgekit.quantization.finetuning import finetune_pipeline
     from edgekit.quantization.half import halve

@@ -78,7 +78,9 @@ def write_model(pipeline: Any, target: Target, folder: Path, calibration: Sequen
     Raises
     ------
     InputError
-        The recipe asks for an opset or a mixture that is not made, TensorRT does not take the graph, or the answers do not survive.
+        The recipe asks for an opset or a mixture that is not made, or TensorRT does not take the graph.
+    GateError
+        The answers do not survive in 8 bits.
     """
     model, files = export_lowered(pipeline, target, folder, calibration, {"activations": "int8"}, symmetric=True)
     check_graph(model)

@@ -37,4 +37,7 @@ def demo(
     ]
     console.print_table("Simulated films", ("", "figure"), rows)
     console.say(f"Report: {made.report}")
+    console.say("What to type next:")
+    for command, purpose in made.following:
+        console.say(f"  {command}\n      {purpose}")
     console.say(INTENDED_USE)

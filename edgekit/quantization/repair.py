@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import InputError
+from edgekit.errors import GateError
 from edgekit.progress import track
 from edgekit.quantization.equalization import equalize
 from edgekit.quantization.observing import observe
@@ -171,7 +171,7 @@ def quantize_graph(
 
     Raises
     ------
-    InputError
+    GateError
         The answers change by more than the tolerance even where a single block is 8-bit.
     """
     blocks: dict[str, set[str]] = {}
@@ -220,7 +220,7 @@ def quantize_graph(
                 break
         else:
             unquantized = measure_damage(answer(model, calibration, ""), expected)
-            raise InputError(
+            raise GateError(
                 f"the answers change by more than {settings.tolerance} on average with any block in 8 bits ({order[-1]} is the mildest), "
                 f"and by {unquantized:.4f} with none",
                 "raise the tolerance in the recipe, or choose a variant with 16-bit activations",

@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from edgekit.backends.onnx import export_graph, stage_of
-from edgekit.errors import InputError
+from edgekit.errors import GateError
 from edgekit.quantization.observing import Observation, observe
 from edgekit.quantization.placement import OPERATORS, correct_biases, insert_quantization, round_graph, widen
 from edgekit.quantization.repair import Damage, answer, block_of, measure_damage, quantize_graph
@@ -304,5 +304,5 @@ def test_a_convolution_between_8_bit_neighbours_stays_float_in_onnxruntime(graph
 
 
 def test_a_tolerance_that_no_block_meets_is_an_error(graph: onnx.ModelProto) -> None:
-    with pytest.raises(InputError, match="any block in 8 bits"):
+    with pytest.raises(GateError, match="any block in 8 bits"):
         quantize_graph(graph, graph, quantizable(graph), films(3), Calibration("minmax", 3, 1e-9), "uint8", False)
