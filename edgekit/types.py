@@ -166,14 +166,11 @@ class Calibration:
     tolerance
         Float is given back to the worst blocks until the log-odds of the first brand against the second change by at most this, on average
         over these patients.
-    finetuning_epochs
-        How often the networks see these patients' films to learn to answer through rounding, before that; 0 leaves them as trained.
     """
 
     method: Literal["minmax", "average"]
     patients: int
     tolerance: float
-    finetuning_epochs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,6 @@ def export_lowered(
     GateError
         The answers do not survive in 8 bits.
     """
-    from edgekit.quantization.finetuning import finetune_pipeline
     from edgekit.quantization.half import halve
     from edgekit.quantization.repair import quantize_graph, rewrite_graph
 
@@ -129,15 +128,11 @@ def export_lowered(
     if lowered == {"w8a8"}:
         settings = target.calibration
         assert settings is not None
-        tuned = model
-        if settings.finetuning_epochs:
-            folded = fold_batch_norms(pipeline)
-            tuned = export_graph(finetune_pipeline(folded, target.stages, calibration, settings.finetuning_epochs), opset)
-        crop = "float32"
+        rewritten, crop = model, "float32"
         if not symmetric:  # what TensorRT multiplies in 8 bits are Q/DQ pairs around float operators, with a zero point of zero
-            tuned, crop = rewrite_graph(tuned, calibration, settings.tolerance)
-        wanted = {node.name for node in tuned.graph.node if target.stages[stage_of(node.name)] == "w8a8"}
-        quantized, repair = quantize_graph(tuned, model, wanted, calibration, settings, symmetric=symmetric, **options)
+            rewritten, crop = rewrite_graph(model, calibration, settings.tolerance)
+        wanted = {node.name for node in rewritten.graph.node if target.stages[stage_of(node.name)] == "w8a8"}
+        quantized, repair = quantize_graph(rewritten, model, wanted, calibration, settings, symmetric=symmetric, **options)
         write_json(folder / REPAIR, {"crop": crop, **repair.to_json()})
         return quantized, (REPAIR,)
     return model, ()

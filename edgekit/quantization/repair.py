@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.errors import GateError
 from edgekit.progress import track
 from edgekit.quantization.equalization import equalize
+from edgekit.quantization.looks import Looks
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, Rounded, count_groups, insert_quantization, round_graph, store_weights
 from edgekit.quantization.running import run_patients
@@ -32,8 +33,8 @@ ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}
 FAINTEST = 1e-9
 """Probabilities below it are taken for it: what is zero has no log-odds."""
 
-RANKED_ON = 32
-"""Patients on which blocks are ranked: enough to order them, and it is done once a block."""
+RANKED_ON = 96
+"""Looks at patients on which blocks are ranked: enough to order them, and it is done once a block."""
 
 
 ROUNDING_SHARE = 1 / 2
@@ -84,7 +85,7 @@ class Repair:
     tolerance
         The recipe's.
     patients
-        How many it was measured on.
+        How many it was measured on, each in `LOOKS` looks.
     before, after
         `measure_damage` with everything in 8 bits, and as shipped.
     kept_float
@@ -146,14 +147,15 @@ def quantize_graph(
     """Compute as much of `model` in 8 bits as the answers on the calibration patients allow.
 
     Everything wanted is quantized; if the answers change by more than the tolerance (`measure_damage`), each block is quantized alone, the
-    blocks are ranked by what that does to the answers and by what they would take in float, and given back in that order until it suffices.
+    blocks are ranked by what that does to the answers and by what they would take in float, and as many are given back in that order as
+    it takes.
 
     Parameters
     ----------
     model
         An ``onnx.ModelProto`` in float32, its nodes named by module (see ``edgekit.backends.onnx.export_graph``).
     reference
-        The graph whose answers are to hold: `model` itself, or what it was before it was rewritten and fine-tuned.
+        The graph whose answers are to hold: `model` itself, or what it was before it was rewritten.
     wanted
         Names of the nodes whose stage is to be 8-bit.
     calibration
@@ -184,7 +186,8 @@ def quantize_graph(
     model = equalize(model, everything, calibration)
     observation = observe(model, everything, calibration, settings.method)
     rounded = round_graph(model, everything, observation, activations)
-    expected = answer(reference, calibration, "Reading the reference")
+    looks = Looks(calibration)
+    expected = answer(reference, looks, "Reading the reference")
 
     def join(chosen: Iterable[str]) -> set[str]:
         return set().union(*(blocks[block] for block in chosen))
@@ -193,38 +196,43 @@ def quantize_graph(
     def round_for_float() -> Rounded:
         return round_graph(model, everything, observation, None)
 
-    def attempt(nodes: set[str], stored: set[str], truth: NDArray[np.float64], description: str) -> tuple[Any, float]:
+    def quantize(nodes: set[str], stored: set[str]) -> Any:
         lightened = store_weights(model, stored, observation, round_for_float()) if stored else model
-        quantized = insert_quantization(lightened, nodes, observation, rounded, activations, symmetric)
-        return quantized, measure_damage(answer(quantized, calibration[: len(truth)], description), truth)
+        return insert_quantization(lightened, nodes, observation, rounded, activations, symmetric)
+
+    def give_back(kept: Sequence[str]) -> tuple[Any, float]:
+        heavy = [block for block in kept if block in fixed or (sizes[block] > FLOAT_WEIGHTS and not symmetric)]
+        quantized = quantize(everything - join(kept), join(heavy))
+        return quantized, measure_damage(answer(quantized, looks, ""), expected)
 
     work = _count_work(model)
     sizes, multiply_adds, elements = (
         {block: sum(work[name][part] for name in nodes) for block, nodes in blocks.items()} for part in range(3)
     )
-    description = "Measuring the damage"
-    shipped, before = attempt(everything - join(fixed), join(fixed), expected, description)
-    after, kept, ranking = before, fixed, []
+    kept = fixed
+    shipped, before = give_back(kept)
+    after, ranking = before, []
     if before > settings.tolerance:
-        unrounded = answer(model, calibration[:RANKED_ON], "")  # a block's own damage, not what rewriting changed before it
+        some = looks[:RANKED_ON]
+        unrounded = answer(model, some, "")  # a block's own damage, not what rewriting changed before it
         for block in track([block for block in blocks if block not in fixed], "Ranking the blocks"):
-            damage = attempt(blocks[block], set(), unrounded, "")[1]
+            damage = measure_damage(answer(quantize(blocks[block], set()), some, ""), unrounded)
             ranking.append(Damage(block, damage, sizes[block], multiply_adds[block], elements[block]))
         ranking.sort(key=lambda damage: -damage.urgency)
         order = [damage.block for damage in ranking]
-        for block in track(order[:-1], "Giving blocks back to float"):  # with the last one too nothing would be quantized
-            kept = [*kept, block]
-            heavy = join(each for each in kept if sizes[each] > FLOAT_WEIGHTS and not symmetric) | join(fixed)
-            shipped, after = attempt(everything - join(kept), heavy, expected, "")
-            if after <= settings.tolerance:
-                break
-        else:
-            unquantized = measure_damage(answer(model, calibration, ""), expected)
+        few, enough = 0, len(order) - 1  # with the last one too nothing would be quantized
+        if give_back([*fixed, *order[:enough]])[1] > settings.tolerance:
+            unquantized = measure_damage(answer(model, looks, ""), expected)
             raise GateError(
                 f"the answers change by more than {settings.tolerance} on average with any block in 8 bits ({order[-1]} is the mildest), "
                 f"and by {unquantized:.4f} with none",
                 "raise the tolerance in the recipe, or choose a variant with 16-bit activations",
             )
+        while enough - few > 1:
+            middle = (few + enough) // 2
+            few, enough = (few, middle) if give_back([*fixed, *order[:middle]])[1] <= settings.tolerance else (middle, enough)
+        kept = [*fixed, *order[:enough]]
+        shipped, after = give_back(kept)
     return shipped, Repair(
         tolerance=settings.tolerance,
         patients=len(calibration),

@@ -45,5 +45,5 @@ def run_patients(
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = pool.map(lambda inputs: reduce(session.run(outputs, inputs)), patients)
+        answers = pool.map(lambda place: reduce(session.run(outputs, patients[place])), range(len(patients)))
         return list(track(answers, description, total=len(patients)) if description else answers)

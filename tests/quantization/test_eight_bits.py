@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from edgekit.backends.onnx import export_graph, stage_of
 from edgekit.errors import GateError
+from edgekit.quantization.looks import Looks
 from edgekit.quantization.observing import Observation, observe
 from edgekit.quantization.placement import OPERATORS, correct_biases, insert_quantization, round_graph, widen
 from edgekit.quantization.repair import Damage, answer, block_of, measure_damage, quantize_graph
@@ -219,7 +220,7 @@ def test_everything_is_quantized_where_the_answers_allow_it(graph: onnx.ModelPro
     quantized, repair = quantize_graph(graph, graph, quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False)
     assert (repair.kept_float, repair.ranking, repair.float_share) == ((), (), 0.0)
     assert repair.before == repair.after
-    assert repair.after == pytest.approx(measure_damage(answer(quantized, calibration, ""), answer(graph, calibration, "")))
+    assert repair.after == pytest.approx(measure_damage(answer(quantized, Looks(calibration), ""), answer(graph, Looks(calibration), "")))
     again, _ = quantize_graph(graph, graph, quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False)
     assert again.SerializeToString(deterministic=True) == quantized.SerializeToString(deterministic=True)
 
@@ -233,7 +234,7 @@ def test_the_block_that_can_not_be_8_bit_is_found_and_given_back() -> None:
     urgencies = [damage.urgency for damage in repair.ranking]
     assert urgencies == sorted(urgencies, reverse=True)
     assert repair.float_share == pytest.approx((8 * 9 + 64) / (8 * 9 + 2 * (8 * 9 + 64)))
-    assert repair.after == pytest.approx(measure_damage(answer(quantized, calibration, ""), answer(model, calibration, "")))
+    assert repair.after == pytest.approx(measure_damage(answer(quantized, Looks(calibration), ""), answer(model, Looks(calibration), "")))
 
 
 def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_float(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +253,7 @@ def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_fl
         assert (widened.op_type, makers[widened.input[0]].op_type) == ("Mul", "Cast")
         assert types[makers[widened.input[0]].input[0]] == onnx.TensorProto.INT8
         assert node.input[0] not in makers or makers[node.input[0]].op_type != "DequantizeLinear" or "blocks.1.0" in node.name
-    assert repair.after == pytest.approx(measure_damage(answer(quantized, calibration, ""), answer(model, calibration, "")))
+    assert repair.after == pytest.approx(measure_damage(answer(quantized, Looks(calibration), ""), answer(model, Looks(calibration), "")))
 
 
 def test_a_block_costs_what_it_multiplies_and_a_cheap_one_goes_first() -> None:
@@ -282,7 +283,7 @@ def test_depthwise_blocks_compute_in_float_where_the_recipe_says_so(graph: onnx.
     wide = [node for node in optimized.node if node.op_type in ("Conv", "FusedConv")]
     assert len(wide) == 4
     assert all(node.input[1] in constants for node in wide), "weights become float once, when the graph is loaded"
-    assert repair.after == pytest.approx(measure_damage(answer(quantized, calibration, ""), answer(graph, calibration, "")))
+    assert repair.after == pytest.approx(measure_damage(answer(quantized, Looks(calibration), ""), answer(graph, Looks(calibration), "")))
 
 
 def test_a_convolution_between_8_bit_neighbours_stays_float_in_onnxruntime(graph: onnx.ModelProto, tmp_path: Path) -> None:
