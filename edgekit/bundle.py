@@ -263,7 +263,9 @@ def _gate(problems: list[str], model: Path, force: bool) -> None:
     """Raise when there are problems, unless the bundle is to be written as not verified."""
     if problems and not force:
         message = f"not exported: {'; '.join(problems)}; the model has {_measure_size(model):.2f} MB"
-        raise GateError(message, "see what differs, or write it as not verified with --force")
+        undecided = any(problem.startswith("INCONCLUSIVE") for problem in problems)
+        more = "verify on more patients with --studies (a run trained on simulated films makes them itself: --simulate 1500)"
+        raise GateError(message, f"{more if undecided else 'see what differs'}, or write it as not verified with --force")
 
 
 def _exceed_budget(model: Path, size_mb: float | None) -> list[str]:

@@ -101,6 +101,7 @@ def test_a_variant_that_is_refused_names_the_one_that_passes(tiny_run: Path, stu
     with pytest.raises(GateError, match="not exported: INCONCLUSIVE") as caught:
         export_only(tiny_run, load_target("web", recipe(tmp_path, STATISTICAL)), tmp_path / "web", studies)
     assert "passes" not in caught.value.message
+    assert "--simulate 1500" in caught.value.remedy  # three patients are too few for any verdict
     assert not (tmp_path / "web").exists()
 
 

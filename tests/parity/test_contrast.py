@@ -114,8 +114,16 @@ def test_inconclusive_names_the_number_that_would_decide() -> None:
     studies = make_studies(90)
     parity = compare(make_recording(studies), make_recording(studies), studies, STATISTICAL)
     assert parity.verdict == "INCONCLUSIVE"
-    assert "381 patients would decide" in parity.power
+    assert "381 patients would decide, for a PASS" in parity.power
     assert "at least 245 patients" in parity.power  # 0.985 ^ n <= 0.025
+
+
+def test_inconclusive_tells_when_more_patients_can_only_bring_a_fail() -> None:
+    """Three changed of 154 are an agreement of 98.05 %, below the floor of 98.5 %."""
+    studies = make_studies(154)
+    parity = compare(make_recording(studies), make_recording(studies, wrong=3), studies, STATISTICAL)
+    assert parity.verdict == "INCONCLUSIVE"
+    assert "would decide, for a FAIL" in parity.power
 
 
 def test_rows_of_one_patient_count_once() -> None:
