@@ -37,7 +37,7 @@ RANKED_ON = 96
 """Looks at patients on which blocks are ranked: enough to order them, and it is done once a block."""
 
 
-ROUNDING_SHARE = 1 / 2
+ROUNDING_SHARE = 3 / 5
 """Share of the tolerance that cropping in integers may use up: damages add up like variances, so that it leaves most of it."""
 
 CONVERSION = 16
