@@ -98,7 +98,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
     pipeline = load_pipeline(run, None if target.ensemble == "best" else target.ensemble)
     calibration = read_calibration(run, target.calibration, rows, pipeline.spec.canvas_side)
     with _draft_folder(out) as draft:
-        artifact = backend.convert(pipeline, target, draft, calibration.inputs)
+        artifact = backend.convert(pipeline, target, draft, calibration.patients)
         problems, unlooked = _look_at_float16(run, pipeline, target, rows, draft)
         finder = load_corner_finder(run) if target.corners else None
         if finder is not None and target.corners is not None:
@@ -124,6 +124,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         manifest["unproven"] = [
             *artifact.unproven,
             *unlooked,
+            *(f"a calibration patient was left out: {reason}" for reason in calibration.unreadable),
             *(f"session {name} was not run here: {reason}" for name, reason in missing.items()),
         ]
         numerical = target.judge.basis == "numerical"
@@ -313,7 +314,7 @@ def _look_at_float16(run: Path, pipeline: Any, target: Target, rows: Sequence[St
     if find_studies(run) is None:
         return [], [f"{unproven}: the run names no studies."]
     films = read_calibration(run, target.float16, rows, pipeline.spec.canvas_side)
-    headroom = measure_headroom(fold_batch_norms(pipeline), stages, films.inputs, target.float16.limit)
+    headroom = measure_headroom(fold_batch_norms(pipeline), stages, films.patients.inputs, target.float16.limit)
     write_json(draft / FLOAT16, headroom.to_json())
     if not headroom.exceeded:
         return [], []

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
 from edgekit.files import hash_file
+from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit.sessions import Tensors
     from edgekit.types import Calibration, Float16, Study
 
 
@@ -24,25 +24,30 @@ class CalibrationFilms:
 
     Attributes
     ----------
-    inputs
-        The graph's inputs of each patient (see ``edgekit.canvases.graph_inputs``); empty where no stage has 8-bit activations.
+    patients
+        None where no stage has 8-bit activations.
     table
         The ``studies.csv`` they come from; None when there are none.
+    unreadable
+        Why patients were left out, one reason each.
     """
 
-    inputs: Sequence[Tensors]
+    patients: CalibrationPatients
     table: Path | None
+    unreadable: tuple[str, ...] = ()
 
     def provenance(self, bundle: Path) -> dict[str, Any] | None:
         """Return what a bundle's manifest tells about them, paths relative to the bundle."""
         if self.table is None:
             return None
         path = Path(os.path.relpath(self.table, bundle)).as_posix()
-        return {"path": path, "sha256": hash_file(self.table), "split": "validation", "patients": len(self.inputs)}
+        return {"path": path, "sha256": hash_file(self.table), "split": "validation", "patients": len(self.patients.inputs)}
 
 
 def read_calibration(run: Path, wanted: Calibration | Float16 | None, judged_on: Sequence[Study], side: int) -> CalibrationFilms:
     """Read the validation films of the run's own studies; when there are more patients than wanted, evenly spaced ones.
+
+    A patient whose films can't be read is left out, as long as such patients are few.
 
     Parameters
     ----------
@@ -61,7 +66,7 @@ def read_calibration(run: Path, wanted: Calibration | Float16 | None, judged_on:
         The run's studies are gone or were changed, have no validation film with a construct, or share a film with `judged_on`.
     """
     if wanted is None:
-        return CalibrationFilms((), None)
+        return CalibrationFilms(CalibrationPatients(), None)
     from edgekit.canvases import stream_inputs
     from edgekit.models.runfolder import find_studies
     from edgekit.studies import read_studies, select
@@ -74,7 +79,10 @@ def read_calibration(run: Path, wanted: Calibration | Float16 | None, judged_on:
         raise InputError(f"{table}: no validation patient with a construct to calibrate on", "give some rows the split 'validation'")
     rows = [rows[index * len(rows) // wanted.patients] for index in range(wanted.patients)] if len(rows) > wanted.patients else rows
     _refuse_shared_films(rows, judged_on)
-    return CalibrationFilms([inputs for _, inputs, _ in stream_inputs(rows, side, "Reading the calibration films")], table)
+    unreadable: dict[Study, str] = {}
+    read = [(inputs, str(study.brand)) for study, inputs, _ in stream_inputs(rows, side, "Reading the calibration films", unreadable)]
+    inputs, brands = zip(*read, strict=True)
+    return CalibrationFilms(CalibrationPatients(inputs, brands), table, tuple(unreadable.values()))
 
 
 def _refuse_shared_films(rows: Sequence[Study], judged_on: Sequence[Study]) -> None:

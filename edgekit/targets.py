@@ -12,8 +12,8 @@ A recipe is TOML with a closed schema::
     [variants.w8a8]             # the first variant is the default; its name is its precision
     stages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }
     judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }     # or { basis = "numerical" }: every stage fp32
-    calibration = { method = "minmax", patients = 128, tolerance = 0.2 }    # where a stage has 8-bit activations, and only there: how far
-                                # log-odds may move on average; float is given back to the worst blocks until they do not
+    calibration = { method = "minmax", patients = 128, changed = 0.004 }   # where a stage has 8-bit activations, and only there: float is
+                                # given back to the worst blocks until at most this share of fresh patients is foreseen to get another brand
     float16 = { patients = 32, limit = 0.5 }    # may be left out, and only where a stage has float16 activations: the share of the
                                 # largest float16, 65,504, that no layer may exceed on so many validation patients
     options = { activations = "uint8" }                                     # may be left out: the backend's defaults
@@ -226,10 +226,10 @@ class _Check:
         if not quantized:
             return
         table, where = variant["calibration"], f"{where}.calibration"
-        self.keys(where, table, {"method": str, "patients": int, "tolerance": float})
+        self.keys(where, table, {"method": str, "patients": int, "changed": float})
         self.choice(f"{where}.method", table["method"], ("minmax", "average"))
-        if table["patients"] < 1 or table["tolerance"] <= 0:
-            raise InputError(f"{self.path}: {where} is {table}", "give patients from 1, and a tolerance above 0")
+        if table["patients"] < 1 or not 0 < table["changed"] < 1:
+            raise InputError(f"{self.path}: {where} is {table}", "give patients from 1, and changed as a fraction between 0 and 1")
 
     def float16(self, where: str, variant: dict[str, Any]) -> None:
         if not {"fp16", "w8a16"} & set(variant["stages"].values()):

@@ -163,14 +163,14 @@ class Calibration:
         ``minmax``: the extremes of everything seen; ``average``: the mean over the patients of each one's extremes.
     patients
         How many patients at most.
-    tolerance
-        Float is given back to the worst blocks until the log-odds of the first brand against the second change by at most this, on average
-        over these patients.
+    changed
+        Float is given back to the worst blocks until at most this share of fresh patients is foreseen to get another brand
+        (`edgekit.quantization.foresight`).
     """
 
     method: Literal["minmax", "average"]
     patients: int
-    tolerance: float
+    changed: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from edgekit.targets import load_target
 from edgekit.types import Calibration, Study
 
 SIDE = 128
-WANTED = Calibration("minmax", 100, 1.0)
+WANTED = Calibration("minmax", 100, 0.99)
 
 RECIPE = """
 backend = "onnx"
@@ -30,7 +30,7 @@ opset = 20
 [variants.w8a8]
 stages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }
 judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }
-calibration = { method = "minmax", patients = 100, tolerance = 9.0 }
+calibration = { method = "minmax", patients = 100, changed = 0.99 }
 """
 
 
@@ -56,14 +56,18 @@ def make_run(tiny_run: Path, folder: Path, rows: list[Study]) -> Path:
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Study]:
     splits = [*["validation"] * 4, "test", "train"]
-    return [row(tmp_path, number, split) for number, split in enumerate(splits)] + [row(tmp_path, 9, "validation", "none")]
+    brands = "design-a", "design-b"
+    return [row(tmp_path, number, split, brands[number % 2]) for number, split in enumerate(splits)] + [
+        row(tmp_path, 9, "validation", "none")
+    ]
 
 
 def test_it_reads_the_validation_patients_that_have_a_construct(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
     run = make_run(tiny_run, tmp_path, rows)
     found = read_calibration(run, WANTED, rows[4:5], SIDE)
-    assert len(found.inputs) == 4
-    for study, inputs in zip(rows, found.inputs, strict=False):
+    assert len(found.patients.inputs) == 4
+    assert found.patients.brands == ("design-a", "design-b", "design-a", "design-b")
+    for study, inputs in zip(rows, found.patients.inputs, strict=False):
         np.testing.assert_array_equal(inputs["lateral"][0, 0], np.asarray(Image.open(study.lateral)))
     assert found.provenance(tmp_path / "build") == {
         "path": "../studies.csv",
@@ -71,13 +75,15 @@ def test_it_reads_the_validation_patients_that_have_a_construct(tiny_run: Path, 
         "split": "validation",
         "patients": 4,
     }
-    few = read_calibration(run, Calibration("minmax", 2, 1.0), rows[4:5], SIDE)
-    np.testing.assert_array_equal([inputs["ap"] for inputs in few.inputs], [found.inputs[place]["ap"] for place in (0, 2)])
+    few = read_calibration(run, Calibration("minmax", 2, 0.99), rows[4:5], SIDE)
+    np.testing.assert_array_equal(
+        [inputs["ap"] for inputs in few.patients.inputs], [found.patients.inputs[place]["ap"] for place in (0, 2)]
+    )
 
 
 def test_nothing_is_read_where_nothing_is_calibrated(tiny_run: Path) -> None:
     found = read_calibration(tiny_run, None, (), SIDE)
-    assert (list(found.inputs), found.provenance(tiny_run)) == ([], None)
+    assert (list(found.patients.inputs), found.provenance(tiny_run)) == ([], None)
 
 
 def test_a_film_that_is_also_judged_on_is_refused_under_any_name(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
@@ -101,6 +107,23 @@ def test_an_empty_calibration_set_is_refused(tiny_run: Path, rows: list[Study], 
     write_studies(tmp_path / "studies.csv", rows)
     with pytest.raises(InputError, match="has changed"):
         read_calibration(run, WANTED, (), SIDE)
+
+
+def test_a_film_that_can_not_be_read_costs_its_patient_and_is_told(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
+    run = make_run(tiny_run, tmp_path, rows)
+    assert rows[1].ap is not None
+    rows[1].ap.write_bytes(b"no picture")
+    found = read_calibration(run, WANTED, (), SIDE)
+    assert found.patients.brands == ("design-a", "design-a", "design-b")
+    (reason,) = found.unreadable
+    assert "1-ap.png" in reason
+
+
+def test_too_few_patients_of_a_brand_are_an_error_that_says_how_many_it_takes(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
+    run = make_run(tiny_run, tmp_path, [*rows[:3], *rows[4:]])
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    with pytest.raises(InputError, match="3 calibration patients are too few for 8 bits, which need 2 of each brand with the same films"):
+        export_bundle(run, load_target("desktop-cpu", tmp_path / "mine.toml"), tmp_path / "out", force=True)
 
 
 def test_an_8_bit_bundle_says_what_it_is(tiny_run: Path, tiny_bundle: Path, rows: list[Study], tmp_path: Path) -> None:
@@ -158,7 +181,7 @@ def test_a_model_beyond_its_budget_is_not_exported(
 ) -> None:
     run = make_run(tiny_run, tmp_path, rows)
     numerical = RECIPE.replace("w8a8", "fp32").replace('"statistical", margin = 0.01, agreement = 0.985', '"numerical"')
-    numerical = numerical.replace('calibration = { method = "minmax", patients = 100, tolerance = 9.0 }', "budget = { size_mb = 1.0 }")
+    numerical = numerical.replace('calibration = { method = "minmax", patients = 100, changed = 0.99 }', "budget = { size_mb = 1.0 }")
     (tmp_path / "tight.toml").write_text(numerical)
     (tmp_path / "slow.toml").write_text(numerical.replace("size_mb = 1.0", "p50_ms = 0.01"))
     (tmp_path / "vain.toml").write_text(RECIPE + "budget = { gain = 1000.0 }\n")

@@ -10,7 +10,7 @@ from edgekit.targets import list_targets, load_target
 STAGES = 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
 HEAD = 'backend = "onnx"\nensemble = "best"\nsessions = ["onnxruntime"]\nopset = 18\n'
 GOOD = HEAD + "[variants.fp32]\n" + STAGES + 'judge = { basis = "numerical" }\n'
-CALIBRATION = 'calibration = { method = "minmax", patients = 8, tolerance = 0.02 }\n'
+CALIBRATION = 'calibration = { method = "minmax", patients = 8, changed = 0.02 }\n'
 EIGHT_BIT = '[variants.w8a8]\nstages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }\n'
 
 

@@ -53,7 +53,7 @@ def read_validation(setup: Setup) -> Sequence[Tensors]:
     from edgekit.types import Calibration
 
     wanted = Calibration("minmax", CALIBRATION, 0.0)
-    return read_calibration(setup.run, wanted, setup.judged_on, load_settings(setup.run).canvas_side).inputs
+    return read_calibration(setup.run, wanted, setup.judged_on, load_settings(setup.run).canvas_side).patients.inputs
 
 
 def _pin(core: Any, settings: dict[str, Any]) -> None:

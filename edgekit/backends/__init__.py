@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgekit.backends import coreml, onnx, tensorrt, tensorrt_rtx
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from edgekit.sessions import Tensors
+    from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.types import Artifact, Target
 
 
@@ -36,7 +35,7 @@ class Backend(Protocol):
     VERSIONED: tuple[str, ...]
     """Packages whose version decides what is made."""
 
-    def convert(self, pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:
+    def convert(self, pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
         """Write `pipeline` into `folder` as `target` asks.
 
         Parameters
@@ -46,7 +45,7 @@ class Backend(Protocol):
         folder
             An existing folder.
         calibration
-            Graph inputs of the patients to calibrate on; empty only where `target` asks for no calibration.
+            The patients to calibrate on; none only where `target` asks for no calibration.
         """
         ...
 

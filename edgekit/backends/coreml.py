@@ -19,10 +19,10 @@ from edgekit.sessions.coreml_reference.package import import_coremltools, read_s
 from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS, VIEWS, Artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from edgekit.sessions import Tensors
+    from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.types import Target
 
 SETTINGS: dict[str, type] = {"minimum_os": str}
@@ -74,7 +74,7 @@ DESCRIPTIONS = {
 }
 
 
-def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:
+def convert(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
     """Write `pipeline` as ``model.mlpackage``, an ML Program; see `edgekit.backends.Backend`.
 
     The films are 8-bit gray images, as a camera or a file gives them, and reach the graph as 0 to 255. The same pipeline and target give

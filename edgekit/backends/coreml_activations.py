@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from edgekit.errors import GateError, InputError
-from edgekit.quantization.repair import measure_damage
-from edgekit.types import INPUTS
+from edgekit.quantization.foresight import Foresight
+from edgekit.types import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
+    from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.sessions import Tensors
     from edgekit.types import Calibration
 
@@ -69,7 +70,7 @@ class Unit(nn.Module):
         return result
 
 
-def quantize_activations(pipeline: Any, stages: dict[str, str], calibration: Sequence[Tensors], settings: Calibration) -> Any:
+def quantize_activations(pipeline: Any, stages: dict[str, str], calibration: CalibrationPatients, settings: Calibration) -> Any:
     """Return a copy of `pipeline` whose ``w8a8`` stages round their activations to 8 bits.
 
     Parameters
@@ -79,20 +80,20 @@ def quantize_activations(pipeline: Any, stages: dict[str, str], calibration: Seq
     stages
         Precision by stage.
     calibration
-        Graph inputs of the calibration patients.
+        The patients that ranges are found on.
     settings
         How ranges are found, and how much the answers may change: there is no repair here.
 
     Raises
     ------
     InputError
-        There are no calibration patients.
+        There are no calibration patients, or too few (see `Foresight`).
     GateError
-        The answers change by more than ``settings.tolerance``.
+        More answers would change than ``settings.changed``.
     """
     from coremltools.optimize.torch.quantization import LinearQuantizer, LinearQuantizerConfig, ModuleLinearQuantizerConfig
 
-    if not calibration:
+    if not calibration.inputs:
         raise InputError("8-bit activations need calibration patients, and there are none", "give the run's studies validation rows")
     quantized = copy.deepcopy(pipeline)
     config = LinearQuantizerConfig(
@@ -101,7 +102,7 @@ def quantize_activations(pipeline: Any, stages: dict[str, str], calibration: Seq
         )
     )
     places = list(_find_units(quantized, stages))
-    examples = _record_inputs(quantized, [getattr(parent, name) for parent, name in places], calibration[0])
+    examples = _record_inputs(quantized, [getattr(parent, name) for parent, name in places], calibration.inputs[0])
     quantizers = []
     for parent, name in places:
         unit = getattr(parent, name)
@@ -109,16 +110,16 @@ def quantize_activations(pipeline: Any, stages: dict[str, str], calibration: Seq
         _replace(parent, name, quantizer.prepare(example_inputs=(examples[unit],)).eval())
         quantizer.step()
         quantizers.append(quantizer)
-    for inputs in calibration:
+    for inputs in calibration.inputs:
         _run(quantized, inputs)
     for (parent, name), quantizer in zip(places, quantizers, strict=True):
         _replace(parent, name, Unit(write_pairs(quantizer.finalize())))
     quantized.eval()
-    found, expected = (np.array([_run(each, inputs).numpy() for inputs in calibration], np.float64) for each in (quantized, pipeline))
-    if (change := measure_damage(found, expected)) > settings.tolerance:
+    found, expected = (np.array([_run(each, inputs).numpy() for inputs in calibration.inputs]) for each in (quantized, pipeline))
+    if (share := Foresight(expected, calibration.brands).predict(found)) > settings.changed:
         raise GateError(
-            f"8-bit activations change log-odds by {change:.3f} on average, the recipe's tolerance is {settings.tolerance}",
-            "use w8a16 or fp16 for a stage, or raise the tolerance",
+            f"8-bit activations would change {100 * share:.2f} % of the answers, the recipe accepts {100 * settings.changed:g} %",
+            "use w8a16 or fp16 for a stage, or accept more in the recipe",
         )
     return quantized
 
@@ -164,10 +165,10 @@ def _record_inputs(pipeline: Any, units: list[Any], inputs: Tensors) -> dict[Any
 
 
 def _run(pipeline: Any, inputs: Tensors) -> torch.Tensor:
-    """Return the probabilities, (K,)."""
+    """Return the members' probabilities, (M, K)."""
     with torch.no_grad():
-        probabilities: torch.Tensor = pipeline(*(torch.from_numpy(inputs[name].copy()) for name in INPUTS))[0]
-    return probabilities
+        members: torch.Tensor = pipeline(*(torch.from_numpy(inputs[name].copy()) for name in INPUTS))[OUTPUTS.index("members")]
+    return members
 
 
 def write_pairs(graph: Any) -> Any:

@@ -16,10 +16,9 @@ from edgekit.files import write_json
 from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS, Artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from edgekit.sessions import Tensors
+    from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.types import Target
 
 SETTINGS: dict[str, type] = {"opset": int}
@@ -41,7 +40,7 @@ OPSETS = (18, 19, 20)
 """torch's exporter starts at 18; TensorRT 10.3 and onnxruntime-web read up to 20."""
 
 
-def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:
+def convert(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
     """Write `pipeline` as one ONNX file of standard operators with static shapes; see `edgekit.backends.Backend`.
 
     The same pipeline, target and calibration give the same bytes: what the exporter notes about its own run is removed.
@@ -102,7 +101,7 @@ def export_graph(pipeline: Any, opset: int) -> Any:
 
 
 def export_lowered(
-    pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors], options: dict[str, str], symmetric: bool
+    pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients, options: dict[str, str], symmetric: bool
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the pipeline's graph in the precisions that `target` asks for, and the names of files written beside it.
 
@@ -116,7 +115,7 @@ def export_lowered(
         The answers do not survive in 8 bits.
     """
     from edgekit.quantization.half import halve
-    from edgekit.quantization.repair import quantize_graph, rewrite_graph
+    from edgekit.quantization.repair import foresee, quantize_graph, rewrite_graph
 
     lowered = set(target.stages.values()) - {"fp32"}
     if len(lowered) > 1:
@@ -128,11 +127,11 @@ def export_lowered(
     if lowered == {"w8a8"}:
         settings = target.calibration
         assert settings is not None
-        rewritten, crop = model, "float32"
+        rewritten, crop, foresight = model, "float32", foresee(model, calibration)
         if not symmetric:  # what TensorRT multiplies in 8 bits are Q/DQ pairs around float operators, with a zero point of zero
-            rewritten, crop = rewrite_graph(model, calibration, settings.tolerance)
+            rewritten, crop = rewrite_graph(model, calibration, foresight, settings.changed)
         wanted = {node.name for node in rewritten.graph.node if target.stages[stage_of(node.name)] == "w8a8"}
-        quantized, repair = quantize_graph(rewritten, model, wanted, calibration, settings, symmetric=symmetric, **options)
+        quantized, repair = quantize_graph(rewritten, foresight, wanted, calibration, settings, symmetric=symmetric, **options)
         write_json(folder / REPAIR, {"crop": crop, **repair.to_json()})
         return quantized, (REPAIR,)
     return model, ()

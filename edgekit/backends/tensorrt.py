@@ -17,10 +17,9 @@ from edgekit.errors import MissingError
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from edgekit.sessions import Tensors
+    from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.types import Target
 
 SETTINGS: dict[str, type] = {"opset": int}
@@ -34,7 +33,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 SESSIONS: tuple[str, ...] = ("onnxruntime", "onnxruntime-rounded", "tensorrt")
 
 
-def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:
+def convert(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
     """Write ``model.onnx`` and what tells its precisions; see `edgekit.backends.Backend`.
 
     Raises

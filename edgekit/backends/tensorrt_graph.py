@@ -18,10 +18,10 @@ from edgekit.errors import InputError
 from edgekit.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from edgekit.sessions import Tensors
+    from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.types import Target
 
 PROMISE = "precisions.json"
@@ -62,7 +62,7 @@ WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
 """Axis of the output channels in a weight, which per-channel scales must run along [Q]; of ``Gemm`` it depends on ``transB``."""
 
 
-def write_model(pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> tuple[dict[str, str], list[str]]:
+def write_model(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> tuple[dict[str, str], list[str]]:
     """Write the pipeline as ``model.onnx`` in the precisions that `target` asks for, and the files that tell them.
 
     Eight-bit stages are symmetric throughout, in the explicit Q/DQ form; blocks that the answers do not survive in 8 bits stay float32

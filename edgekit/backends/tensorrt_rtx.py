@@ -19,10 +19,9 @@ from edgekit.errors import GateError, InputError, MissingError
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from edgekit.sessions import Tensors
+    from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.types import Target
 
 SETTINGS: dict[str, type] = {"opset": int, "compute_capabilities": list}
@@ -47,7 +46,7 @@ CAPABILITIES = {
 """Compute capabilities that TensorRT-RTX compiles for without the GPU, and what has them."""
 
 
-def convert(pipeline: Any, target: Target, folder: Path, calibration: Sequence[Tensors]) -> Artifact:
+def convert(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
     """Write ``model.onnx``, what tells its precisions, and an engine for each compute capability; see `edgekit.backends.Backend`.
 
     The same pipeline and target give the same ``model.onnx``. Two engines of it have the same bytes but for the order of the nine outputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -12,6 +13,7 @@ import numpy as np
 from edgekit.errors import GateError
 from edgekit.progress import track
 from edgekit.quantization.equalization import equalize
+from edgekit.quantization.foresight import FAINTEST, Foresight
 from edgekit.quantization.looks import Looks
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, Rounded, count_groups, insert_quantization, round_graph, store_weights
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.sessions import Tensors
     from edgekit.types import Calibration
 
@@ -30,15 +33,14 @@ BLOCK = re.compile(r".+?\.network(?:\.model\.\d+)?(?:\.(?:blocks\.\d+|stem|conv_
 ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}
 """timm's name of the layer that holds an activation, and of the convolution that it belongs to."""
 
-FAINTEST = 1e-9
-"""Probabilities below it are taken for it: what is zero has no log-odds."""
-
 RANKED_ON = 96
 """Looks at patients on which blocks are ranked: enough to order them, and it is done once a block."""
 
+ROUNDING_SHARE = 2 / 3
+"""Share of the changed answers that cropping in integers may use up: damages add up like variances, so that it leaves most of them."""
 
-ROUNDING_SHARE = 3 / 5
-"""Share of the tolerance that cropping in integers may use up: damages add up like variances, so that it leaves most of it."""
+WRONG_BY = 2
+"""The true share of changed answers lies within this factor of the foreseen one."""
 
 CONVERSION = 16
 """Multiply-adds in float that take as long as one element on its way from 8 bits to float or back."""
@@ -82,12 +84,14 @@ class Repair:
 
     Attributes
     ----------
-    tolerance
-        The recipe's.
+    changed
+        The recipe's: the share of fresh patients that may get another brand.
+    aim
+        What repair aimed at: that, or more where weights and crop alone change more.
     patients
-        How many it was measured on, each in `LOOKS` looks.
+        How many it was foreseen from, each in `LOOKS` looks.
     before, after
-        `measure_damage` with everything in 8 bits, and as shipped.
+        That share as it is foreseen (`Foresight.predict`) with everything in 8 bits, and as shipped.
     kept_float
         Blocks given back to float, those that the recipe keeps so first.
     float_share
@@ -96,7 +100,8 @@ class Repair:
         Every block, in the order in which they are given back (`Damage.urgency`); empty when nothing had to be given back.
     """
 
-    tolerance: float
+    changed: float
+    aim: float
     patients: int
     before: float
     after: float
@@ -109,36 +114,41 @@ class Repair:
         return asdict(self)
 
 
-def rewrite_graph(model: Any, calibration: Sequence[Tensors], tolerance: float) -> tuple[Any, str]:
+def foresee(model: Any, patients: CalibrationPatients) -> Foresight:
+    """Let the reference `model` look at the calibration patients; see `Foresight`."""
+    return Foresight(answer_members(model, patients, "Reading the reference"), patients.brands)
+
+
+def rewrite_graph(model: Any, patients: CalibrationPatients, foresight: Foresight, changed: float) -> tuple[Any, str]:
     """Let what is to be quantized read bytes (`edgekit.rewriting`), and crop in integers if the answers bear it.
 
     Parameters
     ----------
     model
         An ``onnx.ModelProto`` in float32.
-    calibration
-        The graph's inputs of each patient.
-    tolerance
+    patients
+        Those of `foresight`.
+    foresight
+        Of `model`.
+    changed
         The recipe's.
 
     Returns
     -------
-    The graph, and what it crops in: ``integers``, or ``float32`` where that alone changes the answers by more than `ROUNDING_SHARE` of the
-    tolerance.
+    The graph, and what it crops in: ``integers``, or ``float32`` where that alone would change more than `ROUNDING_SHARE` of `changed`.
     """
     plain = read_bytes(model)
     cropped = crop_in_integers(plain)
-    expected, found = (answer(each, calibration, "Rewriting the graph") for each in (model, cropped))
-    if measure_damage(found, expected) <= ROUNDING_SHARE * tolerance:
+    if foresight.predict(answer_members(cropped, patients, "Rewriting the graph")) <= ROUNDING_SHARE * changed:
         return unfold_stems(cropped), "integers"
     return unfold_stems(plain), "float32"
 
 
 def quantize_graph(
     model: Any,
-    reference: Any,
+    foresight: Foresight,
     wanted: set[str],
-    calibration: Sequence[Tensors],
+    patients: CalibrationPatients,
     settings: Calibration,
     activations: str,
     symmetric: bool,
@@ -146,20 +156,21 @@ def quantize_graph(
 ) -> tuple[Any, Repair]:
     """Compute as much of `model` in 8 bits as the answers on the calibration patients allow.
 
-    Everything wanted is quantized; if the answers change by more than the tolerance (`measure_damage`), each block is quantized alone, the
-    blocks are ranked by what that does to the answers and by what they would take in float, and as many are given back in that order as
-    it takes.
+    Everything wanted is quantized; if more answers would change than the recipe accepts (`Foresight.predict`), each block is quantized
+    alone, the blocks are ranked by what that does to the answers (`measure_damage`) and by what they would take in float, and as many are
+    given back in that order as it takes. Where not even all of them are enough, because weights and crop stay integers, 8-bit arithmetic
+    may turn as many answers as the recipe accepts on top of that.
 
     Parameters
     ----------
     model
         An ``onnx.ModelProto`` in float32, its nodes named by module (see ``edgekit.backends.onnx.export_graph``).
-    reference
-        The graph whose answers are to hold: `model` itself, or what it was before it was rewritten.
+    foresight
+        Of the graph whose answers are to hold: `model` itself, or what it was before it was rewritten.
     wanted
         Names of the nodes whose stage is to be 8-bit.
-    calibration
-        The graph's inputs of each patient.
+    patients
+        Those of `foresight`.
     settings
         The recipe's.
     activations, symmetric
@@ -174,7 +185,7 @@ def quantize_graph(
     Raises
     ------
     GateError
-        The answers change by more than the tolerance even where a single block is 8-bit.
+        More than `WRONG_BY` times as many answers would change as the recipe accepts.
     """
     blocks: dict[str, set[str]] = {}
     for node in model.graph.node:
@@ -183,11 +194,9 @@ def quantize_graph(
     wide = _find_depthwise(model) if depthwise == "float32" else set()
     fixed = [block for block, nodes in blocks.items() if nodes & wide]
     everything = set().union(*blocks.values())
-    model = equalize(model, everything, calibration)
-    observation = observe(model, everything, calibration, settings.method)
+    model = equalize(model, everything, patients.inputs)
+    observation = observe(model, everything, patients.inputs, settings.method)
     rounded = round_graph(model, everything, observation, activations)
-    looks = Looks(calibration)
-    expected = answer(reference, looks, "Reading the reference")
 
     def join(chosen: Iterable[str]) -> set[str]:
         return set().union(*(blocks[block] for block in chosen))
@@ -203,39 +212,42 @@ def quantize_graph(
     def give_back(kept: Sequence[str]) -> tuple[Any, float]:
         heavy = [block for block in kept if block in fixed or (sizes[block] > FLOAT_WEIGHTS and not symmetric)]
         quantized = quantize(everything - join(kept), join(heavy))
-        return quantized, measure_damage(answer(quantized, looks, ""), expected)
+        return quantized, foresight.predict(answer_members(quantized, patients))
 
     work = _count_work(model)
     sizes, multiply_adds, elements = (
         {block: sum(work[name][part] for name in nodes) for block, nodes in blocks.items()} for part in range(3)
     )
-    kept = fixed
+    kept, aim = fixed, settings.changed
     shipped, before = give_back(kept)
     after, ranking = before, []
-    if before > settings.tolerance:
-        some = looks[:RANKED_ON]
-        unrounded = answer(model, some, "")  # a block's own damage, not what rewriting changed before it
+    if before > aim:
+        some = Looks(patients.inputs)[:RANKED_ON]
+        unrounded = answer(model, some)  # a block's own damage, not what rewriting changed before it
         for block in track([block for block in blocks if block not in fixed], "Ranking the blocks"):
-            damage = measure_damage(answer(quantize(blocks[block], set()), some, ""), unrounded)
+            damage = measure_damage(answer(quantize(blocks[block], set()), some), unrounded)
             ranking.append(Damage(block, damage, sizes[block], multiply_adds[block], elements[block]))
         ranking.sort(key=lambda damage: -damage.urgency)
         order = [damage.block for damage in ranking]
         few, enough = 0, len(order) - 1  # with the last one too nothing would be quantized
-        if give_back([*fixed, *order[:enough]])[1] > settings.tolerance:
-            unquantized = measure_damage(answer(model, looks, ""), expected)
+        if (floor := give_back([*fixed, *order[:enough]])[1]) > aim:
+            aim = math.hypot(aim, floor)  # what float mends no more comes on top
+        if aim > WRONG_BY * settings.changed:
+            unquantized = foresight.predict(answer_members(model, patients))
             raise GateError(
-                f"the answers change by more than {settings.tolerance} on average with any block in 8 bits ({order[-1]} is the mildest), "
-                f"and by {unquantized:.4f} with none",
-                "raise the tolerance in the recipe, or choose a variant with 16-bit activations",
+                f"{100 * floor:.2f} % of the answers would change with any block in 8 bits ({order[-1]} is mildest), "
+                f"{100 * unquantized:.2f} % with none; the recipe accepts {100 * settings.changed:g} %",
+                "accept more changed answers in the recipe, or choose a variant with 16-bit activations",
             )
         while enough - few > 1:
             middle = (few + enough) // 2
-            few, enough = (few, middle) if give_back([*fixed, *order[:middle]])[1] <= settings.tolerance else (middle, enough)
+            few, enough = (few, middle) if give_back([*fixed, *order[:middle]])[1] <= aim else (middle, enough)
         kept = [*fixed, *order[:enough]]
         shipped, after = give_back(kept)
     return shipped, Repair(
-        tolerance=settings.tolerance,
-        patients=len(calibration),
+        changed=settings.changed,
+        aim=aim,
+        patients=len(patients.inputs),
         before=before,
         after=after,
         kept_float=tuple(kept),
@@ -260,9 +272,14 @@ def block_of(node: str) -> str:
     return ".".join([*path, ACTIVATION_OF.get(last, last)])
 
 
-def answer(model: Any, calibration: Sequence[Tensors], description: str) -> NDArray[np.float64]:
+def answer(model: Any, calibration: Sequence[Tensors]) -> NDArray[np.float64]:
     """Return the graph's probabilities for each patient, float64 (N, K)."""
-    return np.array([answers[0] for answers in run_patients(model, ["probabilities"], calibration, description)], np.float64)
+    return np.array([answers[0] for answers in run_patients(model, ["probabilities"], calibration, "")], np.float64)
+
+
+def answer_members(model: Any, patients: CalibrationPatients, description: str = "") -> NDArray[np.float64]:
+    """Return the members' probabilities for each look at each patient, float64 (L * N, M, K)."""
+    return np.array([answers[0] for answers in run_patients(model, ["members"], Looks(patients.inputs), description)], np.float64)
 
 
 def measure_damage(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:

@@ -11,15 +11,13 @@ import numpy as np
 from edgekit.errors import InputError
 from edgekit.models.classifier import MEMBERS
 from edgekit.models.ensemble import CASES, Case, Ensemble
-from edgekit.training.logistic import softmax_coefficients
+from edgekit.models.logistic import cross_fit, fit_logistic, softmax_coefficients
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.training.config import EnsemblesConfig
 
-STRENGTHS = np.logspace(-2, 3, 6)
-"""scikit-learn's C (inverse regularisation strength): the candidates of the cross-validation."""
 LEAST_PATIENTS = 2
 """Validation patients of each brand that a case needs."""
 UNFAMILIAR_QUANTILE = 0.99
@@ -95,33 +93,20 @@ def fit_case(members: tuple[str, ...], evidence: Evidence, config: EnsemblesConf
     log_loss
         Cross-validated, at the chosen C.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-
     probabilities, brands = [evidence.probabilities[member] for member in members], evidence.brands
     features = np.concatenate(probabilities, axis=1).astype(np.float64)
-    folds = min(config.folds, count_rarest(evidence))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    classes = np.arange(probabilities[0].shape[1])
-    scored = []
-    for strength in STRENGTHS:
-        model = LogisticRegression(C=strength, max_iter=5000)
-        held_out = cross_val_predict(model, features, brands, groups=evidence.patients, cv=splitter, method="predict_proba")
-        scored.append((log_loss(brands, held_out, labels=classes), strength, held_out))
-    loss, strength, held_out = min(scored, key=lambda entry: entry[0])
-    model = LogisticRegression(C=strength, max_iter=5000).fit(features, brands)
-    coefficients, intercepts = softmax_coefficients(model)
+    crossed = cross_fit(features, brands, evidence.patients, min(config.folds, count_rarest(evidence)), seed)
+    coefficients, intercepts = softmax_coefficients(fit_logistic(features, brands, crossed.strength))
     mean = np.mean(probabilities, axis=0)
     case = Case(
         members=members,
         coefficients=coefficients,
         intercepts=intercepts,
-        regularisation=float(strength),
-        conformal_threshold=conformal_threshold(held_out[np.arange(len(brands)), brands], config.coverage),
+        regularisation=crossed.strength,
+        conformal_threshold=conformal_threshold(crossed.held_out[np.arange(len(brands)), brands], config.coverage),
         unfamiliar_threshold=float(np.quantile(1 - mean.max(axis=1), UNFAMILIAR_QUANTILE, method="higher")),
     )
-    return case, float(loss)
+    return case, crossed.log_loss
 
 
 def conformal_threshold(true_probabilities: NDArray[np.float64], coverage: float) -> float:

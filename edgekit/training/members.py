@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from edgekit.errors import InputError
 from edgekit.models.classifier import Classifier, start_classifier
+from edgekit.models.logistic import softmax_coefficients
 from edgekit.training.checkpoints import load_checkpoint, save_checkpoint
 from edgekit.training.crops import Samples, augment, cache_context, classify_crops, crop_films, select_samples
-from edgekit.training.logistic import softmax_coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,6 +15,7 @@ from edgekit.backends.coreml_activations import quantize_activations, write_pair
 from edgekit.backends.onnx import fold_batch_norms
 from edgekit.errors import GateError, InputError
 from edgekit.models.runfolder import load_pipeline
+from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.sessions.coreml import CoreMLSession
 from edgekit.sessions.coreml_reference import CoreMLReferenceSession
 from edgekit.sessions.coreml_reference.package import Blobs, read_specification
@@ -147,7 +148,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "palettized": make_target("w8a16", "palettized", "iOS16"),
     }.items():
         folder = tmp_path_factory.mktemp(name)
-        artifact = backend.convert(Stub(), target, folder, [])
+        artifact = backend.convert(Stub(), target, folder, CalibrationPatients())
         assert artifact.files == tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
         assert "interpreted" in artifact.unproven[0]
         made[name] = folder / artifact.model
@@ -185,7 +186,7 @@ def test_the_file_says_what_systems_read_it(packages: dict[str, Path]) -> None:
 
 
 def test_the_same_pipeline_gives_the_same_bytes_without_a_trace_of_this_machine(packages: dict[str, Path], tmp_path: Path) -> None:
-    backend.convert(Stub(), make_target("w8a16"), tmp_path, [])
+    backend.convert(Stub(), make_target("w8a16"), tmp_path, CalibrationPatients())
     for path in (tmp_path / "model.mlpackage").rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -255,16 +256,16 @@ def test_below_float32_coordinates_stay_exact_and_probabilities_close(name: str,
 
 def test_what_it_can_not_make_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="minimum_os 'iOS15'"):
-        backend.convert(Stub(), make_target("fp16", system="iOS15"), tmp_path, [])
+        backend.convert(Stub(), make_target("fp16", system="iOS15"), tmp_path, CalibrationPatients())
     with pytest.raises(InputError, match="linalg_eigvalsh"):
-        backend.convert(WithUnknownOperator(), make_target("fp16"), tmp_path, [])
+        backend.convert(WithUnknownOperator(), make_target("fp16"), tmp_path, CalibrationPatients())
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
 def tiny_package(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
-    return folder / backend.convert(load_pipeline(tiny_run, "ap+lateral"), make_target("fp32"), folder, []).model
+    return folder / backend.convert(load_pipeline(tiny_run, "ap+lateral"), make_target("fp32"), folder, CalibrationPatients()).model
 
 
 @pytest.mark.parametrize("present", [(1, 1), (1, 0), (0, 1), (0, 0)])
@@ -281,6 +282,7 @@ def test_the_exported_pipeline_answers_as_the_run_does(tiny_run: Path, tiny_pack
                 np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance, err_msg=name)
 
 
+FEW = CalibrationPatients([make_inputs(seed) for seed in range(4)], ("a", "b") * 2)
 EIGHT_BITS = replace(
     make_target("w8a8"),
     stages={"detector": "fp16", "geometry": "fp32", "members": "w8a8", "ensemble": "fp32"},
@@ -289,8 +291,7 @@ EIGHT_BITS = replace(
 
 
 def test_8_bit_activations_are_those_of_coremltools_quantizer(tmp_path: Path) -> None:
-    calibration = [make_inputs(seed) for seed in range(4)]
-    package = tmp_path / backend.convert(Stub(), EIGHT_BITS, tmp_path, calibration).model
+    package = tmp_path / backend.convert(Stub(), EIGHT_BITS, tmp_path, FEW).model
     described = backend.describe(package)["operators"]
     # Each member: the film, then after ReLU, block and ReLU; as one pair each, of coremltools' own making
     assert described["quantize"] == 2 * 4
@@ -298,7 +299,7 @@ def test_8_bit_activations_are_those_of_coremltools_quantizer(tmp_path: Path) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert EIGHT_BITS.calibration is not None
-        quantized = quantize_activations(fold_batch_norms(Stub()), EIGHT_BITS.stages, calibration, EIGHT_BITS.calibration)
+        quantized = quantize_activations(fold_batch_norms(Stub()), EIGHT_BITS.stages, FEW, EIGHT_BITS.calibration)
     with CoreMLReferenceSession(package, SIDE) as session:
         found = session.infer(make_inputs(9))
     np.testing.assert_allclose(found["members"], TorchSession(quantized).infer(make_inputs(9))["members"], atol=2e-3)
@@ -329,24 +330,24 @@ def test_written_pairs_compute_what_torchs_quantized_tensors_compute() -> None:
 
 def test_8_bit_activations_ask_for_what_they_need(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="iOS 16 has no 8-bit activations"):
-        backend.convert(Stub(), replace(EIGHT_BITS, settings={"minimum_os": "iOS16"}), tmp_path, [make_inputs()])
+        backend.convert(Stub(), replace(EIGHT_BITS, settings={"minimum_os": "iOS16"}), tmp_path, FEW)
     with pytest.raises(InputError, match="need calibration patients, and there are none"):
-        backend.convert(Stub(), EIGHT_BITS, tmp_path, [])
-    with pytest.raises(GateError, match="the recipe's tolerance is 1e-09"):
-        backend.convert(Stub(), replace(EIGHT_BITS, calibration=Calibration("average", 1, 1e-9)), tmp_path, [make_inputs()])
+        backend.convert(Stub(), EIGHT_BITS, tmp_path, CalibrationPatients())
+    with pytest.raises(GateError, match="the recipe accepts 1e-07 %"):
+        backend.convert(Stub(), replace(EIGHT_BITS, calibration=Calibration("average", 4, 1e-9)), tmp_path, FEW)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_the_whole_pipeline_takes_8_bit_activations(tiny_run: Path, tmp_path: Path) -> None:
-    target = replace(make_target("w8a8"), calibration=Calibration("minmax", 2, 1.0))
-    inputs = [make_inputs(seed, side=128) for seed in range(2)]
-    package = tmp_path / backend.convert(load_pipeline(tiny_run, "ap+lateral"), target, tmp_path, inputs).model
+    target = replace(make_target("w8a8"), calibration=Calibration("minmax", 4, 0.99))
+    patients = CalibrationPatients([make_inputs(seed, side=128) for seed in range(4)], ("a", "b") * 2)
+    package = tmp_path / backend.convert(load_pipeline(tiny_run, "ap+lateral"), target, tmp_path, patients).model
     described = backend.describe(package)["operators"]
     assert described["quantize"] > described["conv"]  # every convolution's input, and what is added
     assert described["constexpr_affine_dequantize"] == described["conv"] + 2  # and the members' linear layers
     with CoreMLReferenceSession(package, 128) as session:
-        assert session.infer(inputs[0])["probabilities"].sum() == pytest.approx(1, abs=1e-5)
+        assert session.infer(patients.inputs[0])["probabilities"].sum() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.macos

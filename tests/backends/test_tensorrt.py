@@ -18,6 +18,7 @@ from edgekit.backends.engine_layers import EngineLayer, find_fallbacks, read_bui
 from edgekit.backends.tensorrt_graph import check_graph, list_precisions
 from edgekit.errors import GateError, InputError, MissingError
 from edgekit.models.runfolder import load_pipeline
+from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.sessions import cuda_engine, onnxruntime_cuda, onnxruntime_rounded
 from edgekit.sessions import tensorrt as session_module
 from edgekit.sessions.cuda_engine import Gpu
@@ -180,7 +181,7 @@ def test_an_engine_that_tells_names_only_is_not_taken_for_a_good_one() -> None:
 def half_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny pipeline converted to jetson:fp16, as far as a session looks at it."""
     folder = tmp_path_factory.mktemp("jetson")
-    artifact = backend.convert(load_pipeline(tiny_run, "ap+lateral"), load_target("jetson:fp16"), folder, [])
+    artifact = backend.convert(load_pipeline(tiny_run, "ap+lateral"), load_target("jetson:fp16"), folder, CalibrationPatients())
     assert sorted(artifact.files) == sorted(path.name for path in folder.iterdir()) == ["model.onnx", "precisions.json"]
     assert "No engine was built" in artifact.unproven[1]
     assert "the published rules of TensorRT 10.3 to 11" in artifact.unproven[0]
@@ -214,8 +215,10 @@ def test_the_rounded_session_answers_in_the_graphs_own_types(half_bundle: Bundle
 def test_the_8_bit_pipeline_is_taken_and_every_convolution_becomes_int8(tiny_run: Path, tmp_path: Path) -> None:
     target = load_target("jetson")
     assert target.calibration is not None
-    unrepaired = replace(target, calibration=replace(target.calibration, tolerance=9.0))
-    artifact = backend.convert(load_pipeline(tiny_run, "ap+lateral"), unrepaired, tmp_path, [canvases()])
+    unrepaired = replace(target, calibration=replace(target.calibration, changed=0.99))
+    artifact = backend.convert(
+        load_pipeline(tiny_run, "ap+lateral"), unrepaired, tmp_path, CalibrationPatients([canvases()] * 4, ("a", "b") * 2)
+    )
     assert artifact.files == ("model.onnx", "precisions.json", "quantization.json")
     promised = json.loads((tmp_path / "precisions.json").read_text())
     assert {kind for name, kind in promised.items() if "/conv2d" in name} == {"int8"}
@@ -230,7 +233,7 @@ def test_the_8_bit_pipeline_is_taken_and_every_convolution_becomes_int8(tiny_run
 def test_an_opset_that_tensorrt_does_not_read_is_refused(tiny_run: Path, tmp_path: Path) -> None:
     target = load_target("jetson:fp16")
     with pytest.raises(InputError, match="opset 21"):
-        backend.convert(load_pipeline(tiny_run, "ap+lateral"), replace(target, settings={"opset": 21}), tmp_path, [])
+        backend.convert(load_pipeline(tiny_run, "ap+lateral"), replace(target, settings={"opset": 21}), tmp_path, CalibrationPatients())
 
 
 def test_a_machine_without_the_package_or_the_gpu_is_told_what_to_do(half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from edgekit.backends import tensorrt_rtx as backend
 from edgekit.backends.engine_layers import find_fallbacks
 from edgekit.errors import GateError, InputError, MissingError
 from edgekit.models.runfolder import load_pipeline
+from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.quantization.half import halve
 from edgekit.sessions import tensorrt_rtx as session_module
 from edgekit.sessions.cuda_engine import Gpu
@@ -67,14 +68,16 @@ def test_what_the_parser_refuses_is_told_by_node() -> None:
 def test_a_compute_capability_that_is_not_compiled_for_is_refused(capability: object, tmp_path: Path) -> None:
     target = load_target("desktop-gpu")
     with pytest.raises(InputError, match="compute capability") as raised:
-        backend.convert(None, replace(target, settings={**target.settings, "compute_capabilities": [capability]}), tmp_path, [])
+        backend.convert(
+            None, replace(target, settings={**target.settings, "compute_capabilities": [capability]}), tmp_path, CalibrationPatients()
+        )
     assert "8.6 (RTX 30" in raised.value.remedy
 
 
 def test_a_machine_without_tensorrt_rtx_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
     with pytest.raises(MissingError, match="TensorRT-RTX does not load") as raised:
-        backend.convert(None, load_target("desktop-gpu"), tmp_path, [])
+        backend.convert(None, load_target("desktop-gpu"), tmp_path, CalibrationPatients())
     assert "pip install 'edgekit[export]'" in raised.value.remedy
     assert list(tmp_path.iterdir()) == []
 
@@ -85,7 +88,7 @@ def bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("desktop-gpu")
     target = load_target("desktop-gpu")
     target = replace(target, settings={**target.settings, "compute_capabilities": ["8.6", "12.0"]})
-    artifact = backend.convert(load_pipeline(tiny_run, "ap+lateral"), target, folder, [])
+    artifact = backend.convert(load_pipeline(tiny_run, "ap+lateral"), target, folder, CalibrationPatients())
     assert artifact.files == ("model.onnx", "precisions.json", "engine-sm86.trt", "engine-sm120.trt")
     assert "without a GPU" in artifact.unproven[0]
     assert "no engine has been loaded or run" in artifact.unproven[0]
@@ -111,7 +114,7 @@ def test_an_engine_that_falls_back_is_not_shipped(tmp_path: Path, monkeypatch: p
         lambda model, pipeline, path: path.write_bytes(model.SerializeToString()),  # noqa: ARG005
     )
     with pytest.raises(GateError, match=r"compute capability 8.6 computes 1 of 1 layers wider than the recipe says: .* fp32, not fp16"):
-        backend.convert(None, target, tmp_path, [])
+        backend.convert(None, target, tmp_path, CalibrationPatients())
 
 
 def test_a_gpu_gets_the_engine_of_its_compute_capability(bundle: Bundle) -> None:

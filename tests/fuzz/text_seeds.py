@@ -34,7 +34,7 @@ judge = { basis = "numerical" }
 [variants.w8a8]
 stages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }
 judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }
-calibration = { method = "minmax", patients = 128, tolerance = 0.02 }
+calibration = { method = "minmax", patients = 128, changed = 0.02 }
 options = { activations = "uint8" }
 budget = { size_mb = 10.5, p50_ms = 50.0 }
 """

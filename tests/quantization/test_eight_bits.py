@@ -15,10 +15,10 @@ from onnx import numpy_helper
 
 from edgekit.backends.onnx import export_graph, stage_of
 from edgekit.errors import GateError
-from edgekit.quantization.looks import Looks
+from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.quantization.observing import Observation, observe
 from edgekit.quantization.placement import OPERATORS, correct_biases, insert_quantization, round_graph, widen
-from edgekit.quantization.repair import Damage, answer, block_of, measure_damage, quantize_graph
+from edgekit.quantization.repair import Damage, answer_members, block_of, foresee, measure_damage, quantize_graph
 from edgekit.types import Calibration
 
 SIDE = 16
@@ -81,6 +81,10 @@ def films(count: int) -> list[dict[str, np.ndarray]]:
     return [{"ap": draw(), "lateral": draw(), "present": np.ones(2, np.float32)} for _ in range(count)]
 
 
+def patients(count: int) -> CalibrationPatients:
+    return CalibrationPatients(films(count), ["ab"[number % 2] for number in range(count)])
+
+
 def place(model: onnx.ModelProto, nodes: set[str], seen: Observation, activations: str, symmetric: bool) -> onnx.ModelProto:
     """Quantize with weights rounded from the same films."""
     return insert_quantization(model, nodes, seen, round_graph(model, nodes, seen, activations), activations, symmetric)
@@ -129,7 +133,7 @@ def test_nodes_are_named_by_module_and_sorted_into_blocks(graph: onnx.ModelProto
 
 
 def test_ranges_and_means_are_those_of_torch(pipeline: Pipeline, graph: onnx.ModelProto) -> None:
-    calibration = films(6)
+    calibration = patients(6)
     stem = stem_outputs(pipeline, calibration)
     clip = next(node for node in graph.graph.node if node.op_type == "Clip")
     seen = observe(graph, quantizable(graph), calibration, "minmax")
@@ -168,7 +172,7 @@ def test_corrected_biases_restore_the_mean_of_every_channel() -> None:
 
 @pytest.mark.parametrize(("activations", "symmetric"), [("uint8", False), ("int8", False), ("int8", True)])
 def test_the_answers_hold_and_the_types_are_those_asked_for(graph: onnx.ModelProto, activations: str, symmetric: bool) -> None:
-    calibration = films(6)
+    calibration = patients(6)
     nodes = quantizable(graph)
     quantized = place(graph, nodes, observe(graph, nodes, calibration, "minmax"), activations, symmetric)
     onnx.checker.check_model(quantized, full_check=True)
@@ -216,32 +220,40 @@ def test_the_damage_is_how_far_log_odds_move() -> None:
 
 
 def test_everything_is_quantized_where_the_answers_allow_it(graph: onnx.ModelProto) -> None:
-    calibration = films(6)
-    quantized, repair = quantize_graph(graph, graph, quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False)
+    calibration = patients(6)
+    quantized, repair = quantize_graph(
+        graph, foresee(graph, calibration), quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False
+    )
     assert (repair.kept_float, repair.ranking, repair.float_share) == ((), (), 0.0)
     assert repair.before == repair.after
-    assert repair.after == pytest.approx(measure_damage(answer(quantized, Looks(calibration), ""), answer(graph, Looks(calibration), "")))
-    again, _ = quantize_graph(graph, graph, quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False)
+    assert repair.after == pytest.approx(foresee(graph, calibration).predict(answer_members(quantized, calibration)))
+    again, _ = quantize_graph(
+        graph, foresee(graph, calibration), quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False
+    )
     assert again.SerializeToString(deterministic=True) == quantized.SerializeToString(deterministic=True)
 
 
 def test_the_block_that_can_not_be_8_bit_is_found_and_given_back() -> None:
     model = export_graph(Pipeline(spread=3000.0), 20)
-    calibration = films(6)
-    quantized, repair = quantize_graph(model, model, quantizable(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False)
+    calibration = patients(6)
+    quantized, repair = quantize_graph(
+        model, foresee(model, calibration), quantizable(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False
+    )
     assert repair.before > 0.02 >= repair.after
     assert repair.kept_float[0] == repair.ranking[0].block == "members.ap.network.blocks.1"
     urgencies = [damage.urgency for damage in repair.ranking]
     assert urgencies == sorted(urgencies, reverse=True)
     assert repair.float_share == pytest.approx((8 * 9 + 64) / (8 * 9 + 2 * (8 * 9 + 64)))
-    assert repair.after == pytest.approx(measure_damage(answer(quantized, Looks(calibration), ""), answer(model, Looks(calibration), "")))
+    assert repair.after == pytest.approx(foresee(model, calibration).predict(answer_members(quantized, calibration)))
 
 
 def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_float(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgekit.quantization.repair.FLOAT_WEIGHTS", 10)
     model = export_graph(Pipeline(spread=3000.0), 20)
-    calibration = films(6)
-    quantized, repair = quantize_graph(model, model, quantizable(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False)
+    calibration = patients(6)
+    quantized, repair = quantize_graph(
+        model, foresee(model, calibration), quantizable(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False
+    )
     onnx.checker.check_model(quantized, full_check=True)
     assert repair.kept_float == ("members.ap.network.blocks.1",)
     types = {tensor.name: tensor.data_type for tensor in quantized.graph.initializer}
@@ -253,12 +265,14 @@ def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_fl
         assert (widened.op_type, makers[widened.input[0]].op_type) == ("Mul", "Cast")
         assert types[makers[widened.input[0]].input[0]] == onnx.TensorProto.INT8
         assert node.input[0] not in makers or makers[node.input[0]].op_type != "DequantizeLinear" or "blocks.1.0" in node.name
-    assert repair.after == pytest.approx(measure_damage(answer(quantized, Looks(calibration), ""), answer(model, Looks(calibration), "")))
+    assert repair.after == pytest.approx(foresee(model, calibration).predict(answer_members(quantized, calibration)))
 
 
 def test_a_block_costs_what_it_multiplies_and_a_cheap_one_goes_first() -> None:
     model = export_graph(Pipeline(spread=3000.0), 20)
-    _, repair = quantize_graph(model, model, quantizable(model), films(6), Calibration("minmax", 6, 0.02), "uint8", False)
+    _, repair = quantize_graph(
+        model, foresee(model, patients(6)), quantizable(model), patients(6), Calibration("minmax", 6, 0.02), "uint8", False
+    )
     costs = {damage.block.rpartition(".network.")[2]: damage.multiply_adds for damage in repair.ranking}
     pixels = 2 * SIDE * SIDE  # of both films
     assert (costs["conv_stem"], costs["blocks.0"], costs["blocks.1"]) == (72 * pixels, (72 + 64) * pixels, (72 + 64) * pixels)
@@ -267,9 +281,11 @@ def test_a_block_costs_what_it_multiplies_and_a_cheap_one_goes_first() -> None:
 
 
 def test_depthwise_blocks_compute_in_float_where_the_recipe_says_so(graph: onnx.ModelProto, tmp_path: Path) -> None:
-    calibration = films(6)
+    calibration = patients(6)
     settings = Calibration("minmax", 6, 0.1)
-    quantized, repair = quantize_graph(graph, graph, quantizable(graph), calibration, settings, "uint8", False, depthwise="float32")
+    quantized, repair = quantize_graph(
+        graph, foresee(graph, calibration), quantizable(graph), calibration, settings, "uint8", False, depthwise="float32"
+    )
     assert repair.kept_float == ("members.ap.network.blocks.0", "members.ap.network.blocks.1")
     assert repair.float_share == pytest.approx(272 / (72 + 272))
     types = {tensor.name: tensor.data_type for tensor in quantized.graph.initializer}
@@ -283,7 +299,7 @@ def test_depthwise_blocks_compute_in_float_where_the_recipe_says_so(graph: onnx.
     wide = [node for node in optimized.node if node.op_type in ("Conv", "FusedConv")]
     assert len(wide) == 4
     assert all(node.input[1] in constants for node in wide), "weights become float once, when the graph is loaded"
-    assert repair.after == pytest.approx(measure_damage(answer(quantized, Looks(calibration), ""), answer(graph, Looks(calibration), "")))
+    assert repair.after == pytest.approx(foresee(graph, calibration).predict(answer_members(quantized, calibration)))
 
 
 def test_a_convolution_between_8_bit_neighbours_stays_float_in_onnxruntime(graph: onnx.ModelProto, tmp_path: Path) -> None:
@@ -306,4 +322,4 @@ def test_a_convolution_between_8_bit_neighbours_stays_float_in_onnxruntime(graph
 
 def test_a_tolerance_that_no_block_meets_is_an_error(graph: onnx.ModelProto) -> None:
     with pytest.raises(GateError, match="any block in 8 bits"):
-        quantize_graph(graph, graph, quantizable(graph), films(3), Calibration("minmax", 3, 1e-9), "uint8", False)
+        quantize_graph(graph, foresee(graph, patients(4)), quantizable(graph), patients(4), Calibration("minmax", 4, 1e-9), "uint8", False)
