@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from edgekit.models.pipeline import PipelineSpec
     from edgekit.sessions import Tensors
-    from edgekit.types import Study, Target
+    from edgekit.types import Parity, Study, Target
 
 RECIPE = "recipe.toml"
 RUNNER = "runner"
@@ -41,6 +41,8 @@ SCRIPT = "run.py"
 SHARED_SCRIPT = "{}-run.py"
 """Beside the targets' folders, by backend: what answers in Python for every target of that backend that has no `SCRIPT` of its own."""
 FLOAT16 = "float16.json"
+REFUSED = "{}-{}-refused.html"
+"""Beside the bundle's folder, by its name and precision: the answers that changed."""
 BUDGET_ROUNDS = 5
 """Rounds of five inferences each, for a recipe's time budget."""
 LICENCE = "AGPL-3.0-or-later"
@@ -49,6 +51,24 @@ NOTICES = (
     "owes its users the source under that licence.",
     "The members' networks come from timm (Apache-2.0); EfficientNet-Lite0 starts from ImageNet weights under Apache-2.0.",
 )
+
+
+class RefusedError(GateError):
+    """A model was made, and refused.
+
+    Attributes
+    ----------
+    size_mb
+        Its size (MB = 10^6 bytes).
+    p50_ms
+        Its time for two films; None where it was not measured.
+    foreseen
+        The share of patients foreseen to get another brand; None where nothing is in 8 bits.
+    """
+
+    def __init__(self, message: str, remedy: str, size_mb: float, p50_ms: float | None, foreseen: float | None) -> None:
+        super().__init__(message, remedy)
+        self.size_mb, self.p50_ms, self.foreseen = size_mb, p50_ms, foreseen
 
 
 def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = None, force: bool = False) -> Bundle:
@@ -74,8 +94,10 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
     ------
     InputError
         The run, the studies or `out` can't be used.
-    GateError
+    RefusedError
         The verdict is not PASS in a session that this machine has, or the model is larger or slower than the recipe's budget.
+    GateError
+        The answers don't survive in the precision, or a verified bundle would be replaced by one that is not.
     MissingError
         This machine has none of the recipe's sessions, or can't make the target.
     """
@@ -104,7 +126,7 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         if finder is not None and target.corners is not None:
             write_corner_finder(finder, draft / CORNERS, target.corners)
         problems += _exceed_budget(draft / artifact.model, target.size_mb)
-        _gate(problems, draft / artifact.model, force)  # before minutes are spent on judging it
+        _gate(problems, draft, artifact.model, force)  # before minutes are spent on judging it
         shutil.copyfile(target.recipe, draft / RECIPE)
         if (target.folder / RUNNER).is_dir():
             shutil.copytree(target.folder / RUNNER, draft / RUNNER, ignore=shutil.ignore_patterns("__pycache__"))
@@ -134,18 +156,21 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         manifest["tensors"] = {"inputs": _describe_tensors(case.inputs), "outputs": _describe_tensors(case.outputs)}
         bundle = seal_bundle(draft, manifest)
         manifest["files"] = bundle.manifest["files"]
-        del pipeline
         parity = measure_parity(bundle, run, rows, sessions) if rows else []
         problems += [summarize(row) for row in parity if row.verdict != "PASS"]
+        problems += _explain(bundle, pipeline, rows, parity, out.with_name(REFUSED.format(out.name, target.precision)))
+        del pipeline
         problems += [f"{name} misses the golden vectors" for name in sessions if misses_golden(bundle, name)]
         emulated, not_emulated, failures = emulate_golden(bundle, target.processors)
         manifest["unproven"] += not_emulated
         problems += failures
+        p50_ms = None
         if target.p50_ms is not None or target.gain is not None:
             measured = [sessions[0]] if target.gain is None else list(dict.fromkeys((sessions[0], "onnxruntime", FLOAT)))
             manifest["latency"] = [measure_latency(bundle, measured, rounds=BUDGET_ROUNDS)]
+            p50_ms = manifest["latency"][0]["rows"][0]["p50_ms"]
             problems += _exceed_time(manifest["latency"][0]["rows"], target)
-        _gate(problems, draft / artifact.model, force)
+        _gate(problems, draft, artifact.model, force, p50_ms)
         manifest["verified"] = bool(parity) and not problems
         if replaced is not None and replaced.manifest["verified"] and not manifest["verified"]:
             raise GateError(f"{out} holds a verified bundle; one that is not verified does not replace it", "choose another --out")
@@ -260,13 +285,17 @@ def _without_patients(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "flipped": [{key: value for key, value in each.items() if key != "patient_id"} for each in row["flipped"]]}
 
 
-def _gate(problems: list[str], model: Path, force: bool) -> None:
+def _gate(problems: list[str], draft: Path, model: str, force: bool, p50_ms: float | None = None) -> None:
     """Raise when there are problems, unless the bundle is to be written as not verified."""
+    from edgekit.backends.onnx import read_foreseen
+
     if problems and not force:
-        message = f"not exported: {'; '.join(problems)}; the model has {_measure_size(model):.2f} MB"
+        size_mb = _measure_size(draft / model)
+        message = f"not exported: {'; '.join(problems)}; the model has {size_mb:.2f} MB"
         undecided = any(problem.startswith("INCONCLUSIVE") for problem in problems)
         more = "verify on more patients with --studies (a run trained on simulated films makes them itself: --simulate 1500)"
-        raise GateError(message, f"{more if undecided else 'see what differs'}, or write it as not verified with --force")
+        remedy = f"{more if undecided else 'see what differs'}, or write it as not verified with --force"
+        raise RefusedError(message, remedy, size_mb, p50_ms, read_foreseen(draft))
 
 
 def _exceed_budget(model: Path, size_mb: float | None) -> list[str]:
@@ -324,6 +353,19 @@ def _look_at_float16(run: Path, pipeline: Any, target: Target, rows: Sequence[St
         f"{len(headroom.exceeded)} layers come too near to float16's largest value: {widest.layer} reaches {reached:.0f} of {LARGEST:.0f}, "
         f"the recipe accepts {target.float16.limit:g} of it"
     ], []
+
+
+def _explain(bundle: Bundle, pipeline: Any, rows: Sequence[Study], parity: Sequence[Parity], page: Path) -> list[str]:
+    """Say what turned the answers of the first session that is refused, and show them on a page; nothing where there is none."""
+    from edgekit.parity import summarize
+    from edgekit.parity.refusal import describe_changes, explain_changes, write_page
+
+    refused = next((row for row in parity if row.verdict != "PASS" and row.flips), None)
+    if refused is None:
+        return []
+    changes = explain_changes(bundle, pipeline, rows, refused)
+    write_page(page, bundle, refused, summarize(refused), changes)
+    return [f"{describe_changes(changes)} ({page} shows them)"]
 
 
 def _check_destination(out: Path) -> Bundle | None:

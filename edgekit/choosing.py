@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.bundle import export_bundle
+from edgekit.bundle import RefusedError, export_bundle
 from edgekit.errors import GateError
 from edgekit.targets import list_variants, load_target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgekit.types import Bundle, Target
 
 
@@ -25,14 +28,19 @@ class Attempt:
     variant
         As it is typed, such as ``web:w8a8``.
     reason
-        Why it was left, and how large its model is.
+        Why it was left.
     seconds
         What making and judging it took.
+    size_mb, p50_ms, foreseen
+        See `edgekit.bundle.RefusedError`; None where no model was made.
     """
 
     variant: str
     reason: str
     seconds: float
+    size_mb: float | None = None
+    p50_ms: float | None = None
+    foreseen: float | None = None
 
     def describe(self) -> str:
         """Return one line for people."""
@@ -58,7 +66,7 @@ def export_first(run: Path, name: str, out: Path, recipe: Path | None, studies: 
     Raises
     ------
     GateError
-        None passes: the message tells of each.
+        None passes: the message tells of each, the fewest foreseen changes first.
     """
     left: list[Attempt] = []
     for precision in list_variants(name, recipe):
@@ -66,9 +74,24 @@ def export_first(run: Path, name: str, out: Path, recipe: Path | None, studies: 
         try:
             return export_bundle(run, load_target(f"{name}:{precision}", recipe), out, studies), tuple(left)
         except GateError as error:
-            left.append(Attempt(f"{name}:{precision}", error.message, time.monotonic() - start))
+            known = (error.size_mb, error.p50_ms, error.foreseen) if isinstance(error, RefusedError) else ()
+            left.append(Attempt(f"{name}:{precision}", error.message, time.monotonic() - start, *known))
+    left.sort(key=lambda attempt: math.inf if attempt.foreseen is None else attempt.foreseen)
     lines = "\n".join(attempt.describe() for attempt in left)
-    raise GateError(f"no variant of {name} passes:\n{lines}", "see what differs, give more patients, or raise the recipe's budgets")
+    raise GateError(
+        f"no variant of {name} passes, best first:\n{tabulate(left)}\n{lines}", "see what differs, give more patients, or raise the budgets"
+    )
+
+
+def tabulate(attempts: Sequence[Attempt]) -> str:
+    """Return size, time and foreseen changes of what was tried as lines of text."""
+    rows: list[tuple[str, ...]] = [("variant", "MB", "ms", "foreseen to change", "minutes")]
+    for attempt in attempts:
+        figures = [None if attempt.foreseen is None else 100 * attempt.foreseen, attempt.seconds / 60]
+        shown = [("-" if value is None else f"{value:.2f}") for value in (attempt.size_mb, attempt.p50_ms, *figures)]
+        rows.append((attempt.variant, *shown[:2], shown[2] if shown[2] == "-" else f"{shown[2]} %", shown[3]))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def export_only(run: Path, target: Target, out: Path, studies: Path | None) -> Bundle:

@@ -102,22 +102,23 @@ def _describe_parity(records: list[dict[str, Any]]) -> list[str]:
     rows = []
     for row in records:
         session = f"{row['session']} (interpreted)" if row["session"] in INTERPRETED else row["session"]
+        foreseen = "-" if row.get("foreseen") is None else f"{row['foreseen'] * row['n']:.1f}"
         drop = f"{100 * row['difference']['ci95'][1]:.2f} points" if row["difference"]["ci95"] else "unknown"
         rows.append(
-            f"| {session} | {row['runtime']} | {row['basis']} | {row['n']} | {row['flips']} | {row['decision_flips']} "
+            f"| {session} | {row['runtime']} | {row['basis']} | {row['n']} | {row['flips']} | {foreseen} | {row['decision_flips']} "
             f"| {row['max_probability_error']:.1e} | {100 * row['agreement_ci95'][0]:.2f} % "
             f"| {drop} | **{row['verdict']}** | {row['negative_control'] or 'not possible'} |"
         )
     return [
-        "| session | runtime | basis | patients | changed answers | changed decisions | largest probability difference "
+        "| session | runtime | basis | patients | changed answers | foreseen | changed decisions | largest probability difference "
         "| agreement at least | accuracy drop at most | verdict | control |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",
         *([INTERPRETED_NOTE, ""] if any(row["session"] in INTERPRETED for row in records) else []),
         "This compares the exported file with the trained pipeline on the same patients; the bounds are those of two-sided 95 % intervals. "
         "How often that pipeline is right is in the evaluation of the run, not here. The control is the same judgement with another "
-        "patient's films: it must be FAIL.",
+        "patient's films: it must be FAIL. Foreseen is how many answers were expected to change, from calibration patients alone.",
     ]
 
 

@@ -334,6 +334,9 @@ class Parity:
     cpu
         What the candidate ran on: ``name``, ``architecture``, ``features`` (see ``edgekit.processors.FEATURES``), ``threads`` (None: the
         runtime's own choice) and ``emulated``: None, or a name of ``edgekit.processors.CPUS``. None when a device did not tell.
+    foreseen
+        Share of the patients foreseen to get another brand, from calibration patients alone (`edgekit.quantization.foresight`); None where
+        no activation is in 8 bits.
     changed_from_native
         Patients whose most probable brand differs from that of the same file on this very machine; emulated rows only.
     max_box_difference_px
@@ -370,6 +373,7 @@ class Parity:
     flipped: list[dict[str, Any]] = field(default_factory=list)
     flipped_unlisted: int = 0
     cpu: dict[str, Any] | None = None
+    foreseen: float | None = None
     changed_from_native: int | None = None
     max_box_difference_px: float | None = None
 

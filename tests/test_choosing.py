@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit.backends import onnx as backend
-from edgekit.choosing import export_first, export_only
+from edgekit.choosing import Attempt, export_first, export_only, tabulate
 from edgekit.cli import run as edgekit
 from edgekit.errors import GateError
 from edgekit.studies import write_studies
@@ -83,11 +83,15 @@ def test_the_first_variant_that_passes_is_exported(tiny_run: Path, studies: Path
     assert (bundle.manifest["precision"], left) == ("fp32", ())
 
 
-def test_where_none_passes_each_is_told(tiny_run: Path, studies: Path, tmp_path: Path) -> None:
+def test_where_none_passes_each_is_told(tiny_run: Path, tiny_bundle: Path, studies: Path, tmp_path: Path) -> None:
     impossible = NUMERICAL + "budget = { size_mb = 0.1 }\n"
     with pytest.raises(GateError) as caught:
         export_first(tiny_run, "web", tmp_path / "web", recipe(tmp_path, STATISTICAL, impossible), studies)
     assert "web:fp16 was left after" in caught.value.message
+    head, *table = caught.value.message.splitlines()[1:4]
+    assert head.split() == ["variant", "MB", "ms", "foreseen", "to", "change", "minutes"]
+    size = f"{(tiny_bundle / 'model.onnx').stat().st_size / 1e6:.2f}"
+    assert [line.split()[:4] for line in table] == [["web:fp16", size, "-", "-"], ["web:fp32", size, "-", "-"]]
     assert "INCONCLUSIVE" in caught.value.message
     assert "web:fp32 was left after" in caught.value.message
     assert "larger than the recipe's budget of 0.1 MB" in caught.value.message
@@ -118,3 +122,10 @@ def test_on_the_command_line(tiny_run: Path, studies: Path, tmp_path: Path, caps
     forced = ["--out", str(tmp_path / "forced"), *common[2:], "--force"]
     assert edgekit(["export", str(tiny_run), "web", *forced]) == 0
     assert json.loads((tmp_path / "forced" / "manifest.json").read_text())["precision"] == "fp16"
+
+
+def test_what_was_tried_is_told_with_the_fewest_foreseen_changes_first() -> None:
+    attempts = [Attempt("web:w8a8", "", 90.0, 10.4, None, 0.0123), Attempt("web:fp16", "", 30.0, 19.2, 81.5)]
+    head, *lines = tabulate(attempts).splitlines()
+    assert lines == ["web:w8a8  10.40  -      1.23 %              1.50", "web:fp16  19.20  81.50  -                   0.50"]
+    assert head.startswith("variant   MB     ms     foreseen to change")

@@ -137,6 +137,12 @@ def export_lowered(
     return model, ()
 
 
+def read_foreseen(folder: Path) -> float | None:
+    """Return the share of fresh patients foreseen to get another brand from what is in a folder; None where nothing there is in 8 bits."""
+    repair = folder / REPAIR
+    return float(json.loads(repair.read_text(encoding="utf-8"))["after"]) if repair.is_file() else None
+
+
 def stage_of(name: str) -> str:
     """Return the stage of the recipe that a module, or a node of `export_graph`, belongs to, by its name.
 

@@ -20,7 +20,19 @@ def print_parity(rows: Sequence[dict[str, Any]]) -> None:
     """Print parity records: verdicts, drift, and the patients that changed."""
     if not rows:
         return
-    headings = ("session", "on", "basis", "patients", "changed", "agreement", "max probability error", "decisions", "verdict", "control")
+    headings = (
+        "session",
+        "on",
+        "basis",
+        "patients",
+        "changed",
+        "foreseen",
+        "agreement",
+        "max probability error",
+        "decisions",
+        "verdict",
+        "control",
+    )
     body = [
         (
             row["session"],
@@ -28,6 +40,7 @@ def print_parity(rows: Sequence[dict[str, Any]]) -> None:
             row["basis"],
             row["n"],
             row["flips"],
+            _show(_foresee(row), ".1f"),
             f"{100 * row['agreement']:.2f} %",
             f"{row['max_probability_error']:.1e}",
             row["decision_flips"],
@@ -47,6 +60,12 @@ def print_parity(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         console.say(f"{row['session']}: {row['power']}")
         _print_changes(row)
+
+
+def _foresee(row: dict[str, Any]) -> float | None:
+    """Return how many patients were foreseen to get another brand; a bundle made before this was recorded does not tell."""
+    share = row.get("foreseen")
+    return None if share is None else share * row["n"]
 
 
 def _name_processor(row: dict[str, Any]) -> str:

@@ -43,12 +43,15 @@ class Gate:
         K brands in the order of ``probabilities``.
     box_threshold
         A film whose box score is below it has no construct; its box is not judged.
+    foreseen
+        As in `Parity`.
     """
 
     judge: Judge
     precision: str
     brands: tuple[str, ...]
     box_threshold: float
+    foreseen: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,11 +97,14 @@ class Contrast:
 
 def read_gate(bundle: Bundle) -> Gate:
     """Return what the sessions of a bundle have to get through."""
+    from edgekit.backends.onnx import read_foreseen
+
     return Gate(
         judge=Judge(**bundle.manifest["judge"]),
         precision=bundle.manifest["precision"],
         brands=tuple(bundle.brands),
         box_threshold=bundle.manifest["thresholds"]["box"],
+        foreseen=read_foreseen(bundle.folder),
     )
 
 
@@ -171,6 +177,7 @@ def compare(reference: Recording, candidate: Recording, studies: Sequence[Study]
         flipped=listed,
         flipped_unlisted=len(changes) - len(listed),
         cpu=candidate.cpu,
+        foreseen=gate.foreseen,
     )
 
 
@@ -326,7 +333,10 @@ def measure_calibration(probabilities: NDArray[np.generic], truth: NDArray[np.in
 
 def summarize(parity: Parity) -> str:
     """Return one line for people: the verdict and the figures that decided it."""
-    numbers = [f"{parity.verdict} in {parity.session} on {parity.n} patients ({parity.basis})", f"{parity.flips} changed answers"]
+    numbers = [
+        f"{parity.verdict} in {parity.session} on {parity.n} patients ({parity.basis})",
+        _describe_flips(parity),
+    ]
     if parity.basis == "numerical":
         numbers.append(f"largest probability difference {parity.max_probability_error:.1e} (at most {PROBABILITY_TOLERANCE:.0e})")
     else:
@@ -336,6 +346,10 @@ def summarize(parity: Parity) -> str:
         numbers.append(f"accuracy drop at most {drop:.2f} points (margin {margin:g})")
     numbers.append(f"{parity.decision_flips} changed decisions")
     return "; ".join([*numbers, parity.power])
+
+
+def _describe_flips(parity: Parity) -> str:
+    return f"{parity.flips} changed answers" + ("" if parity.foreseen is None else f" ({parity.foreseen * parity.n:.1f} foreseen)")
 
 
 def _find_answers(recording: Recording) -> NDArray[np.int64]:

@@ -179,7 +179,7 @@ def test_the_crop_stays_float_where_the_answers_do_not_bear_its_rounding(
     tiny_run: Path, patients: list[dict[str, np.ndarray]], limit: float, crop: str, products: int
 ) -> None:
     model = export_graph(load_pipeline(tiny_run, "ap+lateral"), 20)
-    calibration = CalibrationPatients([*patients[:2], *patients[:2]], ("a", "b", "b", "a"))
+    calibration = CalibrationPatients([*patients[:2], *patients[:2]], ("a", "b") * 2)
     changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit)
     assert found == crop
     assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == products
