@@ -23,9 +23,12 @@ from edgekit.remembered import is_remembered, remember
 from edgekit.types import OUTPUTS, VIEWS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from edgekit.sessions import Session, Tensors
+    from edgekit.stress import Canvases
     from edgekit.types import Bundle, View
 
 FOLDER = "golden"
@@ -38,6 +41,9 @@ CASES: dict[str, tuple[str, tuple[View, ...]]] = {
     "none": ("none", VIEWS),
 }
 """Simulated design and the films given, by case."""
+
+DRAWS = 6
+"""Simulated patients that a case is chosen from below float32, at most."""
 
 STRESS = "stress"
 """The case chosen to expose broken kernels (`edgekit.stress`); it alone has ``exposes``."""
@@ -120,17 +126,18 @@ def write_golden(bundle: Bundle, session: Session, exact: bool) -> None:
     """
     from PIL import Image
 
-    from edgekit.stress import choose_stress, open_faults
+    from edgekit.stress import choose_stress, nudge, open_faults
 
-    side, folder = bundle.canvas_side, bundle.folder / FOLDER
+    side, folder, threshold = bundle.canvas_side, bundle.folder / FOLDER, bundle.manifest["thresholds"]["box"]
     tolerance = TOLERANCE if exact else LOOSE_TOLERANCE
-    patients = {name: simulate_canvases(design, seed, side) for seed, (name, (design, _)) in enumerate(CASES.items())}
+    moves = None if exact else lambda films: nudge(films, side, session, tolerance, threshold)[1]
+    patients = {name: _choose_patient(name, place, side, moves) for place, name in enumerate(CASES)}
     films = {name: {view: patients[name][view] for view in views} for name, (_, views) in CASES.items()}
     exposes: dict[str, dict[str, float]] = {}
     if not exact:
         with open_faults(bundle) as faults:
             constructs = [patients[name] for name, (design, _) in CASES.items() if design != "none"]
-            stress = choose_stress(constructs, side, session, faults, tolerance, bundle.manifest["thresholds"]["box"])
+            stress = choose_stress(constructs, side, session, faults, tolerance, threshold)
         films[STRESS], exposes[STRESS] = stress.canvases, stress.exposes
     folder.mkdir()
     cases = []
@@ -143,6 +150,31 @@ def write_golden(bundle: Bundle, session: Session, exact: bool) -> None:
         cases.append({**case, "exposes": exposes[name]} if name in exposes else case)
     document = {"schema": 1, "cases": cases, "tolerance": tolerance}
     (folder / FILE).write_text(json.dumps(document, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _choose_patient(name: str, place: int, side: int, moves: Callable[[Canvases], float] | None) -> Canvases:
+    """Return the canvases of the first patient simulated for a case whose answer bears a grey level; of `DRAWS` that don't, the steadiest.
+
+    Parameters
+    ----------
+    name, place
+        The case, and which one of `CASES` it is: the seed of the first patient.
+    moves
+        How far the answer to the films of a case moves (`edgekit.stress.nudge`); None takes the first patient.
+    """
+    from edgekit.stress import BORNE
+
+    design, views = CASES[name]
+    best: tuple[float, Canvases] | None = None
+    for draw in range(DRAWS):
+        canvases = simulate_canvases(design, place + draw * len(CASES), side)
+        moved = 0.0 if moves is None else moves({view: canvases[view] for view in views})
+        if best is None or moved < best[0]:
+            best = moved, canvases
+        if best[0] <= BORNE:
+            break
+    assert best is not None
+    return best[1]
 
 
 def simulate_canvases(design: str, seed: int, side: int) -> dict[View, NDArray[np.uint8]]:

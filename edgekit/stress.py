@@ -1,9 +1,12 @@
-"""The golden vector that a broken kernel can't pass: chosen by what a broken kernel makes of it.
+"""Golden vectors below float32: films that every sound runtime passes, and one that a broken kernel can't.
+
+Sound runtimes round a tie in their own ways, and one element that differs by a step is enough: a few layers on, a third of all elements
+differ. What a film's answer bears of that is seen by making every pixel one grey level lighter: nothing may move by more than half of
+the tolerance.
 
 Ordinary films can be kind to a kernel that saturates or rounds down. Candidates are the golden films themselves with more and more
 contrast, which drives activations to the ends of their ranges. The one taken changes the answers most under the fault that it exposes
-least, among those that the answers bear: one grey level more must move nothing by more than half of the tolerance, so that sound
-runtimes, which round in their own ways, pass.
+least, among those that the answers bear.
 """
 
 from __future__ import annotations
@@ -102,15 +105,20 @@ def choose_stress(
     for canvases, contrast in track(candidates, "Choosing a golden vector"):
         stretched: Canvases = {view: _stretch(canvases[view], contrast) for view in VIEWS}
         inputs = graph_inputs(stretched, side)
-        nudged = graph_inputs({view: np.where(canvas < 255, canvas + 1, 254).astype(np.uint8) for view, canvas in stretched.items()}, side)
-        expected = sound.infer(inputs)
-        moved = _measure_change(expected, sound.infer(nudged), tolerance, threshold)
+        expected, moved = nudge(stretched, side, sound, tolerance, threshold)
         exposes = {name: _measure_change(expected, session.infer(inputs), tolerance, threshold) for name, session in faults.items()}
         rank = (True, min(exposes.values(), default=contrast)) if moved <= BORNE else (False, -moved)
         if best is None or rank > best[0]:
             best = rank, Stress(stretched, exposes)
     assert best is not None
     return best[1]
+
+
+def nudge(canvases: Canvases, side: int, sound: Session, tolerance: Mapping[str, float], threshold: float) -> tuple[Tensors, float]:
+    """Answer, and measure how far the answer moves when every pixel is one grey level lighter, in tolerances; see `choose_stress`."""
+    lighter = {view: np.where(canvas < 255, canvas + 1, 254).astype(np.uint8) for view, canvas in canvases.items()}
+    expected, found = (sound.infer(graph_inputs(films, side)) for films in (canvases, lighter))
+    return expected, _measure_change(expected, found, tolerance, threshold)
 
 
 def _stretch(canvas: NDArray[np.uint8], contrast: float) -> NDArray[np.uint8]:

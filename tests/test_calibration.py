@@ -4,20 +4,23 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edgekit.backends import onnx as backend
 from edgekit.bundle import export_bundle
 from edgekit.calibration import read_calibration
 from edgekit.errors import GateError, InputError
 from edgekit.files import hash_file, write_json
 from edgekit.golden import check_golden
+from edgekit.radiograph import read_radiograph
 from edgekit.stress import open_faults
 from edgekit.studies import write_studies
 from edgekit.targets import load_target
-from edgekit.types import Calibration, Study
+from edgekit.types import Artifact, Calibration, Radiograph, Study
 
 SIDE = 128
 WANTED = Calibration("minmax", 100, 0.99)
@@ -152,6 +155,39 @@ def test_an_8_bit_bundle_says_what_it_is(tiny_run: Path, tiny_bundle: Path, rows
             assert off.exceeded
     again = export_bundle(run, target, tmp_path / "again", force=True)
     assert again.manifest["model_sha256"] == manifest["model_sha256"]
+
+
+def test_no_film_that_judges_is_seen_before_the_model_is_made(
+    tiny_run: Path, rows: list[Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by calibration nor by repair, which is made to give blocks back."""
+    run = make_run(tiny_run, tmp_path, rows)
+    (tmp_path / "mine.toml").write_text(RECIPE.replace("changed = 0.99", "changed = 0.00004"))
+    target = load_target("desktop-cpu", tmp_path / "mine.toml")
+    seen: list[str] = []
+    when_made: list[set[str]] = []
+
+    def read(path: Path) -> Radiograph:
+        seen.append(path.name)
+        return read_radiograph(path)
+
+    def convert(*given: Any) -> Artifact:
+        artifact = made(*given)
+        when_made.append(set(seen))
+        return artifact
+
+    made = backend.convert
+    monkeypatch.setattr("edgekit.canvases.read_radiograph", read)
+    monkeypatch.setattr(backend, "convert", convert)
+    judged = [row(tmp_path, 20, "test"), row(tmp_path, 21, "test", "design-b")]
+    write_studies(tmp_path / "others.csv", judged)
+    bundle = export_bundle(run, target, tmp_path / "out", tmp_path / "others.csv", force=True)
+    repair = json.loads((bundle.folder / "quantization.json").read_bytes())
+    assert repair["kept_float"], "nothing was repaired, so this proves nothing"
+    assert when_made == [{f"{number}-{view}.png" for number in range(4) for view in ("ap", "lateral")}]
+    assert {"20-ap.png", "21-lateral.png"} <= set(seen), "the spy sees the films that judge"
+    (parity,) = bundle.manifest["parity"]
+    assert parity["foreseen"] == repair["after"]
 
 
 def test_a_float16_bundle_says_how_near_its_layers_come_to_the_largest(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
