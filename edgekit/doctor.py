@@ -26,6 +26,9 @@ from edgekit.sessions.browser import find_browser, find_runtime
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DISTRIBUTION = "edgekit-imaging"
+"""Its name for pip: PyPI's `edgekit` is another project."""
+
 CONVERT_EXTRAS = ("train", "export")
 """The install extras that converting needs."""
 
@@ -92,7 +95,7 @@ def list_packages() -> tuple[Package, ...]:
         If edgekit itself is not installed, as in a checkout that was only put on the path.
     """
     try:
-        about = metadata.metadata("edgekit")
+        about = metadata.metadata(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         raise MissingError("edgekit is not installed in this Python environment.", "In the checkout, run: pip install -e .") from None
     packages = []
@@ -149,7 +152,7 @@ def examine() -> dict[str, Any]:
     emulation = {cpu.name: _list_missing_emulation(cpu.architecture) for cpu in CPUS.values()}
     training = list_missing("train") + list_missing_libraries()
     return {
-        "edgekit": metadata.version("edgekit"),
+        "edgekit": metadata.version(DISTRIBUTION),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": {"cores": _count_cores(), "memory_gb": _measure_memory_gb(), "gpus": _list_gpus()},
@@ -194,9 +197,9 @@ def _advise() -> list[str]:
     extras = [extra for extra in ("train", "export", "app") if any(p.extra == extra and not p.is_usable for p in list_packages())]
     advice = []
     if list_missing():
-        advice.append("pip install --upgrade edgekit")
+        advice.append("pip install --upgrade edgekit-imaging")
     if extras:
-        advice.append(f"pip install 'edgekit[{','.join(extras)}]'")
+        advice.append(f"pip install 'edgekit-imaging[{','.join(extras)}]'")
     if list_missing_libraries():
         advice.append(LIBRARIES_REMEDY)
     return advice

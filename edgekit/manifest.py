@@ -87,7 +87,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not genuine:
         raise _damaged(path.parent, f"{MANIFEST} was changed")
     if schema != SCHEMA:
-        raise InputError(f"{path}: schema {schema}, this edgekit reads {SCHEMA}", "pip install --upgrade edgekit")
+        raise InputError(f"{path}: schema {schema}, this edgekit reads {SCHEMA}", "pip install --upgrade edgekit-imaging")
     entry_keys = {"sha256", "size"}
     if not isinstance(files, dict) or not all(isinstance(entry, dict) and set(entry) == entry_keys for entry in files.values()):
         raise _damaged(path.parent, f"'files' of {MANIFEST} does not list a sha256 and a size for each file")
@@ -114,7 +114,7 @@ def _read_processors(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     if not genuine or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _damaged(folder, f"{PROCESSORS} was changed")
     if schema != PROCESSORS_SCHEMA:
-        raise InputError(f"{path}: schema {schema}, this edgekit reads {PROCESSORS_SCHEMA}", "pip install --upgrade edgekit")
+        raise InputError(f"{path}: schema {schema}, this edgekit reads {PROCESSORS_SCHEMA}", "pip install --upgrade edgekit-imaging")
     if model != manifest.get("model_sha256"):
         raise _damaged(folder, f"{PROCESSORS} belongs to another bundle")
     return dict(document)

@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -177,7 +178,7 @@ def test_wheel_has_what_is_needed_and_nothing_else(wheel):
     targets = {f"edgekit/_targets/{path.relative_to(ROOT / 'export').as_posix()}" for path in (ROOT / "export").rglob("*.*")}
     assert {"edgekit/_targets/web/recipe.toml", "edgekit/_targets/desktop-cpu/recipe.toml"} <= targets
     assert package | targets | {"edgekit/_app/README.md", "edgekit/_app/public/index.html"} <= names
-    assert {name.split("/")[0] for name in names} == {"edgekit", f"edgekit-{metadata.version('edgekit')}.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"edgekit", f"edgekit_imaging-{metadata.version('edgekit-imaging')}.dist-info"}
     assert not [name for name in names if name.endswith((".pt", ".pth", ".onnx", ".safetensors", ".dcm", ".pyc")) or "tests" in name]
     if (ROOT / "sample_app" / "vendor").is_dir():  # npm ci has brought the browser's runtime
         vendored = ("onnxruntime-web/ort-wasm-simd-threaded.wasm", "dcmjs-codecs/dcmjs-native-codecs.wasm", "dcmjs-codecs/LICENSE")
@@ -208,7 +209,7 @@ def test_base_install_has_no_training_package(installed):
     command = [*PIP, "--python", installed.parent / "python", "list", "--format=json"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     names = {package["name"].lower() for package in json.loads(listed)}
-    assert {"edgekit", "onnxruntime", "pydicom"} <= names
+    assert {"edgekit-imaging", "onnxruntime", "pydicom"} <= names
     assert names.isdisjoint({"torch", "torchvision", "ultralytics", "timm", "scikit-learn", "scipy", "matplotlib", "onnx"})
 
 
@@ -230,7 +231,7 @@ def test_base_install_knows_what_it_can_do(installed):
     assert {target["name"] for target in found["targets"]} == {path.parent.name for path in (ROOT / "export").glob("*/recipe.toml")}
     assert all("torch" in target["missing"] for target in found["targets"])
     assert {target["name"] for target in found["targets"] if "onnxruntime" not in target["run"]} == {"ios"}
-    assert found["advice"] == ["pip install 'edgekit[train,export,app]'"]
+    assert found["advice"] == ["pip install 'edgekit-imaging[train,export,app]'"]
 
 
 def test_base_install_names_the_extra_that_is_missing(installed, tmp_path):
@@ -238,8 +239,18 @@ def test_base_install_names_the_extra_that_is_missing(installed, tmp_path):
         [installed, "phantom", "cohort", tmp_path / "cohort", "--patients", "7"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 5, answer.stderr
-    assert "pip install 'edgekit[train]'" in answer.stderr
+    assert "pip install 'edgekit-imaging[train]'" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_nothing_tells_people_to_install_somebody_elses_package():
+    """PyPI's `edgekit` is another project; ours is `edgekit-imaging`."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    texts = {name: (ROOT / name).read_bytes().decode("utf-8", "replace") for name in listed.split("\0") if name and (ROOT / name).is_file()}
+    wrong = re.compile(r"""install\s+(?:-\S+\s+)*["'`]?edgekit(?![-\w/.])|(?<![-\w.])edgekit\[""")
+    assert wrong.search("pip install --upgrade edgekit")
+    assert wrong.search("pip install 'edgekit" + "[app]'")
+    assert not {name: found.group() for name, text in texts.items() if (found := wrong.search(text)) and name != "tests/test_packaging.py"}
 
 
 def test_base_install_predicts(installed, tiny_bundle, tmp_path):

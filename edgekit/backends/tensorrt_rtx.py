@@ -107,7 +107,7 @@ def import_tensorrt_rtx() -> Any:
     try:
         return importlib.import_module("tensorrt_rtx_bindings")
     except ImportError as error:
-        raise MissingError(f"TensorRT-RTX does not load: {error}", "pip install 'edgekit[export]' (Linux on x86-64)") from error
+        raise MissingError(f"TensorRT-RTX does not load: {error}", "pip install 'edgekit-imaging[export]' (Linux on x86-64)") from error
 
 
 def parse_graph(model: bytes) -> Any:

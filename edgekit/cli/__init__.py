@@ -112,7 +112,7 @@ def _explain(error: Exception) -> EdgekitError:
             context = getattr(error, "ctx", None)
             return UsageError(error.format_message(), f"see {context.command_path if context else 'edgekit'} --help")
         case ModuleNotFoundError(name=str(module)) if (extra := extra_of(module)) is not None:
-            package = f"edgekit[{extra}]" if extra else "edgekit"
+            package = f"edgekit-imaging[{extra}]" if extra else "edgekit-imaging"
             return MissingError(f"The Python package '{module}' is not installed.", f"Install it with: pip install '{package}'")
         case ImportError() if ".so" in str(error) and "cannot open shared object file" in str(error):
             return MissingError(f"A system library is missing: {error}", f"On Debian or Ubuntu: {LIBRARIES_REMEDY}")

@@ -153,7 +153,7 @@ def measure_floor(path: Path, threads: int | None) -> dict[str, Any]:
     try:
         import onnx
     except ImportError as error:
-        raise MissingError(f"onnx does not load: {error}", "pip install 'edgekit[export]'") from error
+        raise MissingError(f"onnx does not load: {error}", "pip install 'edgekit-imaging[export]'") from error
     try:
         cost = count_cost(onnx.load(path))
     except InputError as error:

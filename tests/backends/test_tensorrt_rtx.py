@@ -22,7 +22,7 @@ from edgekit.sessions.cuda_engine import Gpu
 from edgekit.targets import load_target
 from edgekit.types import Bundle
 
-pytest.importorskip("tensorrt_rtx_bindings", reason="pip install 'edgekit[export]' on Linux x86-64 runs this")
+pytest.importorskip("tensorrt_rtx_bindings", reason="pip install 'edgekit-imaging[export]' on Linux x86-64 runs this")
 
 CONVOLUTION = "members.ap.network.conv_stem/conv2d_1"
 
@@ -78,7 +78,7 @@ def test_a_machine_without_tensorrt_rtx_is_told_what_to_install(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
     with pytest.raises(MissingError, match="TensorRT-RTX does not load") as raised:
         backend.convert(None, load_target("desktop-gpu"), tmp_path, CalibrationPatients())
-    assert "pip install 'edgekit[export]'" in raised.value.remedy
+    assert "pip install 'edgekit-imaging[export]'" in raised.value.remedy
     assert list(tmp_path.iterdir()) == []
 
 

@@ -137,8 +137,8 @@ def test_a_failed_gate_under_json_keeps_its_own_document(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("failure", "code", "words"),
     [
-        (ModuleNotFoundError("No module named 'torch'", name="torch"), 5, "pip install 'edgekit[train]'"),
-        (ModuleNotFoundError("No module named 'sklearn.metrics'", name="sklearn.metrics"), 5, "pip install 'edgekit[train]'"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 5, "pip install 'edgekit-imaging[train]'"),
+        (ModuleNotFoundError("No module named 'sklearn.metrics'", name="sklearn.metrics"), 5, "pip install 'edgekit-imaging[train]'"),
         (ImportError("libGL.so.1: cannot open shared object file: No such file or directory"), 5, "libgl1"),
         (OSError(errno.ENOSPC, "No space left on device", "out.csv"), 4, "The disk is full while writing out.csv."),
         (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 4, "Permission denied: /root/x"),
@@ -236,7 +236,7 @@ def test_doctor_without_torch_says_what_to_install(without):
     runs = {session["name"]: session["run"] for session in found["sessions"]}
     assert (runs["torch"], runs["coreml-reference"], runs["onnxruntime"]) == (False, False, True)
     assert all(set(target["missing"]) == {"torch", "onnxscript"} for target in found["targets"])
-    assert found["advice"] == ["pip install 'edgekit[train,export]'"]
+    assert found["advice"] == ["pip install 'edgekit-imaging[train,export]'"]
 
 
 def test_doctor_with_a_broken_base_is_5(without, capsys):

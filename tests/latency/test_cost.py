@@ -14,7 +14,7 @@ from edgekit.latency.peaks import DEPTH, make_layers
 if TYPE_CHECKING:
     from pathlib import Path
 
-onnx = pytest.importorskip("onnx", reason="pip install 'edgekit[export]'")
+onnx = pytest.importorskip("onnx", reason="pip install 'edgekit-imaging[export]'")
 
 
 def make_model(nodes: list[Any], weights: dict[str, Any], given: tuple[Any, ...], made: tuple[Any, ...]) -> Any:

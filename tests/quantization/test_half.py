@@ -185,7 +185,7 @@ def test_the_halved_pipeline_answers_like_the_float32_one(pipelines: tuple[Any, 
 
 
 def test_openvino_reads_the_halved_pipeline(pipelines: tuple[Any, Any], tmp_path: Path) -> None:
-    openvino = pytest.importorskip("openvino", reason="pip install 'edgekit[export]' runs this")
+    openvino = pytest.importorskip("openvino", reason="pip install 'edgekit-imaging[export]' runs this")
     onnx.save(pipelines[1], tmp_path / "model.onnx")
     compiled = openvino.Core().compile_model(str(tmp_path / "model.onnx"), "CPU")
     assert all(name in output.names for name, output in zip(OUTPUTS, compiled.outputs, strict=True))

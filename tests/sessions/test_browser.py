@@ -203,4 +203,4 @@ def test_what_is_missing_is_told(bundle: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
     with pytest.raises(MissingError, match="needs Playwright") as caught:
         open_session(opened)
-    assert caught.value.remedy == "pip install 'edgekit[app]'"
+    assert caught.value.remedy == "pip install 'edgekit-imaging[app]'"

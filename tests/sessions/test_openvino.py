@@ -59,7 +59,7 @@ def test_without_openvino_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingError, match="not installed") as caught:
         OpenVinoSession(tmp_path / "model.onnx", 32)
-    assert caught.value.remedy == "pip install 'edgekit[export]'"
+    assert caught.value.remedy == "pip install 'edgekit-imaging[export]'"
 
 
 def test_nobody_is_told_that_it_runs(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def import_coremltools() -> Any:
     try:
         import coremltools
     except ModuleNotFoundError as error:
-        raise MissingError("Core ML files are read and written with coremltools", 'pip install "edgekit[export]"') from error
+        raise MissingError("Core ML files are read and written with coremltools", 'pip install "edgekit-imaging[export]"') from error
     finally:
         logger.setLevel(level)
     return coremltools
