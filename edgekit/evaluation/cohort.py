@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from edgekit.types import Study
 
 __all__ = [
-    "JOURNAL", "PER_FILM", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort", "describe_file",
-    "load_models", "make_predictions", "score_cohort", "score_model", "select_external", "select_test", "write_cohort",
+    "JOURNAL", "PER_FILM", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort",
+    "describe_file", "load_models", "make_predictions", "require_known_brand", "score_cohort", "score_model", "select_external",
+    "select_test", "write_cohort",
 ]  # fmt: skip
 
 JOURNAL = "answers.partial"
@@ -160,6 +161,21 @@ def select_external(path: Path, studies: Sequence[Study]) -> list[Study]:
     return select(studies, "external") or select_test(path, studies)
 
 
+def require_known_brand(models: Models, file: Path, selected: Sequence[Study]) -> None:
+    """Make sure that there is something to score.
+
+    Raises
+    ------
+    InputError
+        No row has a brand that the run knows.
+    """
+    if not any(study.brand in models.brands for study in selected):
+        raise InputError(
+            f"{file}: none of the {len(selected)} rows to evaluate has a brand that the run knows ({', '.join(models.brands)})",
+            "check the brand column",
+        )
+
+
 def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selected: Sequence[Study], folder: Path) -> Cohort:
     """Let every model answer for the `selected` rows of a table; rows that can't be read are left out and counted.
 
@@ -179,15 +195,10 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
     Raises
     ------
     InputError
-        No row has a brand that the run knows, or the films that the run's own ensemble needs; too many rows can't be read; or the journal
-        is of another run, table or version of edgekit.
+        No row has the films that the run's own ensemble needs; too many rows can't be read; or the journal is of another run, table or
+        version of edgekit.
     """
     brands, spec = models.brands, models.pipeline.spec
-    if not any(study.brand in brands for study in selected):
-        raise InputError(
-            f"{file}: none of the {len(selected)} rows to evaluate has a brand that the run knows ({', '.join(brands)})",
-            "check the brand column",
-        )
     journal = Journal(folder / JOURNAL, {"run": models.sha256, "table": hash_file(file)})
     answered = read_answered(journal)
     unreadable: dict[Study, str] = {}

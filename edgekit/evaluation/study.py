@@ -22,6 +22,7 @@ from edgekit.evaluation.cohort import (
     describe_file,
     load_models,
     make_predictions,
+    require_known_brand,
     score_cohort,
     score_model,
     select_external,
@@ -127,6 +128,11 @@ def evaluate_run(
 
     models = load_models(run)
     chosen = name_model(models.chosen)
+    require_known_brand(models, studies_file, test)
+    if external:
+        require_known_brand(models, external, validation)
+    if readers:
+        require_known_brand(models, studies_file, read)
     _require_outputs(out, [name for name, wanted in (("external", external), ("readers", readers), ("photos", photos)) if wanted])
     cohorts = {"": ask_cohort(models, studies_file, studies, test, out)}
     if external:
