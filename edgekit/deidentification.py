@@ -178,6 +178,8 @@ def _copy_film(film: Path, stem: Path, patient: str) -> Path:
         copy = stem.with_name(f"{stem.name}.dcm")
         try:
             _copy_dicom(film, copy, patient)
+        except OSError:  # the disk, not the film
+            raise
         except Exception as error:  # pydicom refuses in many ways to write what it was willing to read
             raise InputError(f"{film}: can't be written as a clean DICOM film ({error})", "export the film again") from error
     read = read_radiograph(copy)

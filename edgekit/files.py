@@ -8,6 +8,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from edgekit.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -26,6 +28,26 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Make sure that the file `path` can be written, before the work whose result it is to hold. Its folder is made.
+
+    Raises
+    ------
+    InputError
+        `path` is a folder.
+    OSError
+        The file, or its folder, can't be made or may not be written to.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected the name of a file", "give the output another name, or delete the folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        path.open("ab").close()  # fails where it is write-protected, and on Windows where a spreadsheet has it open
+    probe = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    probe.touch()
+    probe.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

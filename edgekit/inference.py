@@ -12,21 +12,21 @@ from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, permutations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from edgekit.bundle import describe_verification
 from edgekit.canvases import THREADS, graph_inputs, refusing
-from edgekit.errors import InputError, UsageError
-from edgekit.files import hash_file
+from edgekit.errors import FilmError, InputError, UsageError
+from edgekit.files import hash_file, require_writable
 from edgekit.golden import require_golden
 from edgekit.journal import Journal
 from edgekit.manifest import open_bundle
 from edgekit.radiograph import make_canvas, read_radiograph
 from edgekit.sessions import open_session
-from edgekit.types import DECISIONS, VIEWS, Prediction
+from edgekit.types import DECISIONS, EXCLUDED, REFUSED, VIEWS, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -35,9 +35,15 @@ if TYPE_CHECKING:
 
     from edgekit.radiograph import Letterbox
     from edgekit.sessions import Session, Tensors
-    from edgekit.types import Box, Radiograph, Study, View
+    from edgekit.types import Radiograph, Study, View
 
 SCHEMA = 1
+
+NO_FILMS = ("unknown", "imageless")
+"""Reasons for refusing a film (`edgekit.radiograph.refusals`) by which a file is none at all: a text, a report, a disc's index."""
+
+LISTED = 10
+"""Films named in an error at most."""
 
 SCREENING_THREADS = max(1, (os.cpu_count() or 1) - THREADS)
 """Threads of the graph over many patients: the cores that the decoders leave. More would spin in the decoders' way."""
@@ -48,6 +54,7 @@ class _Films:
     """One patient's films, ready for the graph."""
 
     inputs: Tensors
+    paths: dict[View, Path]
     letterboxes: dict[View, Letterbox]
     elapsed_ms: dict[str, float]
 
@@ -137,17 +144,22 @@ class Predictor:
                 films[view] = read_radiograph(path)
         return self._answer(self._prepare(films, started), patient_id)
 
-    def find_views(self, first: Path, second: Path) -> tuple[Path, Path]:
-        """Tell which of two films is the AP and which the lateral one.
+    def find_views(self, paths: Sequence[Path]) -> dict[View, Path]:
+        """Tell which of one patient's films is the AP and which the lateral one.
 
-        Where both files name their view (DICOM View Position) and the names differ, they decide. Otherwise the detector does: of the
-        two assignments the one with the larger sum of view scores. Two films of the same view are assigned too: `predict` then says
-        ``films swapped`` for them if one clearly shows the other view.
+        Where all files name their view (DICOM View Position) and the names differ, they decide. Otherwise the detector does: of the
+        possible assignments the one with the largest sum of view scores. Two films of the same view are assigned too: `predict` then
+        says ``films swapped`` for them if one clearly shows the other view.
+
+        Parameters
+        ----------
+        paths
+            One film or two.
 
         Returns
         -------
-        ap, lateral
-            The two paths.
+        dict
+            The film by view.
 
         Raises
         ------
@@ -156,12 +168,15 @@ class Predictor:
         GateError
             The session misses the golden vectors.
         """
-        films = [read_radiograph(first), read_radiograph(second)]
-        if {film.view for film in films} == set(VIEWS):
-            return (first, second) if films[0].view == "ap" else (second, first)
-        prepared = self._prepare(dict(zip(VIEWS, films, strict=True)), time.perf_counter())
-        scores = self._infer(prepared.inputs)["view_scores"]  # rows: first, second; columns: AP, lateral
-        return (first, second) if np.trace(scores) >= scores[0, 1] + scores[1, 0] else (second, first)
+        films = [read_radiograph(path) for path in paths]
+        named = {film.view: path for film, path in zip(films, paths, strict=True) if film.view is not None}
+        if len(named) == len(films):
+            return named
+        prepared = self._prepare(dict(zip(VIEWS, films, strict=False)), time.perf_counter())
+        scores = self._infer(prepared.inputs)["view_scores"]  # a row for each film; columns: AP, lateral
+        assignments = list(permutations(range(len(VIEWS)), len(films)))
+        best = max(assignments, key=lambda columns: sum(scores[row, column] for row, column in enumerate(columns)))
+        return {VIEWS[column]: path for column, path in zip(best, paths, strict=True)}
 
     def predict_studies(self, studies: Sequence[Study], done: Container[int] = ()) -> Iterator[tuple[int, Prediction | InputError]]:
         """Answer row by row, in order, with a progress bar; memory does not grow with the number of rows.
@@ -225,7 +240,8 @@ class Predictor:
         made = {view: make_canvas(film.pixels, self.bundle.canvas_side) for view, film in films.items()}
         inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, self.bundle.canvas_side)
         elapsed_ms = {"decode": 1000 * (decoded - started), "canvas": 1000 * (time.perf_counter() - decoded)}
-        return _Films(inputs, {view: letterbox for view, (_, letterbox) in made.items()}, elapsed_ms)
+        paths = {view: film.source for view, film in films.items()}
+        return _Films(inputs, paths, {view: letterbox for view, (_, letterbox) in made.items()}, elapsed_ms)
 
     def _answer(self, films: _Films, patient_id: str) -> Prediction:
         load_ms = self._session.result()[1]
@@ -238,21 +254,23 @@ class Predictor:
             decision=decision,
             brand=brands[int(outputs["probabilities"].argmax())] if decision == "identified" else None,
             probabilities=dict(zip(brands, map(float, outputs["probabilities"]), strict=True)),
-            prediction_set=[brand for brand, inside in zip(brands, outputs["prediction_set"], strict=True) if inside],
+            prediction_set=[
+                brand for brand, inside in zip(brands, outputs["prediction_set"], strict=True) if inside and decision not in REFUSED
+            ],
             unfamiliarity=float(outputs["unfamiliarity"][0]),
-            views={view: self._describe_view(view, letterbox, outputs) for view, letterbox in films.letterboxes.items()},
+            views={view: self._describe_view(view, films, outputs) for view in films.paths},
             model=self.model,
             elapsed_ms={stage: round(value, 3) for stage, value in elapsed_ms.items()},
         )
 
-    def _describe_view(self, view: View, letterbox: Letterbox, outputs: Tensors) -> dict[str, Any]:
+    def _describe_view(self, view: View, films: _Films, outputs: Tensors) -> dict[str, Any]:
         row = VIEWS.index(view)
         score = float(outputs["box_scores"][row])
         x0, y0, x1, y1 = map(float, outputs["boxes"][row])
-        box = letterbox.to_film((x0, y0, x1, y1))
         found = outputs["box_scores"][row] >= np.float32(self.bundle.manifest["thresholds"]["box"])
         return {
-            "box": _clip(box, letterbox) if found else None,
+            "film": str(films.paths[view]),
+            "box": films.letterboxes[view].to_film_within((x0, y0, x1, y1)) if found else None,
             "score": score,
             "view_scores": dict(zip(VIEWS, map(float, outputs["view_scores"][row]), strict=True)),
         }
@@ -282,7 +300,7 @@ class TableAnswers:
     Attributes
     ----------
     decisions
-        Number of rows by decision.
+        Number of rows by decision, with the excluded ones.
     unreadable
         The rows without an answer.
     """
@@ -292,9 +310,10 @@ class TableAnswers:
 
 
 def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
-    """Answer for every row of ``studies.csv`` and write ``predictions.csv``, in the order of the table.
+    """Answer for every row of ``studies.csv`` and write a predictions file, in the order of the table.
 
-    A row in which no construct was found gets equal probabilities. Besides the table, only these are kept: no film, no other answer.
+    A row in which no construct was found gets equal probabilities; an excluded row is not asked about. Besides the table, only what the
+    file says is kept: no film.
 
     Each answer goes into the journal ``<out>.partial`` at once. A call that finds the journal of an interrupted one asks only for the
     rows that it lacks. The journal is deleted when every row has its answer.
@@ -302,25 +321,30 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
     Parameters
     ----------
     table
-        ``studies.csv``; excluded rows are answered too.
+        ``studies.csv``.
     out
-        The file to write, whole or not at all: the rows that were answered.
+        The file to write, whole or not at all: the rows that were answered and the excluded ones. ``.csv`` or ``.jsonl``; the columns are
+        those of `edgekit.evaluation.predictions.write_predictions`.
 
     Raises
     ------
     InputError
-        The table can't be used, `out` is a folder, or the journal is of another bundle, session, table or version of edgekit.
+        The table can't be used; `out` is the table, a folder or another kind of file; or the journal is of another bundle, session, table
+        or version of edgekit.
     GateError
         The session misses the golden vectors.
     OSError
-        The folder of `out` can't be written to; this is noticed before the first film.
+        `out` can't be written. As everything about `out`, this is noticed before the first film.
     """
-    from edgekit.evaluation.predictions import Predictions, write_predictions
+    from edgekit.evaluation.predictions import PredictionRow, write_predictions
     from edgekit.studies import read_studies
 
     studies = read_studies(table)
-    if out.is_dir():
-        raise InputError(f"{out} is a folder", "give --out the name of a file")
+    if out.suffix not in (".csv", ".jsonl"):
+        raise InputError(f"{out} is no kind of file that predictions are written to", "give an --out that ends in .csv or .jsonl")
+    if out.resolve() == table.resolve():
+        raise InputError(f"{out} is the table itself", "give another --out: the predictions would replace the table")
+    require_writable(out)
     manifest = predictor.bundle.manifest
     begun_with = {
         "run": manifest["provenance"]["run"]["sha256"],
@@ -329,46 +353,83 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
         "table": hash_file(table),
     }
     journal = Journal(out.with_name(out.name + ".partial"), begun_with)
-    brands = tuple(predictor.bundle.brands)
-    probabilities = np.full((len(studies), len(brands)), 1 / len(brands))
-    decisions: dict[int, str] = {}
+    rows = {place: PredictionRow(place + 1, study, {}, None, EXCLUDED) for place, study in enumerate(studies) if study.exclude is not None}
 
     def take(entry: dict[str, Any]) -> None:
-        place = entry["row"] - 1
-        decisions[place] = entry["decision"]
-        if any(entry["probabilities"]):
-            probabilities[place] = entry["probabilities"]
+        place, probabilities = entry["row"] - 1, entry["probabilities"]
+        even = [1 / len(probabilities)] * len(probabilities)
+        rows[place] = PredictionRow(
+            number=entry["row"],
+            study=studies[place],
+            views=entry["views"],
+            probabilities=probabilities if any(probabilities) else even,
+            decision=entry["decision"],
+            prediction_set=entry["prediction_set"],
+            unfamiliarity=entry["unfamiliarity"],
+        )
 
     for entry in journal.read():
         take(entry)
     unreadable = []
-    for place, answer in predictor.predict_studies(studies, frozenset(decisions)):
+    for place, answer in predictor.predict_studies(studies, frozenset(rows)):
         if isinstance(answer, InputError):
             unreadable.append(UnreadableRow(studies[place].patient_id, place + 1, answer.message))
             continue
-        entry = {"row": place + 1, "decision": answer.decision, "probabilities": list(answer.probabilities.values())}
+        entry = {
+            "row": place + 1,
+            "decision": answer.decision,
+            "probabilities": list(answer.probabilities.values()),
+            "prediction_set": answer.prediction_set,
+            "unfamiliarity": answer.unfamiliarity,
+            "views": {view: {"box": seen["box"], "score": seen["score"]} for view, seen in answer.views.items()},
+        }
         journal.append(entry)
         take(entry)
-    answered = sorted(decisions)
-    predictions = Predictions(
-        brands=brands,
-        patients=tuple(studies[place].patient_id for place in answered),
-        truth=tuple(studies[place].brand for place in answered),
-        has_crosslink=tuple(studies[place].has_crosslink for place in answered),
-        probabilities=probabilities[answered],
-    )
-    write_predictions(out, predictions)
+    write_predictions(out, table.parent, predictor.bundle.brands, [rows[place] for place in sorted(rows)])
     if not unreadable:
         journal.remove()
-    return TableAnswers(dict(Counter(decisions[place] for place in answered)), tuple(unreadable))
+    return TableAnswers(dict(Counter(row.decision or "" for row in rows.values())), tuple(unreadable))
+
+
+def find_films(folder: Path) -> tuple[list[Path], dict[Path, str]]:
+    """Find one patient's films in a folder and the folders in it. Hidden files are not looked at.
+
+    Returns
+    -------
+    films
+        One or two, sorted by name.
+    others
+        The files that are no films, each with the reason.
+
+    Raises
+    ------
+    InputError
+        `folder` is none, it holds no film or more than two, or a film in it can't be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder", "give --folder the folder with one patient's films")
+    films, others = [], {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        try:
+            read_radiograph(path)
+        except FilmError as error:
+            if error.reason not in NO_FILMS:
+                raise
+            others[path] = error.message
+        else:
+            films.append(path)
+    if not films or len(films) > len(VIEWS):
+        listed = "".join(f"\n  {path}" for path in films[:LISTED]) + ("\n  ..." if len(films) > LISTED else "")
+        raise InputError(
+            f"{folder} holds {len(films) or 'no'} films, expected one or two of one patient{listed}",
+            "leave one AP and one lateral film there, or name them with --films A B",
+        )
+    return films, others
 
 
 def to_document(prediction: Prediction) -> dict[str, Any]:
-    """Return what ``edgekit predict --json`` prints."""
-    return {"schema": SCHEMA, **asdict(prediction)}
-
-
-def _clip(box: Box, letterbox: Letterbox) -> list[float]:
-    """Cut a box at the edges of its film: the detector may reach into the canvas's padding."""
-    limits = (letterbox.width, letterbox.height) * 2
-    return [min(max(edge, 0.0), float(limit)) for edge, limit in zip(box, limits, strict=True)]
+    """Return what ``edgekit predict --json`` prints: ``probabilities`` is empty when the decision is no answer."""
+    document = {"schema": SCHEMA, **asdict(prediction)}
+    return {**document, "probabilities": {}} if prediction.decision in REFUSED else document

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit.errors import InputError
-from edgekit.files import replacing
+from edgekit.files import replacing, require_writable
 from edgekit.studies import NO_CONSTRUCT, read_studies, write_studies
 from edgekit.types import VIEWS, Box, View
 
@@ -96,6 +96,7 @@ def propose_boxes(table: Path, run: Path, out: Path) -> Proposals:
     if out.resolve() == table.resolve():
         raise InputError(f"{out} is the table itself", "give another --out: proposals are to be checked before they replace anything")
     rows = read_studies(table)
+    require_writable(out)
     open_rows = [row for row in rows if _list_open(row)]
     if not open_rows:
         raise InputError(f"{table}: no film lacks a box", "delete the boxes that are to be proposed anew")

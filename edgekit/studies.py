@@ -194,7 +194,7 @@ def count_films(studies: Sequence[Study]) -> dict[View, int]:
 def find_box_fault(film: Path, box: Box | None, width: float, height: float) -> str | None:
     """Return what is wrong with a box on a film of `width` x `height` pixels, or None."""
     if box is not None and (box[2] > width or box[3] > height):
-        return f"{film}: the box {_format_box(box)} reaches beyond the film, which is {width} x {height} pixels."
+        return f"{film}: the box {format_box(box)} reaches beyond the film, which is {width} x {height} pixels."
     return None
 
 
@@ -290,12 +290,12 @@ def _refuse_conflicts(rows: list[_Row], studies: list[Study]) -> None:
 def _format_study(study: Study, folder: Path) -> list[str]:
     """Return the cells of a row in the order of `COLUMNS`."""
     films = ["" if film is None else Path(os.path.relpath(film, folder)).as_posix() for film in (study.ap, study.lateral)]
-    boxes = ["" if box is None else _format_box(box) for box in (study.ap_box, study.lateral_box)]
+    boxes = ["" if box is None else format_box(box) for box in (study.ap_box, study.lateral_box)]
     crosslink = "" if study.has_crosslink is None else str(int(study.has_crosslink))
     return [study.patient_id, study.brand or "", crosslink, study.split or "", *films, *boxes, study.exclude or ""]
 
 
-def _format_box(box: Box) -> str:
+def format_box(box: Box) -> str:
     """Return ``x0 y0 x1 y1`` with no digit lost."""
     return " ".join(str(int(number)) if number == int(number) else repr(float(number)) for number in box)
 

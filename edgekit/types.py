@@ -36,6 +36,12 @@ OUTPUTS = (
 DECISIONS = ("identified", "ambiguous", "unfamiliar", "no construct found", "films swapped")
 """Words for the values 0-4 of the graph's ``decision``."""
 
+REFUSED = frozenset(DECISIONS[2:])
+"""Decisions that are no answer. Neither a ranking nor a prediction set is shown beside them: both would read as one."""
+
+EXCLUDED = "excluded"
+"""Stands for the decision of a row that is excluded in ``studies.csv``: it is not asked about."""
+
 INTENDED_USE = (
     "Research software, not a medical device. Not for diagnosis and not for choosing surgical instruments. "
     "Figures come from simulated films unless stated otherwise."
@@ -114,9 +120,10 @@ class Prediction:
     probabilities
         Calibrated probability of each brand, in manifest order.
     prediction_set
-        The brands that can't be excluded at the manifest's coverage.
+        The brands that can't be excluded at the manifest's coverage; empty when `decision` is one of `REFUSED`.
     views
-        For each film given: ``box`` (film pixels; None when below the detector threshold), ``score`` and ``view_scores``.
+        For each film given: ``film`` (its file), ``box`` (film pixels; None when below the detector threshold), ``score`` and
+        ``view_scores``.
     model
         Name, version, precision and verification state of the bundle that answered.
     elapsed_ms

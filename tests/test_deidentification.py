@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import re
 import struct
@@ -22,6 +23,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from edgekit.cli import run as edgekit
 from edgekit.deidentification import deidentify_studies
 from edgekit.errors import InputError
 from edgekit.radiograph import read_radiograph
@@ -242,6 +244,18 @@ def test_films_that_cannot_be_read_are_all_named_and_nothing_is_left(table, tmp_
     assert f"{SECRET}-1.dcm" in caught.value.message
     assert f"{SECRET}-2.dcm" in caught.value.message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_a_full_disk_is_no_fault_of_the_films(table, tmp_path, monkeypatch, capsys):
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Dataset, "save_as", fill)
+    assert edgekit(["studies", "deidentify", str(table), str(tmp_path / "out")]) == 4
+    shown = capsys.readouterr().err
+    assert "The disk is full" in shown
+    assert ".dcm" not in shown
+    assert not (tmp_path / "out").exists()
 
 
 def test_excluded_rows_that_cannot_be_read_are_left_out(table, tmp_path):

@@ -154,17 +154,25 @@ def test_the_detector_tells_the_views_apart(predictor: Predictor, tmp_path: Path
     for name, level in (("dark", 60), ("bright", 120)):  # both look more like an AP film, one of them less
         Image.fromarray(paint(128, 128, level)).save(tmp_path / f"{name}.png")
     dark, bright = tmp_path / "dark.png", tmp_path / "bright.png"
-    assert predictor.find_views(dark, bright) == (dark, bright)
-    assert predictor.find_views(bright, dark) == (dark, bright)
+    assert predictor.find_views([dark, bright]) == predictor.find_views([bright, dark]) == {"ap": dark, "lateral": bright}
 
 
 def test_the_view_position_decides_when_both_films_have_one(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_session(predictor, BrightIsLateral(answer()), monkeypatch)
     dark, bright = paint(64, 64, 60), paint(64, 64, 120)
     lateral, ap = write_dicom(tmp_path / "1.dcm", dark, "LL"), write_dicom(tmp_path / "2.dcm", bright, "AP")
-    assert predictor.find_views(lateral, ap) == predictor.find_views(ap, lateral) == (ap, lateral)
+    assert predictor.find_views([lateral, ap]) == predictor.find_views([ap, lateral]) == {"ap": ap, "lateral": lateral}
     claims_ap = write_dicom(tmp_path / "3.dcm", dark, "AP")  # both say AP: the detector decides
-    assert predictor.find_views(ap, claims_ap) == (claims_ap, ap)
+    assert predictor.find_views([ap, claims_ap]) == {"ap": claims_ap, "lateral": ap}
+
+
+def test_one_film_alone_has_a_view_too(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_session(predictor, BrightIsLateral(answer()), monkeypatch)
+    for level, view in ((60, "ap"), (190, "lateral")):
+        Image.fromarray(paint(128, 128, level)).save(tmp_path / f"{level}.png")
+        assert predictor.find_views([tmp_path / f"{level}.png"]) == {view: tmp_path / f"{level}.png"}
+    says_ap = write_dicom(tmp_path / "bright.dcm", paint(64, 64, 190), "AP")
+    assert predictor.find_views([says_ap]) == {"ap": says_ap}
 
 
 def test_many_patients_get_one_row_each(
@@ -179,16 +187,17 @@ def test_many_patients_get_one_row_each(
     write_studies(table, rows)
     decisions = predict_table(predictor, table, out).decisions
     assert sum(decisions.values()) == 3
+    assert decisions["excluded"] == 1
     written = read_predictions(out)
-    assert (written.patients, written.truth, written.has_crosslink) == (("p1", "p2", "p3"), ("design-a", None, "none"), (True, None, None))
+    assert (written.patients, written.truth, written.has_crosslink) == (("p1", "p3"), ("design-a", "none"), (True, None))
     single = predictor.predict(films["both-ap"], films["both-lateral"])
     assert written.probabilities[0] == pytest.approx(list(single.probabilities.values()), abs=1e-6)
 
     replace_session(
         predictor, BrightIsLateral(answer(probabilities=np.zeros(3, np.float32), decision=np.array([3], np.int32))), monkeypatch
     )
-    assert predict_table(predictor, table, out).decisions == {"no construct found": 3}
-    assert read_predictions(out).probabilities == pytest.approx(np.full((3, 3), 1 / 3))
+    assert predict_table(predictor, table, out).decisions == {"no construct found": 2, "excluded": 1}
+    assert read_predictions(out).probabilities == pytest.approx(np.full((2, 3), 1 / 3))
 
 
 def test_memory_holds_a_few_patients_whatever_the_number_of_rows(
@@ -246,9 +255,72 @@ def test_the_json_document_has_exactly_the_documented_keys(tiny_bundle: Path, fi
     assert list(document) == keys.split()
     assert document["schema"] == 1
     assert set(document["views"]) == {"ap", "lateral"}
-    assert set(document["views"]["ap"]) == {"box", "score", "view_scores"}
+    assert set(document["views"]["ap"]) == {"film", "box", "score", "view_scores"}
     assert set(document["views"]["ap"]["view_scores"]) == {"ap", "lateral"}
     assert document["model"]["verified"] is False
+
+
+@pytest.mark.parametrize("decision", range(5))
+def test_beside_a_refusal_stand_neither_ranking_nor_set(
+    tiny_bundle: Path, films: dict[str, Path], decision: int, monkeypatch: Any, capsys: Any
+) -> None:
+    outputs = answer(decision=np.array([decision], np.int32), prediction_set=np.array([0, 1, 1], np.int32))
+    infer = Predictor._infer
+    monkeypatch.setattr(Predictor, "_infer", lambda self, inputs: {**infer(self, inputs), **outputs})
+    command = ["predict", str(tiny_bundle), "--ap", str(films["ap-ap"])]
+    assert edgekit([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert edgekit(command) == 0
+    shown = capsys.readouterr().out
+    if DECISIONS[decision] in ("identified", "ambiguous"):
+        assert list(document["probabilities"]) == ["design-a", "design-b", "design-c"]
+        assert document["prediction_set"] == ["design-b", "design-c"]
+        assert "70.0 %" in shown
+        assert shown.count("possible") == 2
+    else:
+        assert (document["brand"], document["probabilities"], document["prediction_set"]) == (None, {}, [])
+        assert "design-" not in shown
+        assert "%" not in shown
+    assert document["unfamiliarity"] == pytest.approx(0.25)
+
+
+def test_json_says_which_film_was_taken_as_which_view(tiny_bundle: Path, tmp_path: Path, capsys: Any) -> None:
+    lateral, ap = write_dicom(tmp_path / "1.dcm", paint(64, 64, 60), "LL"), write_dicom(tmp_path / "2.dcm", paint(64, 64, 120), "AP")
+    assert edgekit(["predict", str(tiny_bundle), "--films", str(lateral), str(ap), "--json"]) == 0
+    views = json.loads(capsys.readouterr().out)["views"]
+    assert {view: seen["film"] for view, seen in views.items()} == {"ap": str(ap), "lateral": str(lateral)}
+
+
+def test_a_folder_of_one_patients_films_is_enough(tiny_bundle: Path, tmp_path: Path, capsys: Any) -> None:
+    """As a disc has them: films without an extension in folders, a text, a hidden file."""
+    folder = tmp_path / "patient"
+    (folder / "DICOM" / "ST0").mkdir(parents=True)
+    lateral = write_dicom(folder / "DICOM" / "ST0" / "IM0", paint(64, 64, 60), "LL")
+    ap = write_dicom(folder / "DICOM" / "ST0" / "IM1", paint(64, 64, 120), "AP")
+    (folder / "README.TXT").write_text("Open the viewer.")
+    (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    command = ["predict", str(tiny_bundle), "--folder", str(folder), "--json"]
+    assert edgekit(command) == 0
+    shown = capsys.readouterr()
+    views = json.loads(shown.out)["views"]
+    assert {view: seen["film"] for view, seen in views.items()} == {"ap": str(ap), "lateral": str(lateral)}
+    assert "left out" in shown.err
+    assert "README.TXT" in shown.err
+    assert ".DS_Store" not in shown.err
+
+    ap.unlink()  # one film is an answer too
+    assert edgekit(command) == 0
+    assert list(json.loads(capsys.readouterr().out)["views"]) == ["lateral"]
+    lateral.write_bytes(lateral.read_bytes()[:-500])  # a damaged film is not a text: it can't be left out in silence
+    assert edgekit(command) == 4
+    assert str(lateral) in capsys.readouterr().err
+    for name in ("1", "2", "3"):
+        write_dicom(folder / name, paint(64, 64, 60), "AP")
+    lateral.unlink()
+    assert edgekit(command) == 4
+    assert "3 films, expected one or two" in capsys.readouterr().err
+    assert edgekit([*command[:3], str(tmp_path / "patient" / "DICOM" / "ST0"), "--json"]) == 4
+    assert "no films" in capsys.readouterr().err
 
 
 def test_people_read_the_decision_the_state_and_the_intended_use(tiny_bundle: Path, films: dict[str, Path], capsys: Any) -> None:

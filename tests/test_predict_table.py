@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import errno
 import json
 import os
 import shutil
@@ -19,10 +21,11 @@ from edgekit import inference
 from edgekit.cli import run as edgekit
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.inference import Predictor
+from edgekit.journal import Journal
 from edgekit.manifest import seal_bundle, write_manifest
 from edgekit.radiograph import read_radiograph
-from edgekit.studies import write_studies
-from edgekit.types import Radiograph, Study
+from edgekit.studies import read_studies, write_studies
+from edgekit.types import DECISIONS, Radiograph, Study
 
 ROWS = 9
 
@@ -129,8 +132,7 @@ def test_a_half_written_answer_is_asked_again(command: list[str], whole: bytes, 
 def test_ctrl_c_says_how_to_go_on(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert interrupt(command, 3) == 130
     shown = capsys.readouterr().err
-    assert "the same command goes on" in shown
-    assert "Interrupted." in shown
+    assert "Interrupted. The answers so far are kept: the same command goes on" in shown
 
 
 def test_bad_films_are_listed_and_only_they_are_asked_for_again(
@@ -228,4 +230,87 @@ def test_a_place_that_can_not_be_written_is_told_before_the_first_film(
     for place in places:
         assert edgekit([*command[:-1], str(table.parent / place)]) == 4
         assert place.split("/")[0] in capsys.readouterr().err
+    protected = table.with_name("protected.csv")
+    protected.write_text("another's table")
+    protected.chmod(0o400)
+    for place in ("studies.csv", "answers.xlsx", *(["protected.csv"] if os.geteuid() else [])):
+        assert edgekit([*command[:-1], str(table.parent / place)]) == 4
+        assert place in capsys.readouterr().err
     assert read == []
+    assert table.read_text().startswith("patient_id")
+
+
+def decide(monkeypatch: pytest.MonkeyPatch, decisions: list[int]) -> None:
+    """Let the bundle decide these, in the order of the rows; two brands are in every set."""
+    infer, left = Predictor._infer, iter(decisions)
+
+    def infer_decided(self: Predictor, inputs: Any) -> Any:
+        outputs = {"decision": np.array([next(left)]), "prediction_set": np.array([0, 1, 1]), "unfamiliarity": np.array([0.25])}
+        probabilities = np.array([0.125, 0.625, 0.25], np.float32)
+        return {**infer(self, inputs), **outputs, "probabilities": probabilities}
+
+    monkeypatch.setattr(Predictor, "_infer", infer_decided)
+
+
+def test_a_batch_says_what_it_decided(command: list[str], table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studies = read_studies(table)
+    studies[1] = Study("p0", None, has_crosslink=True, ap=studies[1].ap)  # a second study of the first patient
+    studies[6] = Study("p6", "design-a", ap=studies[6].ap, exclude="blurred")
+    write_studies(table, studies)
+    assert studies[6].ap is not None
+    studies[6].ap.write_bytes(b"nobody reads this film")
+    decide(monkeypatch, [0, 1, 2, 3, 4, 0, 0, 0])
+    assert edgekit(command) == 0
+    with Path(command[-1]).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = "patient_id row truth has_crosslink decision answer prediction_set unfamiliarity p_design-a p_design-b p_design-c"
+    assert list(rows[0]) == [*columns.split(), "ap", "ap_box", "ap_score", "lateral", "lateral_box", "lateral_score"]
+    assert [row["decision"] for row in rows] == [*DECISIONS, "identified", "excluded", "identified", "identified"]
+    assert [row["row"] for row in rows] == [str(number) for number in range(1, ROWS + 1)]
+    assert [row["answer"] for row in rows] == ["design-b", "", "", "", "", "design-b", "", "design-b", "design-b"]
+    both = "design-b;design-c"
+    assert [row["prediction_set"] for row in rows] == [both, both, "", "", "", both, "", both, both]
+    assert [(row["patient_id"], row["truth"], row["has_crosslink"], row["ap"]) for row in rows[:2]] == [
+        ("p0", "design-a", "", "p0-ap.png"),
+        ("p0", "", "1", "p1-ap.png"),
+    ]
+    assert [rows[0][f"p_design-{letter}"] for letter in "abc"] == ["0.125", "0.625", "0.25"]
+    assert float(rows[0]["unfamiliarity"]) == 0.25
+    assert rows[0]["lateral"] == "p0-lateral.png"
+    x0, y0, x1, y1 = map(float, rows[0]["lateral_box"].split())
+    assert 0 <= x0 < x1 <= 128
+    assert 0 <= y0 < y1 <= 100
+    assert 0 <= float(rows[0]["lateral_score"]) <= 1
+    assert rows[1]["lateral"] == rows[1]["lateral_box"] == rows[1]["lateral_score"] == ""
+    assert {name for name, value in rows[6].items() if value} == {"patient_id", "row", "truth", "decision", "ap"}
+    assert read_predictions(Path(command[-1])).patients == ("p0", "p0", "p2", "p3", "p4", "p5", "p7", "p8")
+
+
+def test_json_lines_hold_the_same(command: list[str], table: Path) -> None:
+    studies = read_studies(table)
+    studies[2] = Study("p2", "design-a", has_crosslink=False, ap=studies[2].ap, exclude="blurred")
+    write_studies(table, studies)
+    lines = table.with_name("predictions.jsonl")
+    for place in (command[-1], str(lines)):
+        with pytest.MonkeyPatch.context() as patch:
+            decide(patch, [2, *[0] * 7])
+            assert edgekit([*command[:-1], place]) == 0
+    records = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    with Path(command[-1]).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [list(record) for record in records] == [list(row) for row in rows]
+    assert [record["row"] for record in records] == list(range(1, ROWS + 1))
+    assert (records[0]["decision"], records[0]["answer"], records[0]["prediction_set"]) == ("unfamiliar", None, [])
+    assert records[1]["prediction_set"] == ["design-b", "design-c"]
+    assert records[1]["ap_box"] == [float(edge) for edge in rows[1]["ap_box"].split()]
+    assert (records[2]["decision"], records[2]["has_crosslink"], records[2]["p_design-a"]) == ("excluded", False, None)
+    assert (records[1]["has_crosslink"], records[1]["lateral"]) == (None, None)
+
+
+def test_a_full_disk_is_said_to_be_one(command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fill(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "append", fill)
+    assert edgekit(command) == 4
+    assert "The disk is full" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_the_vectors_run_once_and_before_the_answer(tiny_bundle: Path, films: li
     assert edgekit(["predict", str(tiny_bundle), *films]) == 0
     assert len(inferred) == cases + 2
     with Predictor(tiny_bundle) as predictor:
-        predictor.find_views(Path(films[1]), Path(films[3]))
+        predictor.find_views([Path(films[1]), Path(films[3])])
     assert len(inferred) == cases + 3
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -34,6 +35,8 @@ app.command("bench")(bundle.bench)
 app.command("predict")(predict.predict)
 app.command("app")(phone_app.app)
 app.add_typer(emulator.app, name="emulator", no_args_is_help=False)
+
+_FULL_DISK = re.compile(rf"{re.escape(os.strerror(errno.ENOSPC))}|\d+ requested and \d+ written")
 
 
 def _print_version(wanted: bool) -> None:
@@ -97,7 +100,7 @@ def run(arguments: list[str]) -> int:
             print(f"remedy: {failure.remedy}", file=sys.stderr)
         return failure.exit_code
     if code == 130:  # typer returns this code for Ctrl-C
-        print("Interrupted.", file=sys.stderr)
+        console.say_interrupted()
     return code if isinstance(code, int) else 0
 
 
@@ -105,6 +108,9 @@ def _explain(error: Exception) -> EdgekitError:
     """Return what the user is told about `error`."""
     from edgekit.doctor import LIBRARIES_REMEDY, extra_of
 
+    if (full := _find_full_disk(error)) is not None:
+        where = f" while writing {full.filename}" if isinstance(full, OSError) and full.filename else ""
+        return InputError(f"The disk is full{where}.", "Free some space or choose a folder on another disk, then run it again.")
     match error:
         case EdgekitError():
             return error
@@ -116,9 +122,6 @@ def _explain(error: Exception) -> EdgekitError:
             return MissingError(f"The Python package '{module}' is not installed.", f"Install it with: pip install '{package}'")
         case ImportError() if ".so" in str(error) and "cannot open shared object file" in str(error):
             return MissingError(f"A system library is missing: {error}", f"On Debian or Ubuntu: {LIBRARIES_REMEDY}")
-        case OSError(errno=errno.ENOSPC):
-            where = f" while writing {error.filename}" if error.filename else ""
-            return InputError(f"The disk is full{where}.", "Free some space or choose a folder on another disk, then run it again.")
         case OSError() if error.filename:
             return InputError(f"{error.strerror}: {error.filename}", "Check the path and who may read or write it.")
         case MemoryError():
@@ -127,6 +130,18 @@ def _explain(error: Exception) -> EdgekitError:
         f"Unexpected {type(error).__name__}: {error}",
         "This is a fault in edgekit: please report it with what the same command prints with --debug.",
     )
+
+
+def _find_full_disk(error: BaseException | None) -> BaseException | None:
+    """Return the error that a full disk raised, among `error` and what led to it; None when there is none.
+
+    Libraries and processes pass it on in errors of their own: some keep only the system's words, NumPy only how much was not written.
+    """
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or _FULL_DISK.search(str(error)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def main() -> None:

@@ -91,11 +91,13 @@ def bench(
     Example: edgekit bench build/web --out latency.json
     """
     from edgekit.bundle import add_latency
-    from edgekit.files import write_json
+    from edgekit.files import require_writable, write_json
     from edgekit.latency import measure_latency
     from edgekit.manifest import open_bundle
 
     opened = open_bundle(bundle)
+    if out is not None:
+        require_writable(out)
     record = measure_latency(opened, session, threads=(1, 2), in_depth=True, check=True)
     if out is not None:
         write_json(out, record)

@@ -21,6 +21,7 @@ PLAIN = str.maketrans(
 
 _json_wanted = False
 _json_printed = False
+_how_to_go_on = ""
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
@@ -54,8 +55,20 @@ def _fit(text: str) -> str:
 
 def expect_json(wanted: bool) -> None:
     """Tell whether the command that starts now was asked for ``--json``: `say` and `print_table` are silent then."""
-    global _json_wanted, _json_printed
+    global _json_wanted, _json_printed, _how_to_go_on
     _json_wanted, _json_printed = wanted, False
+    _how_to_go_on = "Nothing was left half done: the same command begins again."
+
+
+def when_interrupted(advice: str) -> None:
+    """Set how the user can go on if this command is interrupted from now on."""
+    global _how_to_go_on
+    _how_to_go_on = advice
+
+
+def say_interrupted() -> None:
+    """Say on stderr that the command was interrupted, and how to go on."""
+    print(f"Interrupted. {_how_to_go_on}", file=sys.stderr)
 
 
 def awaits_json() -> bool:

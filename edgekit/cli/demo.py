@@ -21,6 +21,7 @@ def demo(
     """
     from edgekit.demo import run_demo, summarize_demo
 
+    console.when_interrupted("What is done is kept: the same command goes on.")
     made = run_demo(out, console.say)
     if json:
         console.print_json(summarize_demo(made))

@@ -32,6 +32,7 @@ def arm64(
     from edgekit.emulation.machines import open_emulated
     from edgekit.processors import CPUS
 
+    console.when_interrupted("What is done is kept: the same command goes on.")
     folder = (out or default_folder()).absolute()
     versions = lay_out_arm64(folder)
     with open_emulated(CPUS["neon"], folder) as machine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,11 +36,8 @@ def evaluate(
     """
     from edgekit.evaluation.study import evaluate_run
 
-    try:
-        evaluation = evaluate_run(run, studies, out, external=external, readers=readers, photos=photos)
-    except KeyboardInterrupt:
-        print("The answers so far are kept: the same command goes on with the other rows.", file=sys.stderr)
-        raise
+    console.when_interrupted("The answers so far are kept: the same command goes on with the other rows.")
+    evaluation = evaluate_run(run, studies, out, external=external, readers=readers, photos=photos)
     if json:
         console.print_json(evaluation.metrics)
     else:
@@ -54,7 +50,9 @@ def evaluate(
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help="CSV: patient_id, brand, has_crosslink, p_<brand>, ...")],
+    predictions: Annotated[
+        Path, typer.Argument(help="CSV: patient_id, truth, has_crosslink, p_<brand>, ...; brand where there is no truth.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json and report.html.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document: the content of metrics.json.")] = False,
 ) -> None:

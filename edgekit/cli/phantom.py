@@ -35,6 +35,7 @@ def cohort(
     from edgekit.phantom.plan import CohortParameters
     from edgekit.studies import read_studies
 
+    console.when_interrupted("What is done is kept: the same command goes on.")
     table = make_cohort(out, CohortParameters(patients, preset, site, size, split, unseen, seed))
     studies = read_studies(table)
     brands = Counter(str(study.brand) for study in studies)
@@ -62,6 +63,7 @@ def photo(
     """
     from edgekit.phantom.photo.album import make_album, read_conditions
 
+    console.when_interrupted("What is done is kept: the same command goes on.")
     table = make_album(studies, out, seed=seed, severity=severity)
     means = read_conditions(out)
     if json:

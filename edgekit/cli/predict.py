@@ -11,7 +11,7 @@ import typer
 
 from edgekit.cli import console
 from edgekit.errors import InputError, UsageError
-from edgekit.types import INTENDED_USE
+from edgekit.types import INTENDED_USE, REFUSED
 
 if TYPE_CHECKING:
     from edgekit.inference import Predictor
@@ -26,18 +26,22 @@ def predict(
     ap: Annotated[Path | None, typer.Option("--ap", help="The AP film: DICOM, PNG or JPEG.")] = None,
     lateral: Annotated[Path | None, typer.Option("--lateral", help="The lateral film.")] = None,
     films: Annotated[tuple[Path, Path] | None, typer.Option("--films", help="Both films in any order: the views are found.")] = None,
+    folder: Annotated[Path | None, typer.Option("--folder", help="A folder with one patient's films: the views are found.")] = None,
     studies: Annotated[Path | None, typer.Option("--studies", help="Many patients: studies.csv.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The predictions.csv to write; with --studies.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The predictions.csv to write, or predictions.jsonl for JSON lines; with --studies.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Identify the brand on one patient's films, or on those of many.
 
     Example: edgekit predict build/desktop-cpu --ap ap.dcm --lateral lateral.dcm
     """
-    given = [name for name, value in (("--ap/--lateral", ap or lateral), ("--films", films), ("--studies", studies)) if value]
-    if len(given) != 1 or (studies is None) != (out is None):
-        raise UsageError("what to answer for is not clear", "give --ap and/or --lateral, or --films A B, or --studies FILE --out FILE")
-    from edgekit.inference import SCREENING_THREADS, Predictor, to_document
+    if sum(map(bool, (ap or lateral, films, folder, studies))) != 1 or (studies is None) != (out is None):
+        raise UsageError(
+            "what to answer for is not clear", "give --ap and/or --lateral, or --films A B, or --folder DIR, or --studies FILE --out FILE"
+        )
+    from edgekit.inference import SCREENING_THREADS, Predictor, find_films, to_document
     from edgekit.proven import unproven_here
 
     with Predictor(bundle, threads=SCREENING_THREADS if studies else None) as predictor:
@@ -46,9 +50,15 @@ def predict(
         if studies is not None and out is not None:
             _predict_many(predictor, studies, out, json)
             return
-        if films is not None:
-            ap, lateral = predictor.find_views(*films)
-            console.say(f"AP: {ap}\nlateral: {lateral}")
+        found = list(films or ())
+        if folder is not None:
+            found, others = find_films(folder)
+            for reason in others.values():
+                print(f"left out: {reason}", file=sys.stderr)
+        if found:
+            views = predictor.find_views(found)
+            ap, lateral = views.get("ap"), views.get("lateral")
+            console.say("\n".join(f"{'AP' if view == 'ap' else view}: {film}" for view, film in sorted(views.items())))
         prediction = predictor.predict(ap, lateral)
     if json:
         console.print_json(to_document(prediction))
@@ -59,34 +69,33 @@ def predict(
 def _predict_many(predictor: Predictor, studies: Path, out: Path, json: bool) -> None:
     from edgekit.inference import predict_table
 
-    try:
-        made = predict_table(predictor, studies, out)
-    except KeyboardInterrupt:
-        print("The answers so far are kept: the same command goes on with the other rows.", file=sys.stderr)
-        raise
-    answered = sum(made.decisions.values())
+    console.when_interrupted("The answers so far are kept: the same command goes on with the other rows.")
+    made = predict_table(predictor, studies, out)
+    written = sum(made.decisions.values())
     if json:
         unreadable = [asdict(row) for row in made.unreadable]
         document = {"predictions": str(out), "decisions": made.decisions, "unreadable": unreadable, "model": predictor.model}
         console.print_json({"schema": 1, **document})
     console.print_table("Decisions", ("decision", "rows"), sorted(made.decisions.items()))
-    console.say(f"{out}: {answered} rows")
+    console.say(f"{out}: {written} rows")
     _print_origin(predictor.model)
     if made.unreadable:
         listed = "".join(f"\n  {row.patient_id} (row {row.row}): {row.message}" for row in made.unreadable)
         raise InputError(
-            f"{len(made.unreadable)} of {answered + len(made.unreadable)} rows have films that can't be read:{listed}",
-            f"replace these films and give the same command again: it asks only for these rows; the {answered} other answers are in {out}",
+            f"{len(made.unreadable)} of {written + len(made.unreadable)} rows have films that can't be read:{listed}",
+            f"replace these films and give the same command again: it asks only for these rows; the {written} other rows are in {out}",
         )
 
 
 def _print_prediction(prediction: Prediction) -> None:
     console.say(_say_decision(prediction))
-    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    rows = [
-        (brand, f"{100 * p:5.1f} %", "█" * round(BAR * p), "possible" if brand in prediction.prediction_set else "") for brand, p in ranked
-    ]
-    console.print_table("Brands", ("brand", "probability", "", "prediction set"), rows)
+    if prediction.decision not in REFUSED:
+        ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+        rows = [
+            (brand, f"{100 * p:5.1f} %", "█" * round(BAR * p), "possible" if brand in prediction.prediction_set else "")
+            for brand, p in ranked
+        ]
+        console.print_table("Brands", ("brand", "probability", "", "prediction set"), rows)
     for view, seen in prediction.views.items():
         box = "no construct" if seen["box"] is None else "box " + " ".join(f"{edge:.0f}" for edge in seen["box"])
         console.say(f"{view}: {box} (score {seen['score']:.2f})")

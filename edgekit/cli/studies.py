@@ -33,6 +33,7 @@ def check(studies: Table, json: Json = False) -> None:
     from edgekit.film_check import check_films
     from edgekit.studies import read_studies
 
+    console.when_interrupted("What is done is kept: the same command goes on.")
     rows = read_studies(studies)
     hints = check_films(rows, studies)
     _print_counts(studies, rows, json, hints)

@@ -39,6 +39,7 @@ def train(
     from edgekit.training.config import load_config
     from edgekit.training.run import DetectorSource, train_run
 
+    console.when_interrupted("What is done is kept: the same command with --resume goes on.")
     source = DetectorSource(run=detector, studies=detector_studies, weights=detector_weights)
     run = train_run(studies, out, load_config(preset, config), weights=weights, source=source, only=only, resume=resume)
     if os.environ.get("RANK", "0") != "0":  # one of several processes: the main one speaks

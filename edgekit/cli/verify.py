@@ -45,6 +45,7 @@ def verify(
     from dataclasses import asdict
 
     from edgekit.bundle import describe_verification, verification_rows
+    from edgekit.files import require_writable
     from edgekit.manifest import open_bundle
     from edgekit.processors import choose_cpus, describe_processor
     from edgekit.proven import prove_by_verdict
@@ -59,8 +60,11 @@ def verify(
     opened = open_bundle(bundle)
     rows = verification_rows(studies) if studies else []
     if cpus:
+        console.when_interrupted("What is done is kept: the same command goes on.")
         _verify_emulated(opened, studies, rows, cpus, run, json)
         return
+    if pack:
+        require_writable(pack)
     missed = [] if session or pack or outputs else _emulate_recipe(opened)
     session, golden = _check_golden(opened, session, required=not (pack or outputs))
     identity, parity = None, []

@@ -49,8 +49,8 @@ class RowAnswer:
     letterboxes
         Where each film given lies on its canvas.
     outputs
-        By name: ``members``, ``boxes``, ``box_scores``, ``heatmaps``, ``prediction_set``, ``decision``, ``members_on_true_boxes`` and, when
-        the run has ``merge``, ``merge_films``; shapes as in `Answers`, without the rows.
+        By name: ``members``, ``boxes``, ``box_scores``, ``heatmaps``, ``unfamiliarity``, ``prediction_set``, ``decision``,
+        ``members_on_true_boxes`` and, when the run has ``merge``, ``merge_films``; shapes as in `Answers`, without the rows.
     """
 
     letterboxes: dict[View, Letterbox]
@@ -83,6 +83,8 @@ class Answers:
         float32 (N, 2, h, w).
     prediction_sets
         bool (N, K), of the run's own ensemble.
+    unfamiliarities
+        float64 (N,)
     decisions
         int (N,), places in `edgekit.types.DECISIONS`; of the run's own ensemble.
     """
@@ -99,6 +101,7 @@ class Answers:
     box_scores: NDArray[np.float64]
     heatmaps: NDArray[np.float32]
     prediction_sets: NDArray[np.bool_]
+    unfamiliarities: NDArray[np.float64]
     decisions: NDArray[np.int64]
 
     @property
@@ -202,6 +205,7 @@ def collect_answers(pipeline: Pipeline, studies: Sequence[Study], rows: Sequence
         box_scores=stacked["box_scores"].astype(np.float64),
         heatmaps=stacked["heatmaps"],
         prediction_sets=stacked["prediction_set"] > 0,
+        unfamiliarities=stacked["unfamiliarity"].reshape(len(rows)).astype(np.float64),
         decisions=stacked["decision"].reshape(len(rows)).astype(np.int64),
     )
 
@@ -276,7 +280,7 @@ def _ask_row(pipeline: Pipeline, study: Study, inputs: Tensors, letterboxes: dic
 
     tensors = [torch.from_numpy(inputs[name]) for name in INPUTS]
     answer = dict(zip(OUTPUTS, pipeline(*tensors), strict=True))
-    names = ("members", "boxes", "box_scores", "heatmaps", *WHOLE_NUMBERS)
+    names = ("members", "boxes", "box_scores", "heatmaps", "unfamiliarity", *WHOLE_NUMBERS)
     outputs: dict[str, NDArray[Any]] = {name: answer[name].numpy().copy() for name in names}
     canvases = torch.cat(tensors[:2]).float() / 255.0
     if "merge" in pipeline.spec.members:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,11 @@ from edgekit.evaluation.answers import ask_models, ask_rows, collect_answers, ju
 from edgekit.evaluation.box_errors import measure_box_errors
 from edgekit.evaluation.comparison import compare_models
 from edgekit.evaluation.metrics import detector_metrics, score_predictions
-from edgekit.evaluation.predictions import Predictions, write_predictions
+from edgekit.evaluation.predictions import PredictionRow, Predictions, write_predictions
 from edgekit.files import hash_file
 from edgekit.journal import Journal
 from edgekit.progress import track
-from edgekit.types import VIEWS
+from edgekit.types import DECISIONS, REFUSED, VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from edgekit.types import Study
 
 __all__ = [
-    "JOURNAL", "PER_FILM", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort", "describe_file",
-    "load_models", "make_predictions", "score_cohort", "score_model", "select_external", "select_test", "write_cohort",
+    "JOURNAL", "PER_FILM", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort",
+    "describe_file", "load_models", "make_predictions", "require_known_brand", "score_cohort", "score_model", "select_external",
+    "select_test", "write_cohort",
 ]  # fmt: skip
 
 JOURNAL = "answers.partial"
@@ -89,6 +90,8 @@ class Cohort:
     ----------
     file
         The table.
+    numbers
+        Of the rows in the studies table, from 1, for each row that `answers` is about.
     answers
         What the pipeline said about the rows that could be read.
     models
@@ -98,6 +101,7 @@ class Cohort:
     """
 
     file: Path
+    numbers: tuple[int, ...]
     answers: Answers
     models: dict[str, ModelAnswers]
     rows: dict[str, Any]
@@ -157,6 +161,21 @@ def select_external(path: Path, studies: Sequence[Study]) -> list[Study]:
     return select(studies, "external") or select_test(path, studies)
 
 
+def require_known_brand(models: Models, file: Path, selected: Sequence[Study]) -> None:
+    """Make sure that there is something to score.
+
+    Raises
+    ------
+    InputError
+        No row has a brand that the run knows.
+    """
+    if not any(study.brand in models.brands for study in selected):
+        raise InputError(
+            f"{file}: none of the {len(selected)} rows to evaluate has a brand that the run knows ({', '.join(models.brands)})",
+            "check the brand column",
+        )
+
+
 def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selected: Sequence[Study], folder: Path) -> Cohort:
     """Let every model answer for the `selected` rows of a table; rows that can't be read are left out and counted.
 
@@ -176,15 +195,10 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
     Raises
     ------
     InputError
-        No row has a brand that the run knows, or the films that the run's own ensemble needs; too many rows can't be read; or the journal
-        is of another run, table or version of edgekit.
+        No row has the films that the run's own ensemble needs; too many rows can't be read; or the journal is of another run, table or
+        version of edgekit.
     """
     brands, spec = models.brands, models.pipeline.spec
-    if not any(study.brand in brands for study in selected):
-        raise InputError(
-            f"{file}: none of the {len(selected)} rows to evaluate has a brand that the run knows ({', '.join(brands)})",
-            "check the brand column",
-        )
     journal = Journal(folder / JOURNAL, {"run": models.sha256, "table": hash_file(file)})
     answered = read_answered(journal)
     unreadable: dict[Study, str] = {}
@@ -202,7 +216,9 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
             f"{file}: no patient to evaluate has the films that {spec.ensemble} needs",
             "evaluate on patients with both films, or train a run whose ensemble answers for one film",
         )
-    return Cohort(file, answers, asked, _count_rows(file, all_studies, answers.studies, unreadable, brands))
+    in_table = {id(study): number for number, study in enumerate(all_studies, 1)}
+    rows = tuple(in_table[id(study)] for study in answers.studies)
+    return Cohort(file, rows, answers, asked, _count_rows(file, all_studies, answers.studies, unreadable, brands))
 
 
 def make_predictions(models: Models, cohort: Cohort, name: str) -> Predictions:
@@ -219,9 +235,17 @@ def make_predictions(models: Models, cohort: Cohort, name: str) -> Predictions:
 
 
 def write_cohort(folder: Path, models: Models, cohort: Cohort) -> None:
-    """Write ``predictions_<model>.csv`` of every model into `folder`."""
-    for name in cohort.models:
-        write_predictions(folder / f"predictions_{name}.csv", make_predictions(models, cohort, name))
+    """Write ``predictions_<model>.csv`` of every model into `folder`; that of the run's own ensemble says what it decided."""
+    answers, chosen = cohort.answers, name_model(models.chosen)
+    views = [_describe_views(answers, row) for row in range(len(answers.studies))]
+    for name, answered in cohort.models.items():
+        rows = [
+            PredictionRow(cohort.numbers[row], answers.studies[row], views[row], probabilities)
+            for row, probabilities in zip(answered.rows, answered.probabilities.tolist(), strict=True)
+        ]
+        if name == chosen:
+            rows = [_add_decision(asked, answers, row, models.brands) for asked, row in zip(rows, answered.rows, strict=True)]
+        write_predictions(folder / f"predictions_{name}.csv", cohort.file.parent, models.brands, rows)
 
 
 def score_cohort(models: Models, cohort: Cohort) -> dict[str, Any]:
@@ -273,6 +297,31 @@ def count_brands(truth: Sequence[str | None], known: Sequence[str]) -> dict[str,
         "unknown_brand": sum(brand is None for brand in truth),
         "scored": sum(brand in known for brand in truth),
     }
+
+
+def _describe_views(answers: Answers, row: int) -> dict[str, dict[str, Any]]:
+    """Return where the construct was found on the films of a row, as `edgekit.types.Prediction` has it."""
+    return {
+        view: {
+            "box": letterbox.to_film_within(answers.boxes[row, VIEWS.index(view)].tolist())
+            if answers.found[row, VIEWS.index(view)]
+            else None,
+            "score": float(answers.box_scores[row, VIEWS.index(view)]),
+        }
+        for view, letterbox in answers.letterboxes[row].items()
+    }
+
+
+def _add_decision(asked: PredictionRow, answers: Answers, row: int, brands: Sequence[str]) -> PredictionRow:
+    """Add what the run's own ensemble decided."""
+    decision = DECISIONS[answers.decisions[row]]
+    possible = answers.prediction_sets[row] & (decision not in REFUSED)
+    return replace(
+        asked,
+        decision=decision,
+        prediction_set=[brand for brand, inside in zip(brands, possible, strict=True) if inside],
+        unfamiliarity=float(answers.unfamiliarities[row]),
+    )
 
 
 def _is_unsplit(studies: Sequence[Study]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.evaluation import figures
 from edgekit.evaluation.metrics import unanswered_rows
 from edgekit.evaluation.report import Example
-from edgekit.types import VIEWS
+from edgekit.types import DECISIONS, REFUSED, VIEWS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,16 +25,22 @@ EXAMPLES, WRONG_EXAMPLES = 6, 3
 
 
 def make_examples(pipeline: Pipeline, answers: Answers, model: ModelAnswers) -> tuple[Example, ...]:
-    """Draw some wrong answers of a model, the most confident ones, and right answers, the first of each brand."""
+    """Draw some rows that the run's own ensemble did not answer rightly, and right answers, the first of each brand.
+
+    The former are wrong answers, the most confident ones, before rows that got none.
+    """
     from edgekit.canvases import stream_inputs
 
     brands, studies = pipeline.spec.brands, answers.studies
     probabilities = model.spread(len(studies))
+    decisions = [DECISIONS[decision] for decision in answers.decisions]
     answer = [
-        None if empty else brands[top] for empty, top in zip(unanswered_rows(probabilities), probabilities.argmax(axis=1), strict=True)
+        None if empty or decision in REFUSED else brands[top]
+        for empty, decision, top in zip(unanswered_rows(probabilities), decisions, probabilities.argmax(axis=1), strict=True)
     ]
     rows = [row for row in model.rows if studies[row].brand in brands]
-    wrong = sorted((row for row in rows if answer[row] != studies[row].brand), key=lambda row: -probabilities[row].max())[:WRONG_EXAMPLES]
+    not_right = [row for row in rows if answer[row] != studies[row].brand]
+    wrong = sorted(not_right, key=lambda row: (answer[row] is None, -probabilities[row].max()))[:WRONG_EXAMPLES]
     first = {studies[row].brand: row for row in reversed(rows) if answer[row] == studies[row].brand}
     right = sorted(first.values())[: EXAMPLES - len(wrong)]
     shown = [*right, *wrong]
@@ -47,6 +53,7 @@ def make_examples(pipeline: Pipeline, answers: Answers, model: ModelAnswers) -> 
                 patient_id=study.patient_id,
                 brand=str(study.brand),
                 answer=answer[row],
+                decision=decisions[row],
                 probability=float(probabilities[row, ranked[0]]),
                 runner_up=(brands[ranked[1]], float(probabilities[row, ranked[1]])),
                 prediction_set=tuple(brand for brand, inside in zip(brands, answers.prediction_sets[row], strict=True) if inside),

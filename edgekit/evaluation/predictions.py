@@ -1,29 +1,38 @@
-"""predictions.csv: what one model answered, row by row; scored without the model by ``edgekit score``."""
+"""predictions.csv: what one model answered, row by row; scored without the model by ``edgekit score``.
+
+``edgekit predict`` and ``edgekit evaluate`` write it, with the same columns for the same things.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+import os
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.evaluation.metrics import unanswered_rows
 from edgekit.files import write_text
+from edgekit.studies import format_box
 from edgekit.tables import parse_number, read_table, refuse_rows
+from edgekit.types import EXCLUDED, VIEWS
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from edgekit.tables import Row, Table
+    from edgekit.types import Study
 
-__all__ = ["Predictions", "read_predictions", "write_predictions"]
+__all__ = ["PredictionRow", "Predictions", "read_predictions", "write_predictions"]
 
 FLOAT_TOLERANCE = 1e-6
 """How far a row's probabilities may sum from one, besides rounded decimals: a softmax in float32 is computed no better."""
@@ -79,19 +88,102 @@ class Predictions:
         return self.take(np.array([brand in self.brands for brand in self.truth], bool))
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write `predictions` as ``patient_id, brand, has_crosslink, p_<brand>, ...``, whole or not at all.
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictionRow:
+    """What a predictions file says about one row of ``studies.csv``.
 
-    Probabilities are written so that they read back exactly.
+    Attributes
+    ----------
+    number
+        Of the row in its table, from 1: it tells two studies of a patient apart.
+    study
+        The row.
+    views
+        ``box`` (film pixels, None where nothing was found) and ``score`` by view, as in `edgekit.types.Prediction`.
+    probabilities
+        Of the K brands, equal where no construct was found; None when the row was not asked about.
+    decision
+        One of `edgekit.types.DECISIONS`, or `edgekit.types.EXCLUDED`; None when the model is none that decides.
+    prediction_set
+        The brands that can't be excluded; empty when the decision is no answer.
+    unfamiliarity
+        None when the row was not asked about, or the model is none that decides.
     """
+
+    number: int
+    study: Study
+    views: dict[str, dict[str, Any]]
+    probabilities: Sequence[float] | None
+    decision: str | None = None
+    prediction_set: Sequence[str] = ()
+    unfamiliarity: float | None = None
+
+
+def write_predictions(path: Path, folder: Path, brands: Sequence[str], rows: Sequence[PredictionRow]) -> None:
+    """Write `rows`, whole or not at all: JSON lines where the name of `path` ends in ``.jsonl``, CSV otherwise.
+
+    The columns are ``patient_id, row, truth, has_crosslink, decision, answer, prediction_set, unfamiliarity, p_<brand>, ...``, then
+    ``<view>, <view>_box, <view>_score`` for each view. ``decision`` to ``unfamiliarity`` are left out for a model that decides nothing.
+    ``answer`` is empty unless the row is identified. In CSV the brands of a set are parted by semicolons, and a box is written as in
+    ``studies.csv``. Numbers are written so that they read back exactly.
+
+    Parameters
+    ----------
+    path
+        The file.
+    folder
+        Folder of the table that the rows are from: films are named relative to it, as the table names them.
+    brands
+        K names.
+    rows
+        In the order of the file.
+    """
+    decides = all(row.decision is not None for row in rows)
+    records = [_describe_row(row, folder, brands, decides) for row in rows]
+    if path.suffix == ".jsonl":
+        write_text(path, "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records))
+        return
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["patient_id", "brand", "has_crosslink", *(f"p_{brand}" for brand in predictions.brands)])
-    for patient, brand, crosslink, row in zip(
-        predictions.patients, predictions.truth, predictions.has_crosslink, predictions.probabilities.tolist(), strict=True
-    ):
-        writer.writerow([patient, brand or "", "" if crosslink is None else int(crosslink), *map(repr, row)])
+    writer.writerow(records[0] if records else ["patient_id", "row", "truth", "has_crosslink", *(f"p_{brand}" for brand in brands)])
+    writer.writerows([_format_cell(column, value) for column, value in record.items()] for record in records)
     write_text(path, text.getvalue())
+
+
+def _describe_row(row: PredictionRow, folder: Path, brands: Sequence[str], decides: bool) -> dict[str, Any]:
+    """Return the columns of a row and their values; None where there is none."""
+    study, probabilities = row.study, row.probabilities
+    decided = {
+        "decision": row.decision,
+        "answer": brands[int(np.argmax(probabilities))] if probabilities is not None and row.decision == "identified" else None,
+        "prediction_set": list(row.prediction_set),
+        "unfamiliarity": row.unfamiliarity,
+    }
+    films: dict[str, Any] = {}
+    for view in VIEWS:
+        film, seen = study.film(view), row.views.get(view, {})
+        films[view] = None if film is None else Path(os.path.relpath(film, folder)).as_posix()
+        films[f"{view}_box"], films[f"{view}_score"] = seen.get("box"), seen.get("score")
+    return {
+        "patient_id": study.patient_id,
+        "row": row.number,
+        "truth": study.brand,
+        "has_crosslink": study.has_crosslink,
+        **(decided if decides else {}),
+        **{f"p_{brand}": None if probabilities is None else probabilities[place] for place, brand in enumerate(brands)},
+        **films,
+    }
+
+
+def _format_cell(column: str, value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(int(value))
+        case list() | tuple():
+            return ";".join(value) if column == "prediction_set" else format_box(tuple(value))
+    return str(value)
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -104,8 +196,9 @@ def read_predictions(path: Path) -> Predictions:
     Parameters
     ----------
     path
-        CSV with a header, as `edgekit.tables.read_table` reads it. Columns ``patient_id``, ``brand`` (empty: unknown), ``has_crosslink``
-        (0, 1 or empty; optional) and at least two ``p_<brand>``; their order is the order of the brands. Other columns are ignored.
+        CSV with a header, as `edgekit.tables.read_table` reads it. Columns ``patient_id``, ``truth``, or without it ``brand`` (empty:
+        unknown), ``has_crosslink`` (0, 1 or empty; optional) and at least two ``p_<brand>``; their order is the order of the brands.
+        Rows whose ``decision`` is ``excluded`` are left out. Other columns are ignored.
 
     Returns
     -------
@@ -116,34 +209,36 @@ def read_predictions(path: Path) -> Predictions:
     InputError
         The file is missing or not such a file; all faulty rows are reported at once, with their lines.
     """
-    table = read_table(path, ("patient_id", "brand", "has_crosslink"))
-    brands = _check_header(path, table)
+    table = read_table(path, ("patient_id", "truth", "brand", "has_crosslink"))
+    brands, truth_column = _check_header(path, table)
     problems: list[str] = []
-    rows = [_read_row(row, brands, problems) for row in table.rows]
+    asked = [row for row in table.rows if row.cells.get("decision") != EXCLUDED]
+    rows = [_read_row(row, brands, truth_column, problems) for row in asked]
     refuse_rows(path, problems)
     if not rows:
-        raise InputError(f"{path} has no rows", "give one row per patient below the header")
+        raise InputError(f"{path} has no rows with an answer", "give one row per patient below the header")
     patients, truth, crosslinks, probabilities = zip(*rows, strict=True)
     return Predictions(brands, patients, truth, crosslinks, np.array(probabilities, np.float64))
 
 
-def _check_header(path: Path, table: Table) -> tuple[str, ...]:
-    """Return the brands that the header names."""
+def _check_header(path: Path, table: Table) -> tuple[tuple[str, ...], str]:
+    """Return the brands that the header names, and the column of the true brand."""
     header, place = table.columns, f"{path}, line {table.line}"
     brands = tuple(name.removeprefix("p_") for name in header if name.startswith("p_"))
-    missing = [name for name in ("patient_id", "brand") if name not in header] + (["p_<brand>, two or more"] if len(brands) < 2 else [])
+    truth = "brand" if "brand" in header and "truth" not in header else "truth"
+    missing = [name for name in ("patient_id", truth) if name not in header] + (["p_<brand>, two or more"] if len(brands) < 2 else [])
     if missing:
         raise InputError(
             f"{place}: missing columns: {', '.join(missing)}; found: {', '.join(header) or 'nothing'}",
-            "the header is patient_id, brand, has_crosslink, p_<brand>, ...",
+            "the header is patient_id, truth, has_crosslink, p_<brand>, ...",
         )
-    read = {"patient_id", "brand", "has_crosslink", *(f"p_{brand}" for brand in brands)}
+    read = {"patient_id", truth, "has_crosslink", *(f"p_{brand}" for brand in brands)}
     if repeated := sorted(name for name in read if header.count(name) > 1):
         raise InputError(f"{place}: repeated columns: {', '.join(repeated)}", "name every column once")
-    return brands
+    return brands, truth
 
 
-def _read_row(row: Row, brands: tuple[str, ...], problems: list[str]) -> tuple[str, str | None, bool | None, list[float]]:
+def _read_row(row: Row, brands: tuple[str, ...], truth: str, problems: list[str]) -> tuple[str, str | None, bool | None, list[float]]:
     """Parse one row; what is wrong with it is added to `problems`."""
     cells, place = row.cells, f"  line {row.line}"
     if row.surplus:
@@ -167,7 +262,7 @@ def _read_row(row: Row, brands: tuple[str, ...], problems: list[str]) -> tuple[s
         total, room = sum(known), _measure_rounding([*written.values()], known)
         if abs(total - 1.0) > room + FLOAT_TOLERANCE:
             problems.append(f"{place}: the probabilities sum to {total:.6g}, expected 1 within {room or FLOAT_TOLERANCE:.3g}")
-    return cells["patient_id"], cells["brand"] or None, CROSSLINK.get(crosslink), known
+    return cells["patient_id"], cells[truth] or None, CROSSLINK.get(crosslink), known
 
 
 def _measure_rounding(written: list[str], values: list[float]) -> float:

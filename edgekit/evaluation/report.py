@@ -31,9 +31,11 @@ class Example:
     brand
         The true brand.
     answer
-        The brand answered; None when no construct was found.
+        The brand with the largest probability; None when `decision` is no answer.
+    decision
+        One of `edgekit.types.DECISIONS`.
     probability
-        Of the answer.
+        Of the answer; shown only beside one, as `runner_up` and `prediction_set`.
     runner_up
         The second brand and its probability.
     prediction_set
@@ -45,6 +47,7 @@ class Example:
     patient_id: str
     brand: str
     answer: str | None
+    decision: str
     probability: float
     runner_up: tuple[str, float]
     prediction_set: tuple[str, ...]

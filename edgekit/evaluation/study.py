@@ -22,6 +22,7 @@ from edgekit.evaluation.cohort import (
     describe_file,
     load_models,
     make_predictions,
+    require_known_brand,
     score_cohort,
     score_model,
     select_external,
@@ -36,7 +37,7 @@ from edgekit.evaluation.photos import ask_photos, describe_photos, match_photos,
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.evaluation.readers import compare_readers, read_readers
 from edgekit.evaluation.report import ReportContent, write_report
-from edgekit.files import write_json
+from edgekit.files import require_writable, write_json
 from edgekit.progress import track
 from edgekit.provenance import describe_software
 from edgekit.studies import NO_CONSTRUCT, read_studies, select
@@ -113,6 +114,8 @@ def evaluate_run(
     InputError
         The run is unfinished, too many films can't be read, there is nothing to score, the same films are in both cohorts, the
         readers' or the photos' table is faulty, or there is no photo of each film.
+    OSError
+        `out` can't be written to; this is noticed before the first film.
     """
     studies = read_studies(studies_file)
     test = select_test(studies_file, studies)
@@ -125,6 +128,12 @@ def evaluate_run(
 
     models = load_models(run)
     chosen = name_model(models.chosen)
+    require_known_brand(models, studies_file, test)
+    if external:
+        require_known_brand(models, external, validation)
+    if readers:
+        require_known_brand(models, studies_file, read)
+    _require_outputs(out, [name for name, wanted in (("external", external), ("readers", readers), ("photos", photos)) if wanted])
     cohorts = {"": ask_cohort(models, studies_file, studies, test, out)}
     if external:
         cohorts["external"] = ask_cohort(models, external, elsewhere, validation, out / "external")
@@ -192,6 +201,15 @@ def score_file(predictions_file: Path, out: Path) -> Evaluation:
     write_json(out / "metrics.json", evaluation.metrics)
     write_report(out / "report.html", evaluation.report)
     return evaluation
+
+
+def _require_outputs(out: Path, folders: Sequence[str]) -> None:
+    """Make sure, before the first film, that everything can be written in the end: also what is to replace something."""
+    for path in (out / "metrics.json", out / "report.html"):
+        require_writable(path)
+    for folder in (out, *(out / name for name in folders)):
+        for path in (folder / JOURNAL, *folder.glob("predictions_*.csv")):
+            require_writable(path)
 
 
 def _refuse_shared_films(test: Sequence[Study], validation: Sequence[Study]) -> None:

@@ -54,6 +54,11 @@ class Letterbox:
         x, y = self.width / covered_width, self.height / covered_height
         return (box[0] - self.left) * x, (box[1] - self.top) * y, (box[2] - self.left) * x, (box[3] - self.top) * y
 
+    def to_film_within(self, box: Box) -> list[float]:
+        """Map a box from canvas pixels to film pixels and cut it at the film's edges: the detector may reach into the padding."""
+        limits = (self.width, self.height) * 2
+        return [min(max(edge, 0.0), float(limit)) for edge, limit in zip(self.to_film(box), limits, strict=True)]
+
 
 def make_canvas(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], Letterbox]:
     """Letterbox a film into a square canvas (``docs/canvas.md``, "Letterbox" and "Resampling").

@@ -23,8 +23,8 @@ def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> None:
     The hash is written last: a checkpoint without one was being written when the training was interrupted.
     """
     path = folder / f"{epoch:05d}.pt"
-    with replacing(path) as partial:
-        torch.save({**state, "epoch": epoch}, partial)
+    with replacing(path) as partial, partial.open("wb") as file:  # torch's own writer does not say that the disk is full
+        torch.save({**state, "epoch": epoch}, file)
     write_text(path.with_suffix(".sha256"), hash_file(path))
     for old in folder.glob("*.*"):
         if old.stem != path.stem:

@@ -143,7 +143,7 @@ def test_a_failed_gate_under_json_keeps_its_own_document(monkeypatch, capsys):
         (OSError(errno.ENOSPC, "No space left on device", "out.csv"), 4, "The disk is full while writing out.csv."),
         (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 4, "Permission denied: /root/x"),
         (MemoryError(), 4, "out of memory"),
-        (KeyboardInterrupt(), 130, "Interrupted."),
+        (KeyboardInterrupt(), 130, "Interrupted. Nothing was left half done: the same command begins again."),
         (ModuleNotFoundError("No module named 'edgekit.nothing'", name="edgekit.nothing"), 1, "fault in edgekit"),
         (ZeroDivisionError("division by zero"), 1, "Unexpected ZeroDivisionError: division by zero"),
     ],
@@ -155,6 +155,22 @@ def test_what_nobody_raised_on_purpose(failure, code, words, monkeypatch, capsys
     assert out == ""
     assert words in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["[Errno 28] No space left on device", "4000 requested and 96 written", "I/O error: No space left on device (os error 28)"],
+)
+def test_a_full_disk_is_found_behind_what_others_made_of_it(words, monkeypatch, capsys):
+    """An error of ours has the cause, or, out of another process, its words alone; NumPy and safetensors raise only words."""
+    for cause in (RuntimeError(words), None):
+        failure = errors.InputError("The film can't be written." if cause else f"The film can't be written ({words}).")
+        failure.__cause__ = cause
+        fail_with(monkeypatch, failure)
+        assert cli.run(["work"]) == 4
+        shown = capsys.readouterr().err
+        assert "The disk is full" in shown
+        assert "film" not in shown
 
 
 def test_a_checkout_that_is_not_installed_says_so(without, monkeypatch, capsys):

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.cli import run as edgekit
 from edgekit.errors import InputError
-from edgekit.evaluation.predictions import Predictions, read_predictions, write_predictions
+from edgekit.evaluation.predictions import PredictionRow, read_predictions, write_predictions
+from edgekit.types import Study
 
 HEADER = "patient_id,brand,has_crosslink,p_a,p_b"
 
@@ -20,21 +22,14 @@ def write(path: Path, *lines: str) -> Path:
 def test_what_is_written_reads_back_exactly(tmp_path: Path) -> None:
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 5)
     probabilities[4] = 1 / 3
-    written = Predictions(
-        ("design-a", "b, the second", "ü"),
-        ("p1", "p1", "p2", "p3", "p4"),
-        ("ü", "none", None, "design-x", "design-a"),
-        (True, None, None, False, True),
-        probabilities,
-    )
-    write_predictions(tmp_path / "new" / "predictions_ap+lateral.csv", written)
+    brands = ("design-a", "b, the second", "ü")
+    patients, truth = ("p1", "p1", "p2", "p3", "p4"), ("ü", "none", None, "design-x", "design-a")
+    crosslinks = (True, None, None, False, True)
+    studies = [Study(*each) for each in zip(patients, truth, crosslinks, strict=True)]
+    rows = [PredictionRow(n, study, {}, values) for n, (study, values) in enumerate(zip(studies, probabilities.tolist(), strict=True), 1)]
+    write_predictions(tmp_path / "new" / "predictions_ap+lateral.csv", tmp_path, brands, rows)
     read = read_predictions(tmp_path / "new" / "predictions_ap+lateral.csv")
-    assert (read.brands, read.patients, read.truth, read.has_crosslink) == (
-        written.brands,
-        written.patients,
-        written.truth,
-        written.has_crosslink,
-    )
+    assert (read.brands, read.patients, read.truth, read.has_crosslink) == (brands, patients, truth, crosslinks)
     assert (read.probabilities == probabilities).all()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["predictions_ap+lateral.csv"]
     assert read.scorable().patients == ("p1", "p4")
@@ -47,6 +42,21 @@ def test_optional_and_unknown_columns(tmp_path: Path) -> None:
     assert read.probabilities.tolist() == [[0.25, 0.75], [0.5005, 0.5]]
     assert read.has_crosslink == (None, None)
     assert read.truth == ("a", None)
+
+
+def test_the_truth_is_read_before_the_brand(tmp_path: Path) -> None:
+    """``brand`` is what a table was delivered with, where a hospital added it; ``truth`` is what counts."""
+    read = read_predictions(write(tmp_path, "patient_id,brand,truth,p_a,p_b", "p1,a,b,0.25,0.75", "p2,a,,0.5,0.5"))
+    assert read.truth == ("b", None)
+
+
+def test_excluded_rows_are_not_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["p1,b,identified,0.25,0.75", "p2,a,excluded,,", "p3,b,unfamiliar,0.75,0.25"]
+    file = write(tmp_path, "patient_id,truth,decision,p_a,p_b", *lines)
+    assert edgekit(["score", str(file), "--out", str(tmp_path / "scored"), "--json"]) == 0
+    assert '"n": 2' in capsys.readouterr().out
+    with pytest.raises(InputError, match="no rows with an answer"):
+        read_predictions(write(tmp_path, "patient_id,truth,decision,p_a,p_b", lines[1]))
 
 
 def test_all_faulty_rows_are_reported_with_their_lines(tmp_path: Path) -> None:
@@ -85,7 +95,7 @@ def test_many_faulty_rows_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        (["patient_id,p_a,p_b", "p1,0.5,0.5"], "missing columns: brand"),
+        (["patient_id,p_a,p_b", "p1,0.5,0.5"], "missing columns: truth"),
         (["patient_id,brand,p_a", "p1,a,1"], "two or more"),
         (["patient_id,brand,p_a,p_b,p_a", "p1,a,0.5,0.5,0"], "repeated columns: p_a"),
         ([HEADER], "has no rows"),
@@ -144,9 +154,8 @@ def test_a_softmax_in_single_precision_is_accepted(tmp_path: Path) -> None:
     scores = np.random.default_rng(0).normal(0, 4, (200, 7)).astype(np.float32)
     softmax = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     assert softmax.dtype == np.float32
-    names = tuple(f"p{number}" for number in range(200))
-    written = Predictions(tuple("abcdefg"), names, (None,) * 200, (None,) * 200, softmax.astype(np.float64))
-    write_predictions(tmp_path / "p.csv", written)
+    rows = [PredictionRow(n, Study(f"p{n}"), {}, values) for n, values in enumerate(softmax.astype(np.float64).tolist(), 1)]
+    write_predictions(tmp_path / "p.csv", tmp_path, "abcdefg", rows)
     assert (read_predictions(tmp_path / "p.csv").probabilities == softmax).all()
 
 

@@ -36,7 +36,7 @@ def content() -> ReportContent:
         "patients": 3,
         "not_scored": [],
     }
-    example = Example("<p1>", "a", "a", 0.999, ("b", 0.001), ("a",), {"ap": draw()})
+    example = Example("<p1>", "a", "a", "identified", 0.999, ("b", 0.001), ("a",), {"ap": draw()})
     return ReportContent("ap", {"models": {"ap": model}, "detector": None, "provenance": provenance}, {}, (example,))
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from edgekit.cli import run as edgekit_command
 from edgekit.errors import InputError
-from edgekit.evaluation import answers, charts
+from edgekit.evaluation import answers, charts, cohort
 from edgekit.evaluation.predictions import read_predictions
 from edgekit.evaluation.study import evaluate_run, score_file
 from edgekit.models import runfolder
@@ -159,6 +159,64 @@ def test_a_predictions_file_scores_like_the_run_that_wrote_it(metrics: Any, out:
     rows = read_predictions(out / "predictions_ap+lateral.csv")
     assert rows.patients == ("p1", "p2", "p3", "p4", "p5", "p6", "p7")
     assert rows.probabilities[2].tolist() == [1 / 3] * 3
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_only_the_ensemble_that_answers_says_what_it_decided(out: Path) -> None:
+    rows = read_rows(out / "predictions_ap+lateral.csv")
+    assert [row["row"] for row in rows] == ["1", "2", "3", "4", "5", "6", "7"]
+    assert {"decision", "answer", "prediction_set", "unfamiliarity"} < set(rows[0])
+    nothing = rows[2]
+    assert (nothing["decision"], nothing["answer"], nothing["prediction_set"]) == ("no construct found", "", "")
+    assert (nothing["ap"], nothing["ap_box"]) == ("p3-ap.png", "")
+    for row in rows:
+        named = max("abc", key=lambda brand: float(row[f"p_{brand}"]))
+        assert row["answer"] == (named if row["decision"] == "identified" else "")
+    assert [row["truth"] for row in rows] == ["a", "b", "a", "c", "x", "none", ""]
+    assert (rows[3]["lateral"], rows[3]["lateral_box"], rows[3]["lateral_score"]) == ("", "", "")
+    assert [float(edge) for edge in rows[0]["ap_box"].split()] == pytest.approx(FOUND_BOX, abs=1e-3)
+    other = read_rows(out / "predictions_lateral.csv")
+    assert not {"decision", "answer", "prediction_set", "unfamiliarity"} & set(other[0])
+    assert [row["row"] for row in other] == ["1", "2", "3", "5", "6", "7"]  # p4 has no lateral film
+
+
+def test_beside_a_refusal_the_report_shows_no_ranking_and_no_set(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect = cohort.collect_answers
+
+    def refuse(*made: Any) -> Any:
+        collected = collect(*made)
+        return replace(collected, decisions=np.full(len(collected.studies), 2), prediction_sets=np.ones_like(collected.prediction_sets))
+
+    monkeypatch.setattr(cohort, "collect_answers", refuse)
+    evaluation = evaluate_run(run, make_cohort(tmp_path), tmp_path / "out")
+    page = html.unescape((tmp_path / "out/report.html").read_text())
+    assert [example.answer for example in evaluation.report.examples] == [None] * 3
+    assert page.count("No answer: unfamiliar.") == 3
+    assert "Can't exclude" not in page
+    assert "Next:" not in page
+    rows = read_rows(tmp_path / "out/predictions_ap+lateral.csv")
+    assert {(row["decision"], row["answer"], row["prediction_set"]) for row in rows} == {("unfamiliar", "", "")}
+
+
+def test_places_that_can_not_be_written_are_told_before_the_first_film(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, out = make_cohort(tmp_path), tmp_path / "out"
+    asked: list[Any] = []
+    ask_row = answers._ask_row
+    monkeypatch.setattr(answers, "_ask_row", lambda *made: asked.append(made) or ask_row(*made))
+    out.mkdir()
+    for place in ("metrics.json", "report.html", "predictions_ap.csv"):
+        (out / place).mkdir()
+        with pytest.raises(InputError, match=place):
+            evaluate_run(run, table, out)
+        (out / place).rmdir()
+    (out / "external").write_text("a file where a folder must be")
+    with pytest.raises(FileExistsError, match="external"):
+        evaluate_run(run, table, out, external=make_site(tmp_path / "site"))
+    assert asked == []
 
 
 def test_report_opens_with_the_chosen_ensemble_and_loads_nothing(run: Path, tmp_path: Path) -> None:
@@ -526,7 +584,7 @@ def test_commands(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     with file.open(newline="") as lines:
         table = list(csv.reader(lines))
-    table[2][3] = "7"
+    table[2][table[0].index("p_a")] = "7"
     with file.open("w", newline="") as lines:
         csv.writer(lines).writerows(table)
     assert edgekit_command(["score", str(file), "--out", str(tmp_path / "faulty")]) == 4

@@ -7,6 +7,8 @@ import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from safetensors.torch import load_file
 
 from edgekit.errors import InputError
 from edgekit.models.classifier import start_classifier
-from edgekit.training import members
+from edgekit.training import checkpoints, members
 from edgekit.training.checkpoints import load_checkpoint, save_checkpoint
 from edgekit.training.config import TrainingConfig, load_config
 from edgekit.training.crops import Samples
@@ -138,3 +140,18 @@ def test_ultralytics_can_start_the_trainer_again_elsewhere(cohort: Path, small: 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # two processes share the cores
     write_gradients(Path(sys.argv[1]))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a system with /dev/full")
+def test_a_checkpoint_on_a_full_disk_says_that_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux's /dev/full is a disk without room. torch's own writer would only say that its position is unexpected."""
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+
+    @contextmanager
+    def replace_nothing(_: Path) -> Iterator[Path]:
+        yield full
+
+    monkeypatch.setattr(checkpoints, "replacing", replace_nothing)
+    with pytest.raises(OSError, match="No space left on device"):
+        save_checkpoint(tmp_path, 0, {"weights": torch.zeros(100_000)})

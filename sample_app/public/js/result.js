@@ -22,8 +22,10 @@ export function describeAnswer(found, slots, model, elapsedMs) {
     .map((row) => ({ ...row, text: percent(row.share), fits: predictionSet.includes(row.brand) }));
   const looked = given.map((view) => look(view, slots[view], found, model));
   const words = DECISIONS[decision]({ brand, set: predictionSet, filmsGiven: given.length, share: percent(ranking[0].share) });
-  const ranked = decision === "no construct found" || decision === "films swapped" ? [] : ranking;
-  return { decision, words, ranking: ranked, set: predictionSet, looked, model, elapsedMs, graphMs: found.elapsedMs };
+  // A decision that is no answer stands alone: beside it a ranking or a set would be read as one.
+  const answers = decision === "identified" || decision === "ambiguous";
+  const shown = { ranking: answers ? ranking : [], set: answers ? predictionSet : [] };
+  return { decision, words, ...shown, looked, model, elapsedMs, graphMs: found.elapsedMs };
 }
 
 /** One film, where the construct is on it as shares of its sides, and the heat map over it. */

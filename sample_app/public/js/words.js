@@ -24,7 +24,7 @@ export const DECISIONS = {
     tone: "unfamiliar",
     label: "Unfamiliar implant",
     title: "Not one it has learnt",
-    text: "This looks unlike everything the model was trained on. It may be another brand, so none is named. The ranking below only says what it resembles.",
+    text: "This looks unlike everything the model was trained on. It may be another brand, so none is named.",
   }),
   "no construct found": ({ filmsGiven }) => ({
     tone: "none",
