@@ -1,4 +1,4 @@
-"""The statistics of a verdict: counts of patients, their intervals, and what they decide."""
+"""The statistics of a verdict: counts of patients, and what they decide."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.errors import InputError
+from edgekit.proportions import CONFIDENCE, clopper_pearson, tango_interval
 
 if TYPE_CHECKING:
     from edgekit.types import Judge, Verdict
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,57 +98,3 @@ def describe_power(counts: Counts, judge: Judge, verdict: Verdict) -> str:
         return f"{text}; at the observed flip rate no number of patients would decide"
     outcome = statistical_verdict(counts.scaled_to(enough), judge)
     return f"{text}; at the observed flip rate {enough} patients would decide, for a {outcome}"
-
-
-def tango_interval(b: int, c: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Score interval for the paired difference of proportions (b - c) / n.
-
-    Tango (1998), Statistics in Medicine 17:891-908: the differences D that the score test of equation 8 does not reject, with the
-    constrained maximum-likelihood estimate of the discordant proportion. It keeps its width without discordant pairs, where
-    Wald's and the bootstrap's collapse to zero.
-
-    Parameters
-    ----------
-    b, c
-        Discordant pairs: right in the first only, right in the second only.
-    n
-        All pairs.
-
-    Examples
-    --------
-    >>> [round(limit, 4) for limit in tango_interval(0, 0, 100)]
-    [-0.037, 0.037]
-    """
-    from scipy.optimize import brentq
-    from scipy.stats import norm
-
-    z = float(norm.ppf((1 + confidence) / 2))
-
-    def excess(difference: float, side: float) -> float:
-        # z-statistic minus its critical value, multiplied by the standard error so that it stays finite at the ends.
-        linear = (2 * n - b + c) * difference - b - c
-        constant = -c * difference * (1 - difference)
-        discordant = (math.sqrt(max(linear * linear - 8 * n * constant, 0.0)) - linear) / (4 * n)
-        variance = n * (2 * discordant + difference * (1 - difference))
-        return b - c - n * difference - side * z * math.sqrt(max(variance, 0.0))
-
-    # Statistic and standard error may vanish together at the estimate itself, which is no limit: start just beside it.
-    estimate, beside = (b - c) / n, 1e-12
-    lower = -1.0 if estimate == -1 else brentq(excess, -1.0, estimate - beside, args=(1.0,), xtol=1e-12)
-    upper = 1.0 if estimate == 1 else brentq(excess, estimate + beside, 1.0, args=(-1.0,), xtol=1e-12)
-    return float(lower), float(upper)
-
-
-def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Exact interval for the proportion k / n (Clopper & Pearson 1934)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(k, n).proportion_ci(confidence, method="exact")
-    return float(interval.low), float(interval.high)
-
-
-def mcnemar_exact(b: int, c: int) -> float:
-    """Two-sided p of McNemar's exact test: b and c discordant pairs; 1 when there are none."""
-    from scipy.stats import binomtest
-
-    return float(binomtest(b, b + c).pvalue) if b + c else 1.0

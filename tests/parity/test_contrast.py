@@ -12,7 +12,7 @@ from edgekit.errors import InputError
 from edgekit.evaluation.metrics import score_predictions
 from edgekit.parity.comparison import Gate, compare, summarize
 from edgekit.parity.recording import Recording
-from edgekit.parity.statistics import tango_interval
+from edgekit.proportions import tango_interval
 from edgekit.types import Judge, Study
 
 BRANDS = ("a", "b", "c")
