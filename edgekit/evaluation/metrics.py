@@ -1,7 +1,8 @@
 """What the study reports: classification figures with intervals, and what the detector finds.
 
-Accuracy is a share of patients. All other classification figures come from one kernel that counts rows by weight. With weights of one it
-gives the figures themselves (the tests hold them to scikit-learn's), with the weights of a bootstrap resample that resample's, many at a time.
+Accuracy is a share of patients. All other classification figures come from one kernel that counts rows by weight. With weights of
+one it gives the figures themselves (the tests hold them to scikit-learn's), with the weights of a bootstrap resample that resample's,
+many at a time.
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ def score_predictions(
     -------
     dict
         One model's object of ``metrics.json``: ``n`` rows, ``unanswered`` rows, ``patients``, of whom ``correct`` are right,
-        ``accuracy`` (their share), ``kappa``, ``macro``, ``micro``, ``brands``, ``calibration_error``, ``confusion`` (rows: truth, columns: answer), ``ci95`` (the same names, each
-        ``[low, high]``) and ``crosslink`` (``with`` and ``without``: such objects). What is undefined is None, never NaN.
+        ``accuracy`` (their share), ``kappa``, ``macro``, ``micro``, ``brands``, ``calibration_error``, ``confusion`` (rows: truth,
+        columns: answer), ``ci95`` (the same names, each ``[low, high]``) and ``crosslink`` (``with`` and ``without``: such objects).
+        What is undefined is None, never NaN.
 
     Raises
     ------
@@ -202,9 +204,9 @@ def detector_metrics(
     Returns
     -------
     dict
-        ``n`` annotated films, ``negative`` films without a construct; ``mean_iou`` and ``iou_p05`` (5th percentile) over them, a film whose score misses the threshold
-        counting as 0; ``ap50``, the average precision at IoU 0.5 over annotated and negative films whatever their score
-        (precision made monotone, area under all points: Everingham et al., *The PASCAL Visual Object Classes Challenge: A
+        ``n`` annotated films, ``negative`` films without a construct; ``mean_iou`` and ``iou_p05`` (5th percentile) over the annotated
+        ones, a film whose score misses the threshold counting as 0; ``ap50``, the average precision at IoU 0.5 over annotated and
+        negative films whatever their score (precision made monotone, area under all points: Everingham et al., *The PASCAL Visual Object Classes Challenge: A
         Retrospective*, 2015); ``false_finds``, the share of negative films whose score passes the threshold. None where there
         are no such films.
     """
@@ -285,6 +287,7 @@ def _count_patients(sample: Sample) -> tuple[int, int]:
 def _exact_intervals(sample: Sample) -> dict[tuple[str, ...], list[float] | None]:
     """Clopper-Pearson intervals of the figures that are a share of the rows: those that count, out of those asked about."""
     right = sample.answer == sample.truth
+    shares: dict[tuple[str, ...], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
     shares = {("micro", "precision"): (right, sample.answer < len(sample.brands)), ("micro", "sensitivity"): (right, np.ones_like(right))}
     for k, brand in enumerate(sample.brands):
         is_brand, answered = sample.truth == k, sample.answer == k

@@ -139,7 +139,15 @@ def full(content: ReportContent) -> ReportContent:
             {"a": "ap", "b": "ap+lateral", "n": 106, "only_a": 0, "only_b": 16, "p": 2**-15},
         ],
         "box_errors": {
-            "ap": {"bands": [], "detector_box": 0.92, "true_box": 0.94, "only_detector_right": 1, "only_true_right": 3, "p": 0.625},
+            "ap": {
+                "n": 100,
+                "bands": [],
+                "detector_box": 0.92,
+                "true_box": 0.94,
+                "only_detector_right": 1,
+                "only_true_right": 3,
+                "p": 0.625,
+            },
         },
         "external": {
             "rows": {"file": 40, "other_splits": {"test": 9}, "scored": 31},
@@ -221,8 +229,8 @@ def test_a_full_report_is_one_whole_page(tmp_path: Path, full: ReportContent) ->
     assert "1 that can&#39;t be read (listed below)" in page
     assert "<dt>p&lt;4&gt;.dcm</dt><dd>ends early</dd>" in page
     assert (
-        "<b>ap</b> is right on 94.0\u00a0% instead of 92.0\u00a0% (3 only with the true box, 1 only with the found one, McNemar p 0.625)."
-        in page
+        "<b>ap</b> is right on 94.0\u00a0% of 100 instead of 92.0\u00a0% "
+        "(3 only with the true box, 1 only with the found one, McNemar p 0.625)." in page
     )
 
 
@@ -277,6 +285,7 @@ def test_comparisons_and_drops_are_signed_and_set_off(tmp_path: Path, full: Repo
     assert "<td>\u22120.004<small>\u22120.031 to +0.000</small></td>" in external
     assert "40 rows in the file" in external
     assert "100.0\u00a0%" in external
+    assert "22.2\u00a0%<small>of 9</small>" in page
 
 
 def test_names_from_files_are_escaped(tmp_path: Path, content: ReportContent) -> None:
@@ -297,7 +306,7 @@ def test_a_patient_with_several_rows_counts_once(tmp_path: Path, content: Report
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.6, 0.4]])
     model = score_predictions("ab", "aabb", probabilities, [None] * 4, ["1", "1", "2", "2"], resamples=3)
     page = write(tmp_path, replace(content, metrics={**content.metrics, "models": {content.headline: model}}))
-    assert "<strong>50.0\u00a0%</strong><p>of 2 test patients had" in page
+    assert "<strong>50.0\u00a0%</strong> <p>of 2 simulated test patients had" in page
     assert "1 of 2; 95 % interval 1.3–98.7 %" in page
     assert "They have 4 rows; a patient with several is right when every row is." in page
     assert "<td>2<small>4 rows</small></td>" in page

@@ -185,7 +185,7 @@ def test_all_rows_count_when_there_is_no_split(run: Path, tmp_path: Path) -> Non
     metrics = evaluate_run(run, table, tmp_path / "out").metrics
     assert metrics["models"]["ap+lateral"]["n"] == 3
     assert metrics["models"]["ap+lateral"]["macro"]["auc"] is None  # one brand has no rest
-    assert metrics["detector"] == {"n": 0, "mean_iou": None, "iou_p05": None, "ap50": None, "false_finds": None}
+    assert metrics["detector"] == {"n": 0, "negative": 0, "mean_iou": None, "iou_p05": None, "ap50": None, "false_finds": None}
     assert metrics["box_errors"] is None
 
 
@@ -518,7 +518,7 @@ def test_commands(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert edgekit_command(["evaluate", str(run), table, "--out", str(tmp_path / "both"), "--external", str(site)]) == 0
     printed = capsys.readouterr().out
     line = next(line for line in printed.split("External validation")[1].splitlines() if "lateral-calibrated" in line)
-    assert [cell.strip() for cell in line.split("│")[2:5]] == ["4", "0.750", "-0.083"]
+    assert [cell.strip() for cell in line.split("│")[2:6]] == ["3", "4", "0.750", "-0.083"]
 
     file = tmp_path / "out/predictions_ap.csv"
     assert edgekit_command(["score", str(file), "--out", str(tmp_path / "scored")]) == 0
