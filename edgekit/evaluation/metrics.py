@@ -206,9 +206,9 @@ def detector_metrics(
     dict
         ``n`` annotated films, ``negative`` films without a construct; ``mean_iou`` and ``iou_p05`` (5th percentile) over the annotated
         ones, a film whose score misses the threshold counting as 0; ``ap50``, the average precision at IoU 0.5 over annotated and
-        negative films whatever their score (precision made monotone, area under all points: Everingham et al., *The PASCAL Visual Object Classes Challenge: A
-        Retrospective*, 2015); ``false_finds``, the share of negative films whose score passes the threshold. None where there
-        are no such films.
+        negative films whatever their score (precision made monotone, area under all points: Everingham et al., *The PASCAL Visual
+        Object Classes Challenge: A Retrospective*, 2015); ``false_finds``, the share of negative films whose score passes the
+        threshold. None where there are no such films.
     """
     overlaps = box_iou(truth, found)
     used = np.where(scores >= threshold, overlaps, 0.0)
