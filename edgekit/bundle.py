@@ -45,6 +45,8 @@ REFUSED = "{}-{}-refused.html"
 """Beside the bundle's folder, by its name and precision: the answers that changed."""
 BUDGET_ROUNDS = 5
 """Rounds of five inferences each, for a recipe's time budget."""
+MORE_PATIENTS = "verify on more patients, whose brands need not be known"
+"""What to do about an inconclusive verdict."""
 LICENCE = "AGPL-3.0-or-later"
 NOTICES = (
     "The detector's network comes from ultralytics (AGPL-3.0): whoever distributes this bundle, or serves a program that embeds it, "
@@ -85,7 +87,8 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
     out
         The bundle's folder; it may hold an earlier bundle, and nothing else.
     studies
-        ``studies.csv`` to judge on: its test rows, or all rows if the split column is empty. None takes the run's own.
+        ``studies.csv`` to judge on: its test rows, or all rows if the split column is empty; their brands may be unknown. None takes the
+        run's own.
     force
         Write the bundle even if the verdict is not PASS, it is beyond its budget, or the run names no studies, stamped *not verified*; a
         verified bundle is still not replaced by such a one.
@@ -293,7 +296,7 @@ def _gate(problems: list[str], draft: Path, model: str, force: bool, p50_ms: flo
         size_mb = _measure_size(draft / model)
         message = f"not exported: {'; '.join(problems)}; the model has {size_mb:.2f} MB"
         undecided = any(problem.startswith("INCONCLUSIVE") for problem in problems)
-        more = "verify on more patients with --studies (a run trained on simulated films makes them itself: --simulate 1500)"
+        more = f"{MORE_PATIENTS}, with --studies (a run trained on simulated films makes them itself: --simulate 1500)"
         remedy = f"{more if undecided else 'see what differs'}, or write it as not verified with --force"
         raise RefusedError(message, remedy, size_mb, p50_ms, read_foreseen(draft))
 

@@ -79,7 +79,8 @@ def export_first(run: Path, name: str, out: Path, recipe: Path | None, studies: 
     left.sort(key=lambda attempt: math.inf if attempt.foreseen is None else attempt.foreseen)
     lines = "\n".join(attempt.describe() for attempt in left)
     raise GateError(
-        f"no variant of {name} passes, best first:\n{tabulate(left)}\n{lines}", "see what differs, give more patients, or raise the budgets"
+        f"no variant of {name} passes, best first:\n{tabulate(left)}\n{lines}",
+        "see what differs, give more patients (their brands need not be known), or raise the budgets",
     )
 
 

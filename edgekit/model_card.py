@@ -103,7 +103,11 @@ def _describe_parity(records: list[dict[str, Any]]) -> list[str]:
     for row in records:
         session = f"{row['session']} (interpreted)" if row["session"] in INTERPRETED else row["session"]
         foreseen = "-" if row.get("foreseen") is None else f"{row['foreseen'] * row['n']:.1f}"
-        drop = f"{100 * row['difference']['ci95'][1]:.2f} points" if row["difference"]["ci95"] else "unknown"
+        difference = row["difference"]
+        largest = (
+            difference["at_most"] if "at_most" in difference else difference["ci95"] and difference["ci95"][1]
+        )  # absent in older bundles
+        drop = "unknown" if largest is None else f"{100 * largest:.2f} points"
         rows.append(
             f"| {session} | {row['runtime']} | {row['basis']} | {row['n']} | {row['flips']} | {foreseen} | {row['decision_flips']} "
             f"| {row['max_probability_error']:.1e} | {100 * row['agreement_ci95'][0]:.2f} % "

@@ -319,7 +319,9 @@ class Parity:
     agreement
         Share of the patients whose most probable brand did not change.
     difference
-        Accuracy of the reference minus that of the candidate: ``value``, ``ci95`` and the ``margin`` accepted; fractions.
+        Accuracy of the reference minus that of the candidate: ``value`` and ``ci95`` over the labelled patients, None when there are none;
+        ``at_most``, the bound that is judged, over all patients (see `edgekit.parity`), None when nobody can be right; and the ``margin``
+        accepted; fractions.
     box_iou_p01, box_iou_p05, box_iou_p50
         Percentiles over the films with a construct in either; None when there are none.
     power
@@ -349,6 +351,8 @@ class Parity:
     max_box_difference_px
         Largest difference from its boxes, in canvas pixels, over the films where both found a construct; None when there are none, or a
         coordinate is not a number; emulated rows only.
+    n_labelled
+        Patients that the accuracies are of: the brand is known in all their rows, and is one of the run's.
     """
 
     session: str
@@ -383,6 +387,7 @@ class Parity:
     foreseen: float | None = None
     changed_from_native: int | None = None
     max_box_difference_px: float | None = None
+    n_labelled: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

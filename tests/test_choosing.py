@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 
 from edgekit.backends import onnx as backend
+from edgekit.bundle import export_bundle
 from edgekit.choosing import Attempt, export_first, export_only, tabulate
 from edgekit.cli import run as edgekit
 from edgekit.errors import GateError
-from edgekit.studies import write_studies
+from edgekit.studies import read_studies, write_studies
 from edgekit.targets import load_target
 from edgekit.types import Artifact, Study, Target
 
@@ -98,6 +100,16 @@ def test_where_none_passes_each_is_told(tiny_run: Path, tiny_bundle: Path, studi
     assert not (tmp_path / "web").exists()
 
 
+def test_films_of_unknown_brand_are_judged_as_well(tiny_run: Path, studies: Path, tmp_path: Path) -> None:
+    unlabelled = tmp_path / "unlabelled.csv"
+    write_studies(unlabelled, [replace(study, brand=None) for study in read_studies(studies)])
+    with pytest.raises(
+        GateError, match=r"INCONCLUSIVE in onnxruntime on 3 patients.*needs at least 368 patients without a flip, these are 3"
+    ):
+        export_bundle(tiny_run, load_target("web", recipe(tmp_path, STATISTICAL)), tmp_path / "web", unlabelled)
+    assert export_bundle(tiny_run, load_target("web", recipe(tmp_path, NUMERICAL)), tmp_path / "web", unlabelled).manifest["verified"]
+
+
 def test_a_variant_that_is_refused_names_the_one_that_passes(tiny_run: Path, studies: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, STATISTICAL, NUMERICAL)
     with pytest.raises(GateError, match=r"INCONCLUSIVE.*; web:fp32 passes"):
@@ -106,6 +118,7 @@ def test_a_variant_that_is_refused_names_the_one_that_passes(tiny_run: Path, stu
         export_only(tiny_run, load_target("web", recipe(tmp_path, STATISTICAL)), tmp_path / "web", studies)
     assert "passes" not in caught.value.message
     assert "--simulate 1500" in caught.value.remedy  # three patients are too few for any verdict
+    assert "more patients, whose brands need not be known" in caught.value.remedy
     assert not (tmp_path / "web").exists()
 
 

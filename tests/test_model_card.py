@@ -45,7 +45,7 @@ def test_a_card_says_what_was_proven_and_names_no_patient(manifest: dict[str, An
     stages = {"detector": "w8a8", "geometry": "fp32", "members": "w8a8", "ensemble": "fp32"}
     card = write_card({**manifest, "verified": True, "stages": stages, "parity": [make_record()]})
     (row,) = [line for line in card.splitlines() if line.startswith("| onnxruntime ")]
-    for figure in ("| 1500 | 5 | 11 |", "| 99.22 % | 0.41 points |", "**PASS** | FAIL |"):
+    for figure in ("| 1500 | 5 | - | 11 |", "| 99.22 % | 0.41 points |", "**PASS** | FAIL |"):
         assert figure in row
     assert "Below fp32: detector, members." in card
     assert "jane-doe" not in card
@@ -80,3 +80,10 @@ def test_size_and_budget_in_megabytes_of_a_million_bytes(manifest: dict[str, Any
 def test_unknown_brands_leave_the_accuracy_unknown(manifest: dict[str, Any]) -> None:
     record = make_record(difference={"value": None, "ci95": None, "margin": None}, negative_control=None)
     assert "| unknown | **PASS** | not possible |" in write_card({**manifest, "parity": [record]})
+    record = make_record(difference={"value": None, "ci95": None, "at_most": None, "margin": None}, negative_control=None)
+    assert "| unknown | **PASS** | not possible |" in write_card({**manifest, "parity": [record]})
+
+
+def test_changed_answers_bound_the_accuracy_where_brands_are_unknown(manifest: dict[str, Any]) -> None:
+    record = make_record(difference={"value": None, "ci95": None, "at_most": 0.00921, "margin": 0.01})
+    assert "| 0.92 points | **PASS** |" in write_card({**manifest, "parity": [record]})

@@ -22,7 +22,9 @@ def export(
     target: Annotated[str, typer.Argument(help="A target, as in web, or one of its variants, as in web:fp32.")],
     out: Annotated[Path | None, typer.Option("--out", help="The bundle's folder. Default: build/<target>.")] = None,
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A recipe to use instead of the target's own.")] = None,
-    studies: Annotated[Path | None, typer.Option("--studies", help="studies.csv to verify on. Default: the run's own.")] = None,
+    studies: Annotated[
+        Path | None, typer.Option("--studies", help="studies.csv to verify on; brands may be empty. Default: the run's own.")
+    ] = None,
     simulate: Annotated[
         int | None, typer.Option("--simulate", help="Verify on so many further simulated patients; for a run trained on simulated films.")
     ] = None,
@@ -32,7 +34,7 @@ def export(
     """Quantize and convert a run for a target, verify it against the run, and write the bundle if it passes.
 
     Without a precision the target's variants are tried in the order of its recipe until one passes; with --force only the first.
-    Statistical verdicts need many patients: about 600 to 1,500 test rows in --studies, or --simulate 1500.
+    Statistical verdicts need many patients: about 600 to 1,500 test rows in --studies, whose brands need not be known, or --simulate 1500.
 
     Example: edgekit export runs/first web --studies many/studies.csv --out build/web
 

@@ -29,7 +29,7 @@ def demo(
     headline = made.metrics["models"]["ap+lateral"]
     low, high = headline["ci95"]["accuracy"]
     rows = [
-        ("test patients", headline["n"]),
+        ("test patients", headline["patients"]),
         ("accuracy of ap+lateral (95 % interval)", f"{headline['accuracy']:.3f} ({low:.3f} to {high:.3f})"),
         ("mean box IoU", f"{made.metrics['detector']['mean_iou']:.3f}"),
         *((f"parity: {row['target']} in {row['session']}", f"{row['verdict']} on {row['n']} patients") for row in made.parity),

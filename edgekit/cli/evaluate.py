@@ -43,7 +43,7 @@ def evaluate(
     else:
         _print_models(evaluation.metrics["models"])
         if external:
-            _print_drop(evaluation.metrics["external"])
+            _print_drop(evaluation.metrics["models"], evaluation.metrics["external"])
         if photos:
             _print_photos(evaluation.metrics["photos"])
         console.say(f"report: {out / 'report.html'}")
@@ -74,17 +74,29 @@ def _print_models(models: dict[str, Any]) -> None:
     rows = []
     for name, model in models.items():
         figures = (model["kappa"], model["macro"]["f1"], model["macro"]["auc"], model["calibration_error"])
-        rows.append((name, model["n"], _show(model["accuracy"]), _show_span(model["ci95"]["accuracy"]), *map(_show, figures)))
-    console.print_table("Models", ("model", "n", "accuracy", "95 % interval", "kappa", "macro F1", "macro AUC", "calibration error"), rows)
+        rows.append((name, model["patients"], _show(model["accuracy"]), _show_span(model["ci95"]["accuracy"]), *map(_show, figures)))
+    console.print_table(
+        "Models", ("model", "patients", "accuracy", "95 % interval", "kappa", "macro F1", "macro AUC", "calibration error"), rows
+    )
 
 
-def _print_drop(external: dict[str, Any]) -> None:
+def _print_drop(models: dict[str, Any], external: dict[str, Any]) -> None:
     rows = []
     for name, drop in external["drop"].items():
         there, accuracy, auc = external["models"][name], drop["accuracy"], drop["macro_auc"]
         figures = (_show(there["accuracy"]), _show(accuracy["value"]), _show_span(accuracy["ci95"]))
-        rows.append((name, there["n"], *figures, _show(there["macro"]["auc"]), _show(auc["value"]), _show_span(auc["ci95"])))
-    columns = ("model", "n", "accuracy", "drop", "95 % interval", "macro AUC", "drop", "95 % interval")
+        rows.append(
+            (
+                name,
+                models[name]["patients"],
+                there["patients"],
+                *figures,
+                _show(there["macro"]["auc"]),
+                _show(auc["value"]),
+                _show_span(auc["ci95"]),
+            )
+        )
+    columns = ("model", "patients here", "there", "accuracy", "drop", "95 % interval", "macro AUC", "drop", "95 % interval")
     console.print_table("External validation", columns, rows)
 
 
@@ -93,7 +105,7 @@ def _print_photos(photos: dict[str, Any]) -> None:
         (name, drop["n"], *(_show(drop[figure]) for figure in ("film", "photo", "value")), _show_span(drop["ci95"]))
         for name, drop in photos["drop"].items()
     ]
-    console.print_table("Photographed off a screen", ("model", "n", "films", "photos", "drop", "95 % interval"), rows)
+    console.print_table("Photographed off a screen", ("model", "patients", "films", "photos", "drop", "95 % interval"), rows)
 
 
 def _show(value: float | None) -> str:

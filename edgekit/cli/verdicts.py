@@ -76,10 +76,19 @@ def _name_processor(row: dict[str, Any]) -> str:
 
 def _print_drift(rows: Sequence[dict[str, Any]]) -> None:
     """Print how far the figures moved that no gate judges."""
-    headings = ("session", "accuracy", "calibration error", "mean probability error", "box IoU, percentiles 1, 5, 50", "box error px")
+    headings = (
+        "session",
+        "labelled patients",
+        "accuracy",
+        "calibration error",
+        "mean probability error",
+        "box IoU, percentiles 1, 5, 50",
+        "box error px",
+    )
     body = [
         (
             row["session"],
+            _show(row.get("n_labelled"), "d"),
             *(
                 f"{_show(row[f'{figure}_reference'])} -> {_show(row[f'{figure}_candidate'])}"
                 for figure in ("accuracy", "calibration_error")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
-    studies: Annotated[Path | None, typer.Argument(help="studies.csv for the parity verdict: its test rows, or all.")] = None,
+    studies: Annotated[Path | None, typer.Argument(help="studies.csv for the verdict: its test rows, or all; brands may be empty.")] = None,
     session: Annotated[list[str] | None, typer.Option("--session", help=SESSIONS_HELP)] = None,
     run: Annotated[Path | None, typer.Option("--run", help="The run the bundle was made from, if it was moved.")] = None,
     pack: Annotated[Path | None, typer.Option("--pack", help="Write the canvases of STUDIES here, for a device to answer.")] = None,
@@ -44,7 +44,7 @@ def verify(
     """
     from dataclasses import asdict
 
-    from edgekit.bundle import describe_verification, verification_rows
+    from edgekit.bundle import MORE_PATIENTS, describe_verification, verification_rows
     from edgekit.files import require_writable
     from edgekit.manifest import open_bundle
     from edgekit.processors import choose_cpus, describe_processor
@@ -125,7 +125,9 @@ def verify(
         raise GateError("; ".join(missed), "the bundle is wrong on such processors: export it again")
     for row in parity:
         if row.verdict != "PASS":
-            raise GateError(f"the verdict in {row.session} is {row.verdict}: {row.power}")
+            raise GateError(
+                f"the verdict in {row.session} is {row.verdict}: {row.power}", MORE_PATIENTS if row.verdict == "INCONCLUSIVE" else ""
+            )
 
 
 def _verify_emulated(

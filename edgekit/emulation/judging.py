@@ -85,7 +85,7 @@ def judge_on(bundle: Bundle, run: Path, studies: Sequence[Study], cpus: Sequence
     MissingError
         This machine can't emulate one of them; it says so before the first is judged.
     InputError
-        A film can't be read, the bundle has no runner, or a statistical verdict is asked of patients without a known brand.
+        A film can't be read, the bundle has no runner, or a statistical verdict is asked of patients of other brands only.
     GateError
         The bundle's runner refuses on this very machine.
     """

@@ -42,7 +42,8 @@ def chart_metrics(metrics: dict[str, Any], headline: str) -> dict[str, bytes]:
     """
     models, drawn = metrics["models"], {}
     if len(models) > 1:
-        drawn["models"] = figures.draw_intervals(list(models), *_accuracies(models), headline)
+        labels = {name: f"{name}  n {model['patients']}" for name, model in models.items()}
+        drawn["models"] = figures.draw_intervals(list(labels.values()), *_accuracies(models), labels[headline])
     if box_errors := metrics.get("box_errors"):
         first = next(iter(box_errors.values()))["bands"]
         bands = [_name_band(band["low"], band["high"]) for band in first]
@@ -53,7 +54,8 @@ def chart_metrics(metrics: dict[str, Any], headline: str) -> dict[str, bytes]:
             "here": _accuracies({name: models[name] for name in both}),
             "at the other site": _accuracies({name: external["models"][name] for name in both}),
         }
-        drawn["external"] = figures.draw_sites(both, sites)
+        labelled = [f"{name}  n {models[name]['patients']}, {external['models'][name]['patients']}" for name in both]
+        drawn["external"] = figures.draw_sites(labelled, sites)
     if (photos := metrics.get("photos")) and (drop := photos["drop"].get(headline)) and drop["conditions"]:
         thirds = {
             CONDITION_LABELS[name]: [(f"to {band['high']:.2g}", band["n"], band["value"], band["ci95"]) for band in found]

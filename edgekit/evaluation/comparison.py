@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.parity.statistics import mcnemar_exact, tango_interval
+from edgekit.proportions import mcnemar_exact, tango_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ def measure_loss(a: NDArray[np.float64], b: NDArray[np.float64], patients: Seque
     -------
     dict
         What `compare_pair` says; ``a`` and ``b``, the shares that are right; ``value``, the first less the second, and ``ci95``, its
-        paired score interval (`edgekit.parity.statistics.tango_interval`).
+        paired score interval (`edgekit.proportions.tango_interval`).
     """
     pair = compare_pair(a, b, patients)
     n, only_a, only_b = pair["n"], pair["only_a"], pair["only_b"]

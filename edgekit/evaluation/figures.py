@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.evaluation.metrics import CALIBRATION_BINS, calibration_bins
+from edgekit.proportions import clopper_pearson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,8 +122,6 @@ def draw_bands(bands: Sequence[str], models: dict[str, tuple[NDArray[np.int64], 
     models
         By name: int (B,) answers and float (B,) accuracy, NaN where there is no answer; at least one model.
     """
-    from scipy.stats import binomtest
-
     with _style():
         figure = _make_figure(0.5 + 2.8 * len(models), 2.6)
         panels = figure.subplots(1, len(models), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.1})[0]
@@ -130,8 +129,8 @@ def draw_bands(bands: Sequence[str], models: dict[str, tuple[NDArray[np.int64], 
             axes.bar(range(len(bands)), 100 * accuracy, width=0.72, color="#9cc3dc")
             for column, (count, share) in enumerate(zip(n.tolist(), accuracy.tolist(), strict=True)):
                 if count:
-                    interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
-                    axes.plot([column, column], [100 * interval.low, 100 * interval.high], color=ACCENT, linewidth=1.4)
+                    low, high = clopper_pearson(round(share * count), count)
+                    axes.plot([column, column], [100 * low, 100 * high], color=ACCENT, linewidth=1.4)
                 axes.text(column, 4, str(count) if count else "none", ha="center", color=INK if count else QUIET, fontsize=8)
             axes.set_title(name, fontsize=9.5, loc="left")
             axes.set_xticks(range(len(bands)), bands, fontsize=7)
@@ -292,8 +291,6 @@ def draw_reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]
     correct
         bool (N,).
     """
-    from scipy.stats import binomtest
-
     bins = calibration_bins(confidence)
     with _style():
         figure = _make_figure(5.0, 4.8)
@@ -304,9 +301,9 @@ def draw_reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]
         )
         for number in np.unique(bins):
             rows = bins == number
-            interval = binomtest(int(correct[rows].sum()), int(rows.sum())).proportion_ci(method="wilson")
+            low, high = clopper_pearson(int(correct[rows].sum()), int(rows.sum()))
             position = confidence[rows].mean()
-            axes.plot([position, position], [interval.low, interval.high], color=ACCENT, linewidth=1.2, alpha=0.6)
+            axes.plot([position, position], [low, high], color=ACCENT, linewidth=1.2, alpha=0.6)
             axes.plot(position, correct[rows].mean(), "o", color=ACCENT, markersize=5)
         axes.set_ylim(-0.02, 1.02)
         axes.set_ylabel("share that is right")

@@ -1,7 +1,8 @@
 """What the study reports: classification figures with intervals, and what the detector finds.
 
-All classification figures come from one kernel that counts rows by weight. With weights of one it gives the figures
-themselves (the tests hold them to scikit-learn's), with the weights of a bootstrap resample that resample's, many at a time.
+Accuracy is a share of patients. All other classification figures come from one kernel that counts rows by weight. With weights of
+one it gives the figures themselves (the tests hold them to scikit-learn's), with the weights of a bootstrap resample that resample's,
+many at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.boxes import box_iou
+from edgekit.proportions import clopper_pearson, newcombe_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,9 +99,10 @@ def score_predictions(
     Returns
     -------
     dict
-        One model's object of ``metrics.json``: ``n`` rows, ``unanswered`` rows, ``accuracy``, ``kappa``, ``macro``, ``micro``,
-        ``brands``, ``calibration_error``, ``confusion`` (rows: truth, columns: answer), ``ci95`` (the same names, each
-        ``[low, high]``) and ``crosslink`` (``with`` and ``without``: such objects). What is undefined is None, never NaN.
+        One model's object of ``metrics.json``: ``n`` rows, ``unanswered`` rows, ``patients``, of whom ``correct`` are right,
+        ``accuracy`` (their share), ``kappa``, ``macro``, ``micro``, ``brands``, ``calibration_error``, ``confusion`` (rows: truth,
+        columns: answer), ``ci95`` (the same names, each ``[low, high]``) and ``crosslink`` (``with`` and ``without``: such objects).
+        What is undefined is None, never NaN.
 
     Raises
     ------
@@ -108,13 +111,18 @@ def score_predictions(
 
     Notes
     -----
+    - Accuracy counts patients: one with several rows is right when every row is, as in `edgekit.parity`. All other figures count rows, as
+      the confusion matrix does; the share of the rows that are right is ``micro.sensitivity``.
     - Kappa is Cohen's, with "no answer" as an answer of its own.
     - A macro average is the mean over the brands where the figure is defined: precision needs an answer of that brand,
       sensitivity and AUC a patient of it.
     - Micro averages pool the brands' one-vs-rest counts (Yao et al. 2024, 2.5) and, for AUC, all N x K probabilities.
     - ``calibration_error`` is the expected calibration error: Guo et al., *On Calibration of Modern Neural Networks*, ICML
       2017, eq. 3.
-    - ``ci95`` is the bootstrap percentile interval over patients, from the resamples in which the figure is defined.
+    - ``ci95`` of a proportion is Clopper & Pearson's exact interval, with as many trials as patients: of ``accuracy``; of a brand's
+      precision, sensitivity and specificity; of micro-averaged precision and sensitivity. Where a patient has several rows in such a
+      proportion, its rows count as one trial, with the share of them that are right (see `edgekit.proportions.clopper_pearson`).
+    - ``ci95`` of every other figure is the bootstrap percentile interval over patients, from the resamples in which the figure is defined.
     """
     sample = _make_sample(brands, truth, probabilities, patients)
     if len(has_crosslink) != sample.truth.size:
@@ -133,30 +141,31 @@ def measure_drop(first: Predictions, second: Predictions, *, seeds: tuple[int, i
     Parameters
     ----------
     first, second
-        The model's answers in both cohorts, all of brands that it knows.
+        The model's answers in both cohorts, of other patients each, all of brands that it knows.
     seeds
-        Of both bootstraps: different ones for different patients. The same seed draws the same patients where both cohorts have the same,
-        so that the interval is the paired one.
+        Of both bootstraps: different ones, for the patients are different.
     resamples
         Of each bootstrap.
 
     Returns
     -------
     dict
-        ``accuracy`` and ``macro_auc``, each with ``value``, first minus second, and ``ci95``, its bootstrap percentile interval with the
-        patients of each cohort resampled by themselves (the two-sample problem: Efron & Tibshirani, *An Introduction to the Bootstrap*,
-        1993, 8.3). None where a cohort leaves the figure undefined. Macro AUC is the mean over the brands that each cohort has.
+        ``accuracy`` and ``macro_auc``, each with ``value``, first minus second, and ``ci95``. Accuracy counts patients as in
+        `score_predictions`, with Newcombe's interval of independent proportions (`edgekit.proportions.newcombe_interval`). Macro AUC is the
+        mean over the brands that each cohort has, with the bootstrap percentile interval that resamples each cohort by itself (the
+        two-sample problem: Efron & Tibshirani, *An Introduction to the Bootstrap*, 1993, 8.3); None where a cohort leaves it undefined.
     """
     samples = [
         _make_sample(cohort.brands, [str(brand) for brand in cohort.truth], cohort.probabilities, cohort.patients)
         for cohort in (first, second)
     ]
-    here, there = (_count(sample, np.ones((1, sample.truth.size))) for sample in samples)
-    drawn_here, drawn_there = (_resample(sample, seed, resamples) for sample, seed in zip(samples, seeds, strict=True))
-    figures: dict[str, tuple[str, ...]] = {"accuracy": ("accuracy",), "macro_auc": ("macro", "auc")}
+    here, there = (_count_patients(sample) for sample in samples)
+    path = ("macro", "auc")
+    auc_here, auc_there = (_count(sample, np.ones((1, sample.truth.size)))[path] for sample in samples)
+    drawn_here, drawn_there = (_resample(sample, seed, resamples)[path] for sample, seed in zip(samples, seeds, strict=True))
     return {
-        name: {"value": _defined((here[path] - there[path])[0]), "ci95": _interval(drawn_here[path] - drawn_there[path])}
-        for name, path in figures.items()
+        "accuracy": {"value": here[0] / here[1] - there[0] / there[1], "ci95": list(newcombe_interval(*here, *there))},
+        "macro_auc": {"value": _defined((auc_here - auc_there)[0]), "ci95": _interval(drawn_here - drawn_there)},
     }
 
 
@@ -195,17 +204,18 @@ def detector_metrics(
     Returns
     -------
     dict
-        ``n`` annotated films; ``mean_iou`` and ``iou_p05`` (5th percentile) over them, a film whose score misses the threshold
-        counting as 0; ``ap50``, the average precision at IoU 0.5 over annotated and negative films whatever their score
-        (precision made monotone, area under all points: Everingham et al., *The PASCAL Visual Object Classes Challenge: A
-        Retrospective*, 2015); ``false_finds``, the share of negative films whose score passes the threshold. None where there
-        are no such films.
+        ``n`` annotated films, ``negative`` films without a construct; ``mean_iou`` and ``iou_p05`` (5th percentile) over the annotated
+        ones, a film whose score misses the threshold counting as 0; ``ap50``, the average precision at IoU 0.5 over annotated and
+        negative films whatever their score (precision made monotone, area under all points: Everingham et al., *The PASCAL Visual
+        Object Classes Challenge: A Retrospective*, 2015); ``false_finds``, the share of negative films whose score passes the
+        threshold. None where there are no such films.
     """
     overlaps = box_iou(truth, found)
     used = np.where(scores >= threshold, overlaps, 0.0)
     hits = np.concatenate([overlaps >= 0.5, np.zeros(len(negative_scores), bool)])
     return {
         "n": len(overlaps),
+        "negative": len(negative_scores),
         "mean_iou": float(used.mean()) if len(used) else None,
         "iou_p05": float(np.quantile(used, 0.05)) if len(used) else None,
         "ap50": _average_precision(hits, np.concatenate([scores, negative_scores]), len(overlaps)) if len(overlaps) else None,
@@ -250,16 +260,45 @@ def _score(sample: Sample, seed: int, resamples: int) -> dict[str, Any]:
     drawn = _resample(sample, seed, resamples)
     confusion = np.zeros((brands, brands + 1), int)
     np.add.at(confusion, (sample.truth, sample.answer), 1)
+    correct, patients = _count_patients(sample)
+    intervals = {path: _interval(values) for path, values in drawn.items()} | _exact_intervals(sample)
     tree = _nest({path: _defined(value[0]) for path, value in figures.items()})
     for brand, support in zip(sample.brands, confusion.sum(axis=1), strict=True):
         tree["brands"][brand] = {"support": int(support), **tree["brands"][brand]}
     return {
         "n": rows,
         "unanswered": int(confusion[:, brands].sum()),
+        "patients": patients,
+        "correct": correct,
+        "accuracy": correct / patients,
         **tree,
         "confusion": {"labels": list(sample.brands), "matrix": confusion[:, :brands].tolist()},
-        "ci95": _nest({path: _interval(values) for path, values in drawn.items()}),
+        "ci95": {"accuracy": list(clopper_pearson(correct, patients)), **_nest(intervals)},
     }
+
+
+def _count_patients(sample: Sample) -> tuple[int, int]:
+    """Return how many patients are right, each with every row, and how many there are."""
+    patients = int(sample.patients.max()) + 1
+    wrong = np.unique(sample.patients[sample.answer != sample.truth])
+    return patients - wrong.size, patients
+
+
+def _exact_intervals(sample: Sample) -> dict[tuple[str, ...], list[float] | None]:
+    """Clopper-Pearson intervals of the figures that are a share of the rows: those that count, out of those asked about."""
+    right = sample.answer == sample.truth
+    shares: dict[tuple[str, ...], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+    shares = {("micro", "precision"): (right, sample.answer < len(sample.brands)), ("micro", "sensitivity"): (right, np.ones_like(right))}
+    for k, brand in enumerate(sample.brands):
+        is_brand, answered = sample.truth == k, sample.answer == k
+        shares["brands", brand, "precision"] = is_brand, answered
+        shares["brands", brand, "sensitivity"] = answered, is_brand
+        shares["brands", brand, "specificity"] = ~answered, ~is_brand
+    intervals: dict[tuple[str, ...], list[float] | None] = {}
+    for path, (counted, asked) in shares.items():
+        rows, patients = int(asked.sum()), np.unique(sample.patients[asked]).size
+        intervals[path] = list(clopper_pearson(int((counted & asked).sum()) * patients / rows, patients)) if rows else None
+    return intervals
 
 
 def _resample(sample: Sample, seed: int, resamples: int) -> Figures:
@@ -288,7 +327,7 @@ def _count(sample: Sample, weights: NDArray[np.float64]) -> Figures:
     by_brand["auc"] = np.stack([_auc(sample.probabilities[:, k], is_brand[:, k], weights) for k in range(brands)], axis=1)
     micro = _ratios(hits.sum(axis=1), support.sum(axis=1), answers.sum(axis=1), n * brands)
     micro["auc"] = _auc(sample.probabilities.ravel(), is_brand.ravel(), weights, np.repeat(np.arange(rows), brands))
-    figures: Figures = {("accuracy",): observed, ("kappa",): _ratio(observed - expected, 1 - expected)}
+    figures: Figures = {("kappa",): _ratio(observed - expected, 1 - expected)}
     for name in AVERAGED:
         defined = ~np.isnan(by_brand[name])
         figures["macro", name] = _ratio(np.where(defined, by_brand[name], 0.0).sum(axis=1), defined.sum(axis=1))

@@ -10,7 +10,7 @@ from edgekit.evaluation.answers import judge_answers, name_model
 from edgekit.evaluation.cohort import PER_FILM
 from edgekit.evaluation.comparison import measure_loss
 from edgekit.evaluation.photos import CONDITIONS
-from edgekit.parity.statistics import clopper_pearson
+from edgekit.proportions import clopper_pearson
 from edgekit.types import DECISIONS, VIEWS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
 from edgekit.files import write_text
-from edgekit.parity.statistics import clopper_pearson, mcnemar_exact
+from edgekit.proportions import clopper_pearson, mcnemar_exact
 from edgekit.tables import parse_number, read_rows, refuse_rows
 
 if TYPE_CHECKING:

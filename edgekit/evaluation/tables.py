@@ -40,7 +40,6 @@ ENSEMBLES = {
 }
 """Columns of Table 3."""
 _SINGLE = (*SINGLE_MODELS, "merge_mean")
-OVERALL = {"accuracy": "Accuracy", "kappa": "Kappa"}
 BY_BRAND = {"precision": "Precision", "sensitivity": "Sensitivity", "f1": "F1 score", "auc": "AUC"}
 AVERAGES = {"macro": "Macro-average", "micro": "Micro-average"}
 
@@ -63,10 +62,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Headings of the value columns, and blocks of rows."""
+    """Headings of the value columns, blocks of rows, and how many rows each column was scored on (None: it is no single model)."""
 
     columns: tuple[str, ...]
     blocks: tuple[Block, ...]
+    rows: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +139,14 @@ def tabulate_brands(models: dict[str, Any], headings: dict[str, str], group: str
     if len(shown) < 2:
         return None
     scored = list(shown.values())
-    blocks = [Block("", tuple(_row(label, [model[figure] for model in scored]) for figure, label in OVERALL.items()))]
+    # The paper counts films where it pools both views, so its accuracy is a share of the rows, not of the patients.
+    overall = {"Accuracy": [model["micro"]["sensitivity"] for model in scored], "Kappa": [model["kappa"] for model in scored]}
+    blocks = [Block("", tuple(_row(label, values) for label, values in overall.items()))]
     for figure, title in BY_BRAND.items():
         rows = [_row(brand, [model["brands"][brand][figure] for model in scored]) for brand in scored[0]["brands"]]
         rows += [_row(label, [model[average][figure] for model in scored]) for average, label in AVERAGES.items()]
         blocks.append(Block(title, tuple(rows)))
-    return Table((*(headings[name] for name in shown), "Average"), tuple(blocks))
+    return Table((*(headings[name] for name in shown), "Average"), tuple(blocks), (*(model["n"] for model in scored), None))
 
 
 def compare_kinds(models: dict[str, Any]) -> Table | None:
@@ -168,7 +170,7 @@ def compare_kinds(models: dict[str, Any]) -> Table | None:
                 tuple((label, (low, high, None if low is None or high is None else high - low)) for label, (low, high) in averages),
             )
         )
-    return Table(("Single models", "Ensembles", "Difference"), tuple(blocks))
+    return Table(("Single models", "Ensembles", "Difference"), tuple(blocks), (None, None, None))
 
 
 def duel_models(comparisons: Sequence[dict[str, Any]]) -> dict[str, dict[str, Duel]]:

@@ -8,8 +8,20 @@ Two judgements, chosen by the recipe:
   FAIL when lower(d) > margin or upper(agreement) < floor; otherwise INCONCLUSIVE. d has a two-sided 95 % Tango score interval,
   agreement a two-sided 95 % Clopper-Pearson interval.
 
-*Negative control*: the same gate with every patient's films replaced by those of a patient of another brand must FAIL; a gate that
-lets them pass judges nothing, and its PASS is reported as INCONCLUSIVE.
+*Patients without a label.* Brands need not be known, because accuracy can't fall by more than the share of changed answers. Agreement is
+always over all patients.
+
+- No brand is known: upper(d) is the upper end of the share of changed answers, so PASS means
+  lower(agreement) >= max(floor, 1 - margin); FAIL means upper(agreement) < floor. At a margin of 1 % (and a floor that is no higher)
+  no changed answer of 368 patients passes, 1 of 555, 7 of 1,500.
+- Some are known: lower(d) is of the labelled patients alone; upper(d) is of labelled and unlabelled ones together, where each changed
+  answer without truth counts as a right one that became wrong. So unlabelled patients help as long as their answers stay, and they
+  don't dilute a drop among the labelled ones: that is a FAIL whatever the others say.
+- A patient with a row of unknown brand is unlabelled. Patients whose known brand is none of the run's (also ``none``) count in agreement
+  only, for neither side can be right about them.
+
+*Negative control*: the same gate with every patient's films replaced by those of a patient of another brand, or where brands are unknown
+of any other patient, must FAIL; a gate that lets them pass judges nothing, and its PASS is reported as INCONCLUSIVE.
 
 A patient's answer is the most probable brand; where no construct was found there is none. A patient with several rows agrees when
 every row does, and is right when every row is, so that the intervals count independent patients.
@@ -60,7 +72,7 @@ def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions
     Raises
     ------
     InputError
-        A film can't be read, or a statistical verdict is asked of patients without a known brand.
+        A film can't be read, or a statistical verdict is asked of patients of other brands only.
     """
     from edgekit.sessions import open_session
 
@@ -94,7 +106,7 @@ def judge_recording(bundle: Bundle, run: Path, studies: Sequence[Study], answers
     Raises
     ------
     InputError
-        The device answered for other canvases, a film can't be read, or a statistical verdict is asked of patients without a known brand.
+        The device answered for other canvases, a film can't be read, or a statistical verdict is asked of patients of other brands only.
     """
     reference = Reference(run, bundle, studies)
     expected = reference.find()

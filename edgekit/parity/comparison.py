@@ -11,7 +11,8 @@ from edgekit.boxes import box_iou
 from edgekit.errors import InputError
 from edgekit.evaluation.metrics import calibration_bins
 from edgekit.parity.recording import RECORDED
-from edgekit.parity.statistics import Counts, clopper_pearson, describe_power, mcnemar_exact, statistical_verdict, tango_interval
+from edgekit.parity.statistics import Counts, bound_drop, describe_power, statistical_verdict
+from edgekit.proportions import clopper_pearson, mcnemar_exact, tango_interval
 from edgekit.types import DECISIONS, VIEWS, Judge, Parity, Verdict
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Contrast:
     decision_flips
         Patients with a changed decision.
     accuracies
-        Of reference and candidate, over the patients of known brand; None when there are none.
+        Of reference and candidate, over the labelled patients; None when there are none.
     probability_errors
         float64 (N, K), absolute; what is not a number counts as 1.
     box_error_px
@@ -122,7 +123,7 @@ def compare(reference: Recording, candidate: Recording, studies: Sequence[Study]
     ------
     InputError
         There are no rows, the recordings have other rows than `studies` or other canvases than each other, or a statistical judge has
-        no patient of a known brand.
+        no patient of one of the run's brands or of unknown brand.
     """
     for recording in (reference, candidate):
         if not studies or any(len(recording.outputs[name]) != len(studies) for name in RECORDED):
@@ -144,7 +145,7 @@ def compare(reference: Recording, candidate: Recording, studies: Sequence[Study]
         notes.append(f"the negative control is {control}: this gate does not tell patients apart")
         verdict = "INCONCLUSIVE"
     if control is None:
-        notes.append("no negative control: it needs patients of two brands")
+        notes.append("no negative control: it needs patients of two brands, or two of unknown brand")
     accuracies = contrast.accuracies or (None, None)
     iou = [float(value) for value in np.percentile(contrast.overlaps, (1, 5, 50))] if len(contrast.overlaps) else [None] * 3
     return Parity(
@@ -178,6 +179,7 @@ def compare(reference: Recording, candidate: Recording, studies: Sequence[Study]
         flipped_unlisted=len(changes) - len(listed),
         cpu=candidate.cpu,
         foreseen=gate.foreseen,
+        n_labelled=counts.n_known,
     )
 
 
@@ -189,14 +191,18 @@ def contrast_rows(reference: Recording, candidate: Recording, studies: Sequence[
     decision_changed = (reference.outputs["decision"] != candidate.outputs["decision"]).reshape(len(studies))
 
     truth = np.array([gate.brands.index(study.brand) if study.brand in gate.brands else NO_ANSWER for study in studies])
-    known = _any_row(truth != NO_ANSWER, patient, n_patients)
+    unlabelled = _any_row(np.array([study.brand is None for study in studies]), patient, n_patients)
+    known = _any_row(truth != NO_ANSWER, patient, n_patients) & ~unlabelled
+    flipped = _any_row(answer_changed, patient, n_patients)
     right = [~_any_row((answer != truth) & (truth != NO_ANSWER), patient, n_patients)[known] for answer in answers]
     counts = Counts(
         n=n_patients,
-        flips=int(_any_row(answer_changed, patient, n_patients).sum()),
+        flips=int(flipped.sum()),
         n_known=int(known.sum()),
         only_reference=int((right[0] & ~right[1]).sum()),
         only_candidate=int((right[1] & ~right[0]).sum()),
+        n_unlabelled=int(unlabelled.sum()),
+        flips_unlabelled=int((flipped & unlabelled).sum()),
     )
 
     differences = np.abs(reference.outputs["probabilities"].astype(np.float64) - candidate.outputs["probabilities"].astype(np.float64))
@@ -240,7 +246,7 @@ def decide(contrast: Contrast, judge: Judge) -> Verdict:
     Raises
     ------
     InputError
-        The judge is statistical and no patient has a known brand.
+        The judge is statistical and every patient's brand is known, and is none of the run's.
     """
     if judge.basis == "statistical":
         return statistical_verdict(contrast.counts, judge)
@@ -249,19 +255,21 @@ def decide(contrast: Contrast, judge: Judge) -> Verdict:
 
 
 def judge_control(reference: Recording, candidate: Recording, studies: Sequence[Study], gate: Gate) -> Verdict | None:
-    """Judge the candidate on films of patients of another brand; None when the table has fewer than two brands.
+    """Judge the candidate on another patient's films, of another brand or, where one of both is unknown, of any; None where nobody has one.
 
     No film is run again: a session's answer to a film does not depend on the others, so another patient's row is its answer.
     """
-    labelled = [row for row, study in enumerate(studies) if study.brand is not None]
-    if len({studies[row].brand for row in labelled}) < 2:
+    judged, swapped = [], []
+    for row, study in enumerate(studies):
+        for other in (*range(row + 1, len(studies)), *range(row)):
+            if studies[other].patient_id != study.patient_id and (study.brand is None or studies[other].brand != study.brand):
+                judged.append(row)
+                swapped.append(other)
+                break
+    if not judged:
         return None
-    swapped = []
-    for place, row in enumerate(labelled):
-        others = labelled[place + 1 :] + labelled[:place]
-        swapped.append(next(other for other in others if studies[other].brand != studies[row].brand))
-    rows, shown = ([studies[row] for row in each] for each in (labelled, swapped))
-    return decide(contrast_rows(_take(reference, labelled), _take(candidate, swapped), rows, shown, gate), gate.judge)
+    rows, shown = ([studies[row] for row in each] for each in (judged, swapped))
+    return decide(contrast_rows(_take(reference, judged), _take(candidate, swapped), rows, shown, gate), gate.judge)
 
 
 def list_changes(
@@ -341,7 +349,7 @@ def summarize(parity: Parity) -> str:
         numbers.append(f"largest probability difference {parity.max_probability_error:.1e} (at most {PROBABILITY_TOLERANCE:.0e})")
     else:
         low, high = (100 * limit for limit in parity.agreement_ci95)
-        drop, margin = (100 * parity.difference["ci95"][1], 100 * parity.difference["margin"])
+        drop, margin = (100 * parity.difference["at_most"], 100 * parity.difference["margin"])
         numbers.append(f"agreement {100 * parity.agreement:.2f} % ({low:.2f}-{high:.2f})")
         numbers.append(f"accuracy drop at most {drop:.2f} points (margin {margin:g})")
     numbers.append(f"{parity.decision_flips} changed decisions")
@@ -398,11 +406,12 @@ def _round(values: NDArray[np.generic], digits: int) -> list[float | None]:
 
 
 def _measure_drop(counts: Counts, judge: Judge) -> dict[str, Any]:
-    """Accuracy of the reference minus that of the candidate, as a fraction."""
-    if not counts.n_known:
-        return {"value": None, "ci95": None, "margin": judge.margin}
-    value = (counts.only_reference - counts.only_candidate) / counts.n_known
-    return {"value": value, "ci95": tango_interval(counts.only_reference, counts.only_candidate, counts.n_known), "margin": judge.margin}
+    """Accuracy of the reference minus that of the candidate: ``difference`` of `Parity`."""
+    value, ci95 = None, None
+    if counts.n_known:
+        value = (counts.only_reference - counts.only_candidate) / counts.n_known
+        ci95 = tango_interval(counts.only_reference, counts.only_candidate, counts.n_known)
+    return {"value": value, "ci95": ci95, "at_most": bound_drop(counts), "margin": judge.margin}
 
 
 def _describe_strength(contrast: Contrast, judge: Judge, verdict: Verdict) -> str:

@@ -1,17 +1,16 @@
-"""The statistics of a verdict: counts of patients, their intervals, and what they decide."""
+"""The statistics of a verdict: counts of patients, and what they decide."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.errors import InputError
+from edgekit.proportions import CONFIDENCE, clopper_pearson, tango_interval
 
 if TYPE_CHECKING:
     from edgekit.types import Judge, Verdict
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +22,11 @@ class Counts:
     n, flips
         Patients, and those whose answer changed.
     n_known
-        Patients whose brand is known and is one of the run's.
+        Labelled patients: the brand is known in all their rows, and is one of the run's.
     only_reference, only_candidate
         Of these, those whom only the reference, or only the candidate, answered rightly.
+    n_unlabelled, flips_unlabelled
+        Patients with a row of unknown brand, and those of them whose answer changed.
     """
 
     n: int
@@ -33,29 +34,51 @@ class Counts:
     n_known: int
     only_reference: int
     only_candidate: int
+    n_unlabelled: int = 0
+    flips_unlabelled: int = 0
 
     def scaled_to(self, n: int) -> Counts:
         """Return the counts expected among `n` patients at the same rates."""
-        return Counts(n, *(round(count * n / self.n) for count in (self.flips, self.n_known, self.only_reference, self.only_candidate)))
+        return Counts(n, *(round(count * n / self.n) for count in astuple(self)[1:]))
 
 
 def statistical_verdict(counts: Counts, judge: Judge) -> Verdict:
-    """Apply the statistical judge to counts.
+    """Apply the statistical judge to counts (see `edgekit.parity`).
 
     Raises
     ------
     InputError
-        No patient has a known brand.
+        Every patient's brand is known, and is none of the run's: nobody can be answered rightly.
     """
-    if not counts.n_known:
-        raise InputError("a statistical verdict needs patients of known brand; the verification rows have none", "fill the column 'brand'")
+    largest_drop = bound_drop(counts)
+    if largest_drop is None:
+        raise InputError(
+            "a statistical verdict needs patients of the run's brands, or of unknown brand; the verification rows have neither",
+            "give other patients, or leave the column 'brand' empty where the brand is unknown",
+        )
     assert judge.margin is not None
     assert judge.agreement is not None
-    lower_d, upper_d = tango_interval(counts.only_reference, counts.only_candidate, counts.n_known)
     lower_a, upper_a = clopper_pearson(counts.n - counts.flips, counts.n)
-    if upper_d <= judge.margin and lower_a >= judge.agreement:
-        return "PASS"
-    return "FAIL" if lower_d > judge.margin or upper_a < judge.agreement else "INCONCLUSIVE"
+    if upper_a < judge.agreement:
+        return "FAIL"
+    if counts.n_known and tango_interval(counts.only_reference, counts.only_candidate, counts.n_known)[0] > judge.margin:
+        return "FAIL"
+    return "PASS" if largest_drop <= judge.margin and lower_a >= judge.agreement else "INCONCLUSIVE"
+
+
+def bound_drop(counts: Counts) -> float | None:
+    """Return the most that accuracy may have fallen, the upper end of a two-sided 95 % interval; None where nobody can be right.
+
+    A changed answer without truth may have been right and become wrong, and costs accuracy no more than that. So it counts as one that only
+    the reference answered rightly, in Tango's interval over labelled and unlabelled patients. Without a labelled patient the drop is at
+    most the share of changed answers, whose interval is exact (Clopper & Pearson 1934).
+    """
+    n = counts.n_known + counts.n_unlabelled
+    if not n:
+        return None
+    if not counts.n_known:
+        return clopper_pearson(counts.flips_unlabelled, n)[1]
+    return tango_interval(counts.only_reference + counts.flips_unlabelled, counts.only_candidate, n)[1]
 
 
 def patients_to_decide(counts: Counts, judge: Judge, limit: int = 10_000_000) -> int | None:
@@ -84,14 +107,20 @@ def flips_allowed(n: int, floor: float) -> int | None:
 
 def describe_power(counts: Counts, judge: Judge, verdict: Verdict) -> str:
     """Say what these patients can prove."""
+    assert judge.margin is not None
     assert judge.agreement is not None
-    allowed = flips_allowed(counts.n, judge.agreement)
-    floor = f"{100 * judge.agreement:g} %"
+    n, least, floor = counts.n, judge.agreement, f"{100 * judge.agreement:g} %"
+    if not counts.n_known and judge.agreement < 1 - judge.margin:
+        n, least = counts.n_unlabelled, 1 - judge.margin
+        floor = f"{100 * least:g} % (accuracy can't fall by more than the answers that change)"
+    allowed = flips_allowed(n, least)
     if allowed is None:
-        needed = math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log(judge.agreement))
-        text = f"agreement of {floor} needs at least {needed} patients without a flip, these are {counts.n}"
+        needed = math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log(least))
+        text = f"agreement of {floor} needs at least {needed} patients without a flip, these are {n}"
     else:
-        text = f"agreement of {floor} is proven with at most {allowed} flips of {counts.n} patients"
+        text = f"agreement of {floor} is proven with at most {allowed} flips of {n} patients"
+    if counts.n_unlabelled:
+        text += f"; the brand of {counts.n_unlabelled} patients is unknown: each changed answer of theirs counts as a right one lost"
     if verdict != "INCONCLUSIVE":
         return text
     enough = patients_to_decide(counts, judge)
@@ -99,57 +128,3 @@ def describe_power(counts: Counts, judge: Judge, verdict: Verdict) -> str:
         return f"{text}; at the observed flip rate no number of patients would decide"
     outcome = statistical_verdict(counts.scaled_to(enough), judge)
     return f"{text}; at the observed flip rate {enough} patients would decide, for a {outcome}"
-
-
-def tango_interval(b: int, c: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Score interval for the paired difference of proportions (b - c) / n.
-
-    Tango (1998), Statistics in Medicine 17:891-908: the differences D that the score test of equation 8 does not reject, with the
-    constrained maximum-likelihood estimate of the discordant proportion. It keeps its width without discordant pairs, where
-    Wald's and the bootstrap's collapse to zero.
-
-    Parameters
-    ----------
-    b, c
-        Discordant pairs: right in the first only, right in the second only.
-    n
-        All pairs.
-
-    Examples
-    --------
-    >>> [round(limit, 4) for limit in tango_interval(0, 0, 100)]
-    [-0.037, 0.037]
-    """
-    from scipy.optimize import brentq
-    from scipy.stats import norm
-
-    z = float(norm.ppf((1 + confidence) / 2))
-
-    def excess(difference: float, side: float) -> float:
-        # z-statistic minus its critical value, multiplied by the standard error so that it stays finite at the ends.
-        linear = (2 * n - b + c) * difference - b - c
-        constant = -c * difference * (1 - difference)
-        discordant = (math.sqrt(max(linear * linear - 8 * n * constant, 0.0)) - linear) / (4 * n)
-        variance = n * (2 * discordant + difference * (1 - difference))
-        return b - c - n * difference - side * z * math.sqrt(max(variance, 0.0))
-
-    # Statistic and standard error may vanish together at the estimate itself, which is no limit: start just beside it.
-    estimate, beside = (b - c) / n, 1e-12
-    lower = -1.0 if estimate == -1 else brentq(excess, -1.0, estimate - beside, args=(1.0,), xtol=1e-12)
-    upper = 1.0 if estimate == 1 else brentq(excess, estimate + beside, 1.0, args=(-1.0,), xtol=1e-12)
-    return float(lower), float(upper)
-
-
-def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Exact interval for the proportion k / n (Clopper & Pearson 1934)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(k, n).proportion_ci(confidence, method="exact")
-    return float(interval.low), float(interval.high)
-
-
-def mcnemar_exact(b: int, c: int) -> float:
-    """Two-sided p of McNemar's exact test: b and c discordant pairs; 1 when there are none."""
-    from scipy.stats import binomtest
-
-    return float(binomtest(b, b + c).pvalue) if b + c else 1.0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from edgekit import bundle as bundles
 from edgekit.cli import run as edgekit
 from edgekit.errors import MissingError
 from edgekit.manifest import open_bundle, write_manifest
-from edgekit.studies import write_studies
+from edgekit.studies import read_studies, write_studies
 from edgekit.types import OUTPUTS, Study
 
 
@@ -89,6 +90,18 @@ def test_a_device_takes_a_pack_and_its_answers_are_judged(
     assert "the verdict in tensorrt is FAIL" in printed.err
     assert "Changed in tensorrt" in printed.out
     assert "patient-" in printed.out
+
+
+def test_films_of_unknown_brand_are_judged(run: Path, bundle: Path, studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_studies(studies, [replace(study, brand=None) for study in read_studies(studies)])
+    words = ["verify", str(bundle), str(studies), "--run", str(run)]
+    assert edgekit(words) == 0
+    restate(bundle, judge={"basis": "statistical", "margin": 0.01, "agreement": 0.985})
+    assert edgekit(words) == 3
+    printed = capsys.readouterr().err
+    assert "is INCONCLUSIVE" in printed
+    assert "needs at least 368 patients" in printed
+    assert "verify on more patients, whose brands need not be known" in " ".join(printed.split())
 
 
 def test_a_pack_of_other_films_and_a_file_that_is_none_are_bad_input(

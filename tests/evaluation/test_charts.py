@@ -72,5 +72,5 @@ def test_metrics_decide_which_charts_there_are(scored: Predictions, monkeypatch:
     assert models["lateral"][0].tolist() == [0, 2, 1]
     np.testing.assert_equal(models["lateral"][1], [np.nan, 0.5, 1.0])
     names, sites = drawn_sites[0]
-    assert names == ["lateral"]
+    assert names == ["lateral  n 3, 3"]
     assert [values for values, _ in sites.values()] == [[pytest.approx(1 / 3)], [0.25]]

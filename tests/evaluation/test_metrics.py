@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
 from edgekit.evaluation.metrics import detector_metrics, measure_drop, score_predictions
@@ -111,11 +111,45 @@ def test_calibration_error_pools_a_bin() -> None:
     assert figures["calibration_error"] == pytest.approx(0.33)
 
 
-def test_interval_of_accuracy_is_the_binomials() -> None:
-    truth, probabilities = simulate(400, seed=4)
-    figures = score(truth, probabilities, resamples=4000)
-    exact = binom(400, figures["accuracy"]).ppf([0.025, 0.975]) / 400  # what resampling independent rows converges to
-    assert figures["ci95"]["accuracy"] == pytest.approx(exact.tolist(), abs=0.004)
+def exact(k: int, n: int) -> list[float]:
+    return pytest.approx(list(binomtest(k, n).proportion_ci(0.95, method="exact")), abs=1e-12)  # type: ignore[return-value]
+
+
+def test_intervals_of_proportions_are_exact() -> None:
+    truth, probabilities = simulate(106, seed=4)
+    probabilities[:7] = 0.25
+    figures = score(truth, probabilities)
+    answer = np.where(np.arange(106) < 7, 4, probabilities.argmax(axis=1))
+    right = int(np.sum(answer == truth))
+    assert (figures["patients"], figures["correct"]) == (106, right)
+    assert figures["ci95"]["accuracy"] == exact(right, 106)
+    assert figures["ci95"]["micro"]["sensitivity"] == exact(right, 106)
+    assert figures["ci95"]["micro"]["precision"] == exact(right, 99)
+    for k, brand in enumerate(BRANDS):
+        hits, intervals = int(np.sum((answer == k) & (truth == k))), figures["ci95"]["brands"][brand]
+        assert intervals["sensitivity"] == exact(hits, int(np.sum(truth == k)))
+        assert intervals["precision"] == exact(hits, int(np.sum(answer == k)))
+        assert intervals["specificity"] == exact(int(np.sum((answer != k) & (truth != k))), int(np.sum(truth != k)))
+
+
+def test_all_right_is_not_certain() -> None:
+    """14 of 14: (0.05 / 2) ** (1 / 14) is 76.8 %; a bootstrap says 100 %."""
+    truth = np.arange(14) % 2
+    figures = score(truth, np.eye(2)[truth] * 0.8 + 0.1)
+    assert figures["ci95"]["accuracy"] == pytest.approx([0.025 ** (1 / 14), 1.0])
+    assert figures["ci95"]["brands"]["a"]["sensitivity"] == pytest.approx([0.025 ** (1 / 7), 1.0])
+
+
+def test_a_patient_with_several_rows_is_right_when_every_row_is() -> None:
+    """Five patients: a a, b b and a are right, a b with one row and b not at all; six rows of eight are."""
+    truth = np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    answer = np.array([0, 0, 1, 1, 0, 0, 0, 0])
+    figures = score(truth, np.eye(2)[answer] * 0.8 + 0.1, patients=["1", "1", "2", "2", "3", "4", "4", "5"])
+    assert (figures["n"], figures["patients"], figures["correct"], figures["accuracy"]) == (8, 5, 3, 0.6)
+    assert figures["ci95"]["accuracy"] == exact(3, 5)
+    assert figures["micro"]["sensitivity"] == 6 / 8  # of the rows, as in the confusion matrix
+    low, high = figures["ci95"]["brands"]["b"]["sensitivity"]  # 2 of 4 rows, of three patients: between 1 of 3 and 2 of 3
+    assert binomtest(1, 3).proportion_ci(method="exact").low < low < 0.5 < high < binomtest(2, 3).proportion_ci(method="exact").high
 
 
 def test_intervals_equal_those_of_a_plain_bootstrap() -> None:
@@ -141,11 +175,15 @@ def test_intervals_equal_those_of_a_plain_bootstrap() -> None:
 def test_rows_of_a_patient_are_resampled_together() -> None:
     truth, probabilities = simulate(100, seed=6)
     patients = [f"p{i}" for i in range(100)]
-    once = score(truth, probabilities, resamples=500)["ci95"]["accuracy"]
-    twice = score(np.tile(truth, 2), np.tile(probabilities, (2, 1)), patients=patients * 2, resamples=500)["ci95"]["accuracy"]
-    as_if_others = score(np.tile(truth, 2), np.tile(probabilities, (2, 1)), resamples=500)["ci95"]["accuracy"]
-    assert twice == pytest.approx(once)
-    assert np.diff(as_if_others) < 0.85 * np.diff(twice)
+    once = score(truth, probabilities, resamples=500)["ci95"]
+    twice = score(np.tile(truth, 2), np.tile(probabilities, (2, 1)), patients=patients * 2, resamples=500)["ci95"]
+    as_if_others = score(np.tile(truth, 2), np.tile(probabilities, (2, 1)), resamples=500)["ci95"]
+    for figure in ("accuracy", "kappa", "calibration_error"):
+        assert twice[figure] == pytest.approx(once[figure])
+    for name in ("precision", "sensitivity", "specificity", "f1", "auc"):
+        assert twice["brands"]["a"][name] == pytest.approx(once["brands"]["a"][name])
+    for figure in ("accuracy", "kappa"):
+        assert np.diff(as_if_others[figure]) < 0.85 * np.diff(twice[figure])
 
 
 def make_cohort(truth: NDArray[np.intp], probabilities: NDArray[np.float64]) -> Predictions:
@@ -154,18 +192,32 @@ def make_cohort(truth: NDArray[np.intp], probabilities: NDArray[np.float64]) -> 
     return Predictions(names, tuple(f"p{i}" for i in range(n)), tuple(names[k] for k in truth), (None,) * n, probabilities)
 
 
+def answer_cohort(right: int, n: int) -> Predictions:
+    return make_cohort(np.zeros(n, int), np.where(np.arange(n)[:, None] < right, [0.9, 0.1], [0.2, 0.8]))
+
+
 def test_drop_between_two_cohorts_of_other_patients() -> None:
-    """Resampled accuracies are binomial, and their difference over independent cohorts is the convolution of both."""
-    right = [np.arange(200) < 160, np.arange(120) < 78]
-    cohorts = [make_cohort(np.zeros(len(hit), int), np.where(hit[:, None], [0.9, 0.1], [0.2, 0.8])) for hit in right]
-    drop = measure_drop(*cohorts, seeds=(0, 1), resamples=4000)["accuracy"]
-    assert drop["value"] == pytest.approx(160 / 200 - 78 / 120, abs=1e-12)
-    differences = np.arange(201)[:, None] / 200 - np.arange(121) / 120
-    chances = binom(200, 0.8).pmf(np.arange(201))[:, None] * binom(120, 0.65).pmf(np.arange(121))
-    order = np.argsort(differences, axis=None)
-    cumulated = chances.ravel()[order].cumsum()
-    exact = differences.ravel()[order][np.searchsorted(cumulated, [0.025, 0.975])]
-    assert drop["ci95"] == pytest.approx(exact.tolist(), abs=0.008)
+    """Newcombe 1998, table II, method 10, column (a)."""
+    drop = measure_drop(answer_cohort(56, 70), answer_cohort(48, 80), seeds=(0, 1), resamples=2)["accuracy"]
+    assert drop == {"value": pytest.approx(0.2), "ci95": pytest.approx([0.0524, 0.3339], abs=5.1e-5)}
+
+
+def test_a_drop_from_no_error_to_few_may_be_none() -> None:
+    """14 of 14 here and 25 of 29 there: a bootstrap's interval of the 13.8 points, 3.4 to 27.6, left zero out."""
+    drop = measure_drop(answer_cohort(14, 14), answer_cohort(25, 29), seeds=(0, 1), resamples=2)["accuracy"]
+    assert drop["value"] == pytest.approx(4 / 29)
+    # Wilson's own limits: 14 / (14 + z^2) for 14 of 14; 25 of 29 are 0.6944 to 0.9450
+    below = np.hypot(1 - 14 / (14 + 1.959964**2), 0.9450 - 25 / 29)
+    assert drop["ci95"] == pytest.approx([4 / 29 - below, 4 / 29 + 25 / 29 - 0.6944], abs=1e-4)
+    assert drop["ci95"][0] < 0
+
+
+def test_a_drop_counts_patients() -> None:
+    cohort = answer_cohort(56, 70)
+    twice = Predictions(cohort.brands, cohort.patients * 2, cohort.truth * 2, (None,) * 140, np.tile(cohort.probabilities, (2, 1)))
+    other = answer_cohort(48, 80)
+    once, again = (measure_drop(first, other, seeds=(0, 1), resamples=2)["accuracy"] for first in (cohort, twice))
+    assert again == once
 
 
 def test_drop_of_auc_is_scikit_learns() -> None:
@@ -176,12 +228,11 @@ def test_drop_of_auc_is_scikit_learns() -> None:
     assert 0 < drop["ci95"][0] < drop["value"] < drop["ci95"][1]
 
 
-def test_drop_is_paired_where_patients_and_seeds_are_the_same() -> None:
+def test_cohorts_are_resampled_by_themselves() -> None:
     cohort = make_cohort(*simulate(60, seed=12))
-    assert measure_drop(cohort, cohort, seeds=(3, 3), resamples=100)["accuracy"]["ci95"] == [0, 0]
-    low, high = measure_drop(cohort, cohort, seeds=(3, 4), resamples=100)["accuracy"]["ci95"]
-    assert low < -0.05
-    assert high > 0.05
+    low, high = measure_drop(cohort, cohort, seeds=(3, 4), resamples=100)["macro_auc"]["ci95"]
+    assert low < -0.03
+    assert high > 0.03
 
 
 def test_undefined_drop_is_null() -> None:
@@ -267,5 +318,5 @@ def test_detector_metrics_without_films_are_null() -> None:
     none = np.zeros((0, 4))
     empty = np.zeros(0)
     assert detector_metrics(none, none, empty, empty, 0.5) == {
-        "n": 0, "mean_iou": None, "iou_p05": None, "ap50": None, "false_finds": None
+        "n": 0, "negative": 0, "mean_iou": None, "iou_p05": None, "ap50": None, "false_finds": None
     }  # fmt: skip

@@ -124,7 +124,7 @@ def score(probabilities: list[list[float]]) -> dict[str, Any]:
 def full(content: ReportContent) -> ReportContent:
     right, worse = score([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), score([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
     models = {"ap": worse, "lateral": right, "ap+lateral": right, "all": right, "ap+concat": worse}
-    films = {"n": 6, "mean_iou": 0.8125, "iou_p05": 0.5, "ap50": 1.0, "false_finds": None}
+    films = {"n": 6, "mean_iou": 0.8125, "iou_p05": 0.5, "ap50": 1.0, "negative": 9, "false_finds": 2 / 9}
     drop = {
         "accuracy": {"value": 1 / 30, "ci95": [-0.08, 0.1504]},
         "macro_auc": {"value": -0.004, "ci95": [-0.031, -0.0002]},
@@ -139,7 +139,15 @@ def full(content: ReportContent) -> ReportContent:
             {"a": "ap", "b": "ap+lateral", "n": 106, "only_a": 0, "only_b": 16, "p": 2**-15},
         ],
         "box_errors": {
-            "ap": {"bands": [], "detector_box": 0.92, "true_box": 0.94, "only_detector_right": 1, "only_true_right": 3, "p": 0.625},
+            "ap": {
+                "n": 100,
+                "bands": [],
+                "detector_box": 0.92,
+                "true_box": 0.94,
+                "only_detector_right": 1,
+                "only_true_right": 3,
+                "p": 0.625,
+            },
         },
         "external": {
             "rows": {"file": 40, "other_splits": {"test": 9}, "scored": 31},
@@ -221,8 +229,8 @@ def test_a_full_report_is_one_whole_page(tmp_path: Path, full: ReportContent) ->
     assert "1 that can&#39;t be read (listed below)" in page
     assert "<dt>p&lt;4&gt;.dcm</dt><dd>ends early</dd>" in page
     assert (
-        "<b>ap</b> is right on 94.0\u00a0% instead of 92.0\u00a0% (3 only with the true box, 1 only with the found one, McNemar p 0.625)."
-        in page
+        "<b>ap</b> is right on 94.0\u00a0% of 100 instead of 92.0\u00a0% "
+        "(3 only with the true box, 1 only with the found one, McNemar p 0.625)." in page
     )
 
 
@@ -243,7 +251,7 @@ def test_photos_of_a_screen_are_told_honestly(tmp_path: Path, full: ReportConten
 def test_the_papers_tables_are_laid_out_as_printed(tmp_path: Path, full: ReportContent) -> None:
     page = write(tmp_path, full)
     single = table(page, "Table 2. Single models, brand by brand")
-    assert single[0] == ["", "AP", "Lateral", "Average"]
+    assert single[0] == ["", "AP|n 3", "Lateral|n 3", "Average"]
     assert single[1] == ["Accuracy", "0.6667", "1.0000", "0.8333"]
     assert [row[0] for row in single if len(row) == 1] == ["Precision", "Sensitivity", "F1 score", "AUC"]
     assert single[4:8] == [
@@ -252,7 +260,7 @@ def test_the_papers_tables_are_laid_out_as_printed(tmp_path: Path, full: ReportC
         ["Macro-average", "0.7500", "1.0000", "0.8750"],
         ["Micro-average", "0.6667", "1.0000", "0.8333"],
     ]
-    assert table(page, "Table 3. Ensembles, brand by brand")[0] == ["", "All", "AP + Lateral", "Average"]
+    assert table(page, "Table 3. Ensembles, brand by brand")[0] == ["", "All|n 3", "AP + Lateral|n 3", "Average"]
     assert table(page, "Table 4. Single models and ensembles, on average")[1] == ["Accuracy", "0.8333", "1.0000", "+0.1667"]
     assert table(page, "Table S1. Single models, brand by brand, with a crosslink")[5] == ["b", "–", "–", "–"]
     readers = table(page, "Table 5. Readers and models on the same 27 patients")
@@ -277,6 +285,7 @@ def test_comparisons_and_drops_are_signed_and_set_off(tmp_path: Path, full: Repo
     assert "<td>\u22120.004<small>\u22120.031 to +0.000</small></td>" in external
     assert "40 rows in the file" in external
     assert "100.0\u00a0%" in external
+    assert "22.2\u00a0%<small>of 9</small>" in page
 
 
 def test_names_from_files_are_escaped(tmp_path: Path, content: ReportContent) -> None:
@@ -288,8 +297,19 @@ def test_names_from_files_are_escaped(tmp_path: Path, content: ReportContent) ->
 def test_nothing_is_called_certain(tmp_path: Path, content: ReportContent) -> None:
     page = write(tmp_path, content)
     assert "<b>a</b>, &gt;\u00a099\u00a0%." in page
-    assert "rule of three" in page  # accuracy 1 with three patients
-    assert "100.0\u00a0% is still compatible" in page
+    assert "3 of 3; 95 % interval 29.2–100.0 %" in page  # 0.025 ** (1 / 3)
+    assert "up to 70.8\u00a0% errors are still compatible with 3 patients" in page
+
+
+def test_a_patient_with_several_rows_counts_once(tmp_path: Path, content: ReportContent) -> None:
+    """Of two patients with four rows one is right with both: Clopper and Pearson's 1 of 2 is 1.3 to 98.7 %."""
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.6, 0.4]])
+    model = score_predictions("ab", "aabb", probabilities, [None] * 4, ["1", "1", "2", "2"], resamples=3)
+    page = write(tmp_path, replace(content, metrics={**content.metrics, "models": {content.headline: model}}))
+    assert "<strong>50.0\u00a0%</strong> <p>of 2 simulated test patients had" in page
+    assert "1 of 2; 95 % interval 1.3–98.7 %" in page
+    assert "They have 4 rows; a patient with several is right when every row is." in page
+    assert "<td>2<small>4 rows</small></td>" in page
 
 
 def test_rows_in_words() -> None:

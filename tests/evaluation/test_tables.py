@@ -42,7 +42,7 @@ PUBLISHED = {
 def published_model(column: int) -> dict[str, Any]:
     figures = ("precision", "sensitivity", "f1", "auc")
     return {
-        "accuracy": PUBLISHED["accuracy"][column],
+        "n": 106,
         "kappa": PUBLISHED["kappa"][column],
         **{average: {figure: PUBLISHED[figure][average][column] for figure in figures} for average in ("macro", "micro")},
         "brands": {brand: {figure: PUBLISHED[figure][brand][column] for figure in figures} for brand in ("A-Spine (EVO)", "Expedium")},
@@ -59,12 +59,14 @@ def test_table_3_comes_out_as_printed(published: dict[str, Any]) -> None:
     assert table is not None
     assert table.columns[0] == "All"
     assert table.columns[-1] == "Average"
+    assert table.rows == (106, 106, 106, 106, 106, None)
     assert [block.title for block in table.blocks] == ["", "Precision", "Sensitivity", "F1 score", "AUC"]
     assert [label for label, _ in table.blocks[0].rows] == ["Accuracy", "Kappa"]
     for block, figure in zip(table.blocks[1:], ("precision", "sensitivity", "f1", "auc"), strict=True):
         assert [label for label, _ in block.rows] == ["A-Spine (EVO)", "Expedium", "Macro-average", "Micro-average"]
         for (_, values), printed in zip(block.rows, PUBLISHED[figure].values(), strict=True):
             assert values == pytest.approx(printed, abs=1.01e-4)  # the paper averages before it rounds
+    assert table.blocks[0].rows[0][1] == pytest.approx(PUBLISHED["accuracy"], abs=1.01e-4)
     assert table.blocks[0].rows[1][1] == pytest.approx(PUBLISHED["kappa"], abs=1.01e-4)
 
 
@@ -111,6 +113,17 @@ def test_with_a_crosslink_the_brand_that_never_has_one_is_undefined() -> None:
     assert without.blocks[0].rows[0] == ("Accuracy", (0.75, 1.0, 0.875))
     models["lateral"]["crosslink"]["with"] = None
     assert tabulate_brands(models, SINGLE_MODELS, "with") is None
+
+
+def test_accuracy_on_dual_images_is_a_share_of_films() -> None:
+    """As in the paper: two patients, each with two films, of which three are named rightly."""
+    films = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    dual = score_predictions("ab", "aabb", films, [None] * 4, ["1", "1", "2", "2"], resamples=2)
+    assert (dual["accuracy"], dual["micro"]["sensitivity"]) == (0.5, 0.75)
+    table = tabulate_brands({"ap": dual, "merge_dual": dual}, SINGLE_MODELS)
+    assert table is not None
+    assert table.blocks[0].rows[0] == ("Accuracy", (0.75, 0.75, 0.75))
+    assert table.rows == (4, 4, None)
 
 
 def test_duels_are_seen_from_the_row() -> None:

@@ -12,7 +12,7 @@ from edgekit.errors import InputError
 from edgekit.evaluation.metrics import score_predictions
 from edgekit.parity.comparison import Gate, compare, summarize
 from edgekit.parity.recording import Recording
-from edgekit.parity.statistics import tango_interval
+from edgekit.proportions import tango_interval
 from edgekit.types import Judge, Study
 
 BRANDS = ("a", "b", "c")
@@ -132,14 +132,103 @@ def test_rows_of_one_patient_count_once() -> None:
     assert (parity.n, parity.flips, parity.accuracy_candidate) == (10, 2, 0.8)
 
 
-def test_unknown_brands_give_null_accuracy_and_no_statistical_verdict() -> None:
-    studies = make_studies(6, brand=None)
+def hide_brands(studies: list[Study], first: int) -> list[Study]:
+    """The same patients, their brands unknown from the row `first` on."""
+    return [study if row < first else replace(study, brand=None) for row, study in enumerate(studies)]
+
+
+def test_without_brands_agreement_decides_and_the_control_is_another_patient() -> None:
+    """An accuracy drop of 1 % is excluded by 1 - 0.025 ** (1 / n) <= 0.01, so from 368 patients without a change."""
+    for n, verdict in ((368, "PASS"), (367, "INCONCLUSIVE")):
+        studies = make_studies(n)
+        unlabelled = hide_brands(studies, 0)
+        recording = make_recording(studies)
+        parity = compare(recording, recording, unlabelled, STATISTICAL)
+        assert (parity.verdict, parity.negative_control, parity.n, parity.n_labelled) == (verdict, "FAIL", n, 0)
+        assert (parity.accuracy_reference, parity.accuracy_candidate, parity.mcnemar_p) == (None, None, None)
+        largest = 1 - 0.025 ** (1 / n)
+        assert parity.difference == {"value": None, "ci95": None, "at_most": pytest.approx(largest), "margin": 0.01}
+        assert f"accuracy drop at most {100 * largest:.2f} points (margin 1)" in summarize(parity)
+    assert "agreement of 99 % (accuracy can't fall by more than the answers that change) needs at least 367" not in parity.power
+    assert "needs at least 368 patients without a flip, these are 367" in parity.power
+    assert "at the observed flip rate 368 patients would decide, for a PASS" in parity.power
+
+
+def test_without_brands_too_many_changed_answers_fail() -> None:
+    studies = make_studies(600)
+    parity = compare(make_recording(studies), make_recording(studies, wrong=30), hide_brands(studies, 0), STATISTICAL)
+    assert (parity.verdict, parity.flips) == ("FAIL", 30)  # 30 of 600: agreement at most 96.6 %
+
+
+def test_without_brands_a_gate_that_lets_other_patients_films_pass_is_inconclusive() -> None:
+    studies = make_studies(600, brand=None)
+    same = make_recording(studies)  # every patient's answer is the same
+    parity = compare(same, same, studies, STATISTICAL)
+    assert (parity.verdict, parity.negative_control) == ("INCONCLUSIVE", "PASS")
+
+
+def test_the_control_never_shows_a_patient_their_own_films() -> None:
+    """Two unlabelled patients with 300 rows each: only across them do the answers differ."""
+    studies = [Study(f"p{row // 300}", None, ap=Path("film.dcm"), lateral=Path("film.dcm")) for row in range(600)]
+    recording = make_recording([replace(study, brand="ab"[row // 300]) for row, study in enumerate(studies)])
+    assert compare(recording, recording, studies, NUMERICAL).negative_control == "FAIL"
+    one = studies[:300]
+    alone = make_recording(one)
+    parity = compare(alone, alone, one, NUMERICAL)
+    assert (parity.verdict, parity.negative_control) == ("PASS", None)
+    assert "no negative control" in parity.power
+
+
+def test_few_brands_known_among_many_do_not_stand_in_the_way() -> None:
+    """Ten labelled patients alone prove nothing; with 590 others whose answers stay, accuracy falls by less than 1 %."""
+    studies = make_studies(600)
+    recording = make_recording(studies)
+    parity = compare(recording, recording, hide_brands(studies, 10), STATISTICAL)
+    assert (parity.verdict, parity.negative_control, parity.n_labelled) == ("PASS", "FAIL", 10)
+    assert parity.difference["ci95"] == pytest.approx(tango_interval(0, 0, 10))
+    assert parity.difference["at_most"] == pytest.approx(1.959964**2 / (600 + 1.959964**2), abs=1e-6)  # no discordant pair of 600
+    assert "the brand of 590 patients is unknown" in parity.power
+
+
+def test_a_changed_answer_without_a_brand_counts_as_a_right_one_lost() -> None:
+    studies = make_studies(1500)
+    reference, candidate = make_recording(studies), make_recording(studies, wrong=8)
+    known = compare(reference, candidate, studies, STATISTICAL)
+    hidden = compare(
+        reference, candidate, [replace(study, brand=None) if row < 8 else study for row, study in enumerate(studies)], STATISTICAL
+    )
+    assert known.difference["at_most"] == hidden.difference["at_most"] == pytest.approx(tango_interval(8, 0, 1500)[1])
+    assert (hidden.accuracy_reference, hidden.accuracy_candidate, hidden.n_labelled) == (1.0, 1.0, 1492)
+    better = compare(candidate, reference, hide_brands(studies, 100), STATISTICAL)  # with a brand, eight that became right are no loss
+    assert better.difference["at_most"] == pytest.approx(tango_interval(0, 8, 1500)[1])
+    assert better.difference["ci95"][0] < better.difference["value"] < 0
+
+
+def test_a_drop_of_the_labelled_patients_is_not_diluted() -> None:
+    """Twelve of 100 labelled patients lost: a FAIL, though only 12 answers of 2,000 changed."""
+    studies = make_studies(2000)
+    parity = compare(make_recording(studies), make_recording(studies, wrong=12), hide_brands(studies, 100), STATISTICAL)
+    assert parity.verdict == "FAIL"
+    assert parity.agreement_ci95[0] > 0.985
+    assert parity.difference["at_most"] < 0.0105
+    assert parity.difference["ci95"][0] > 0.01
+
+
+def test_a_patient_with_a_row_of_unknown_brand_is_unlabelled() -> None:
+    studies = [replace(study, patient_id=f"p{row // 2}") for row, study in enumerate(make_studies(8))]
+    studies[0] = replace(studies[0], brand=None)
+    parity = compare(make_recording(studies), make_recording(studies), studies, STATISTICAL)
+    assert (parity.n, parity.n_labelled) == (4, 3)
+
+
+def test_patients_of_other_brands_only_give_no_statistical_verdict() -> None:
+    studies = make_studies(6, brand="unseen")
     recording = make_recording(studies)
     parity = compare(recording, recording, studies, NUMERICAL)
     assert (parity.verdict, parity.negative_control, parity.mcnemar_p) == ("PASS", None, None)
     assert (parity.accuracy_reference, parity.accuracy_candidate) == (None, None)
-    assert parity.difference == {"value": None, "ci95": None, "margin": None}
-    with pytest.raises(InputError, match="known brand"):
+    assert parity.difference == {"value": None, "ci95": None, "at_most": None, "margin": None}
+    with pytest.raises(InputError, match="patients of the run's brands, or of unknown brand"):
         compare(recording, recording, studies, STATISTICAL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,18 @@ def test_the_undamaged_file_passes_and_its_control_fails(bundle: Bundle, run: Pa
     assert (parity.verdict, parity.negative_control, parity.n, parity.flips, parity.flipped) == ("PASS", "FAIL", N, 0, [])
     assert 0.85 < parity.accuracy_reference < 0.99
     assert parity.agreement_ci95[0] == pytest.approx(0.025 ** (1 / N))
+
+
+def test_without_brands_the_undamaged_file_passes_and_a_damaged_one_fails(
+    bundle: Bundle, damaged: Bundle, run: Path, studies: list[Study]
+) -> None:
+    unlabelled = [replace(study, brand=None) for study in studies]
+    parity = judge(bundle, run, unlabelled)
+    assert (parity.verdict, parity.negative_control, parity.n, parity.n_labelled) == ("PASS", "FAIL", N, 0)
+    assert parity.difference["at_most"] == pytest.approx(1 - 0.025 ** (1 / N))  # 0.92 %, the margin is 1 %
+    model = onnx.load(bundle.model)
+    swap_members(model)
+    assert judge(damaged, run, unlabelled, model).verdict == "FAIL"
 
 
 @pytest.mark.parametrize("damage", [swap_members, lambda model: round_weights(model, 3)], ids=["swapped members", "3-bit weights"])
