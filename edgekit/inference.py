@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
+EXCLUDED = "excluded"
+"""The decision about a row of ``studies.csv`` that says why it is left out: no session is asked."""
+
 SCREENING_THREADS = max(1, (os.cpu_count() or 1) - THREADS)
 """Threads of the graph over many patients: the cores that the decoders leave. More would spin in the decoders' way."""
 
@@ -302,7 +305,7 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
     Parameters
     ----------
     table
-        ``studies.csv``; excluded rows are answered too.
+        ``studies.csv``; excluded rows get no answer, and count as decision ``excluded``.
     out
         The file to write, whole or not at all: the rows that were answered.
 
@@ -342,7 +345,8 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
     for entry in journal.read():
         take(entry)
     unreadable = []
-    for place, answer in predictor.predict_studies(studies, frozenset(decisions)):
+    excluded = frozenset(place for place, study in enumerate(studies) if study.exclude is not None)
+    for place, answer in predictor.predict_studies(studies, excluded.union(decisions)):
         if isinstance(answer, InputError):
             unreadable.append(UnreadableRow(studies[place].patient_id, place + 1, answer.message))
             continue
@@ -360,7 +364,10 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
     write_predictions(out, predictions)
     if not unreadable:
         journal.remove()
-    return TableAnswers(dict(Counter(decisions[place] for place in answered)), tuple(unreadable))
+    counts = Counter(decisions[place] for place in answered)
+    if excluded:
+        counts[EXCLUDED] = len(excluded)
+    return TableAnswers(dict(counts), tuple(unreadable))
 
 
 def to_document(prediction: Prediction) -> dict[str, Any]:

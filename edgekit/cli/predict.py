@@ -57,14 +57,14 @@ def predict(
 
 
 def _predict_many(predictor: Predictor, studies: Path, out: Path, json: bool) -> None:
-    from edgekit.inference import predict_table
+    from edgekit.inference import EXCLUDED, predict_table
 
     try:
         made = predict_table(predictor, studies, out)
     except KeyboardInterrupt:
         print("The answers so far are kept: the same command goes on with the other rows.", file=sys.stderr)
         raise
-    answered = sum(made.decisions.values())
+    answered = sum(count for decision, count in made.decisions.items() if decision != EXCLUDED)
     if json:
         unreadable = [asdict(row) for row in made.unreadable]
         document = {"predictions": str(out), "decisions": made.decisions, "unreadable": unreadable, "model": predictor.model}
