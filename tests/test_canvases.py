@@ -54,8 +54,8 @@ def test_boxes_cut_at_the_edge_are_counted_in_one_warning(studies: list[Study], 
     over = [replace(row, ap_box=(-0.5, 0, 50.5, 20), lateral_box=None) if row.ap else row for row in studies]
     assert len(list(stream_inputs(over, 32, "Testing"))) == 40
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
-    assert lines == [f"warning: Testing: {sum(row.ap is not None for row in studies)} boxes reach beyond the film by at most 1% of its side "
-                     "and count up to its edge"]  # fmt: skip
+    count = sum(row.ap is not None for row in studies)
+    assert lines == [f"warning: Testing: {count} boxes reach beyond the film by at most 1% of its side and count up to its edge"]
     with pytest.raises(InputError, match="reaches beyond the film"):
         list(stream_inputs([replace(over[0], ap_box=(0, 0, 50.6, 20))], 32, "Testing"))
 
