@@ -59,7 +59,7 @@ def compare_spellings(studies: Sequence[Study]) -> Findings:
 
 def _fold(brand: str) -> str:
     """Return the letters and digits of a brand, without case and in one Unicode form."""
-    return "".join(sign for sign in normalize("NFKC", normalize("NFKC", brand).casefold()) if sign.isalnum())
+    return "".join(sign for sign in normalize("NFKC", brand).casefold() if sign.isalnum())
 
 
 def _is_one_letter_apart(first: str, second: str) -> bool:
