@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import numpy as np
 from edgekit.errors import InputError
 from edgekit.progress import track
 from edgekit.radiograph import make_canvas, read_radiograph
-from edgekit.studies import find_box_fault
+from edgekit.studies import find_box_fault, is_clipped, warn_of_clipped
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -62,6 +64,11 @@ def graph_inputs(canvases: dict[View, NDArray[np.uint8]], side: int) -> Tensors:
     return inputs
 
 
+def hash_canvas(canvas: NDArray[np.uint8]) -> str:
+    """Return the sha256 of a canvas uint8 (S, S), in hexadecimal: equal for equal decoded films, however they are stored."""
+    return hashlib.sha256(canvas.tobytes()).hexdigest()
+
+
 @contextmanager
 def refusing(study: Study) -> Iterator[None]:
     """Turn whatever reading a row raises into an error that names its films: no film, however broken, may cost the other rows.
@@ -92,7 +99,8 @@ def stream_inputs(
 ) -> Iterator[tuple[Study, Tensors, dict[View, Letterbox]]]:
     """Yield the input tensors of each row, in order, with a progress bar; films are decoded ahead in a few threads.
 
-    Memory does not grow with the number of rows.
+    Memory does not grow with the number of rows. At the end one warning on stderr counts the boxes that reach a little beyond their
+    films (see `edgekit.studies.clip_box`).
 
     Parameters
     ----------
@@ -130,6 +138,7 @@ def stream_inputs(
         inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, side)
         return study, inputs, {view: letterbox for view, (_, letterbox) in made.items()}
 
+    clipped = 0
     pool = ThreadPoolExecutor(THREADS)
     try:
         waiting = (study for place, study in enumerate(studies) if place not in done)
@@ -147,7 +156,10 @@ def stream_inputs(
                 continue
             finally:
                 ahead.extend(pool.submit(read, study) for study in islice(waiting, 1))
+            clipped += sum(is_clipped(study.box(view), at.width, at.height) for view, at in answer[2].items())
             yield answer
+        for warning in warn_of_clipped(clipped):
+            print(f"warning: {description}: {warning}", file=sys.stderr)
     finally:
         pool.shutdown(cancel_futures=True)
 

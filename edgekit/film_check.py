@@ -1,4 +1,4 @@
-"""The films of ``studies.csv``, all of them: can each be read, does its box fit, and is a film there under two names."""
+"""The films of ``studies.csv``, all of them: can each be read, is it what its row says, and is a film there under two names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import EdgekitError, InputError
 from edgekit.journal import Journal
-from edgekit.studies import find_box_fault
+from edgekit.studies import Findings, find_box_fault, is_clipped, warn_of_clipped
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from edgekit.types import Study
 
 
-def check_films(studies: Sequence[Study], table: Path | None = None) -> list[str]:
-    """Decode the films of all rows that are not excluded, with a progress bar, and look for the same film under two names.
+def check_films(studies: Sequence[Study], table: Path | None = None) -> Findings:
+    """Decode the films of all rows that are not excluded, with a progress bar, and compare them with the table and with each other.
 
-    Two films are the same when their decoded pixels are equal. In two splits they are a leak: a patient of the test taught the models.
+    Where both films of a row say whose they are (DICOM Patient ID), that must be one patient. Two films are the same when their decoded
+    pixels are equal. In two splits they are a leak: a patient of the test taught the models.
 
     Parameters
     ----------
@@ -36,19 +37,22 @@ def check_films(studies: Sequence[Study], table: Path | None = None) -> list[str
 
     Returns
     -------
-    list of str
-        Hints: films that two patients of one split share, or of none.
+    Findings
+        Warnings: films in the column of the view that they say they don't show (DICOM View Position), rows with the same pixels in both
+        columns, and how many boxes are cut at the edge of the film. Hints: films that two patients of one split share, or of none.
 
     Raises
     ------
     InputError
-        Films can't be read, boxes reach beyond their film, or a film is in two splits: all of them are listed.
+        Films can't be read, boxes reach beyond their film, a row has films of two patients, or a film is in two splits: all of them are
+        listed.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     from edgekit.progress import track
 
-    uses = [(study, film, study.box(view)) for study in studies if study.exclude is None for view in VIEWS if (film := study.film(view))]
+    kept = [study for study in studies if study.exclude is None]
+    uses = [(study, film, study.box(view)) for study in kept for view in VIEWS if (film := study.film(view))]
     films = list(dict.fromkeys(film for _, film, _ in uses))
     with _keep_looks(table) as (known, keep):
         pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
@@ -61,8 +65,10 @@ def check_films(studies: Sequence[Study], table: Path | None = None) -> list[str
     decoded = [(study, film, box, looks[film]) for study, film, box in uses if not looks[film].problem]
     problems += [fault for _, film, box, look in decoded if (fault := find_box_fault(film, box, look.width, look.height))]
     leaks, hints = _compare_films((study, film, look.sha256) for study, film, _, look in decoded)
-    _refuse_films(problems, leaks)
-    return hints
+    strangers, warnings = _compare_rows(kept, looks)
+    _refuse_films(problems, strangers, leaks)
+    warnings += warn_of_clipped(sum(is_clipped(box, look.width, look.height) for _, _, box, look in decoded))
+    return Findings(warnings, hints)
 
 
 _State = tuple[str, int, int]
@@ -71,12 +77,17 @@ _State = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One film, decoded: its size, the sha256 of its shape and pixels, and what is wrong with it (then the others say nothing)."""
+    """One film, decoded: its size, the sha256 of its shape and pixels, and what is wrong with it (then the others say nothing).
+
+    `view` and `patient_id` are what the file says; empty where it says nothing.
+    """
 
     width: int
     height: int
     sha256: str
     problem: str
+    view: str = ""
+    patient_id: str = ""
 
 
 @contextmanager
@@ -116,9 +127,11 @@ def _look_at(film: Path, known: Mapping[_State, _Look], keep: Callable[[_State, 
         if state in known:
             return known[state]
         try:
-            pixels = read_radiograph(film).pixels
+            radiograph = read_radiograph(film)
+            pixels = radiograph.pixels
             height, width = pixels.shape
-            look = _Look(width, height, hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(), "")
+            sha256 = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+            look = _Look(width, height, sha256, "", radiograph.view or "", radiograph.patient_id)
         except EdgekitError as error:
             look = _Look(0, 0, "", error.message)
     except Exception as error:  # one film must not cost the others; kept nowhere, for memory may suffice next time
@@ -145,13 +158,40 @@ def _compare_films(uses: Iterable[tuple[Study, Path, str]]) -> tuple[list[str], 
     return leaks, hints
 
 
-def _refuse_films(problems: list[str], leaks: list[str]) -> None:
-    """Raise when there are problems or leaks."""
+def _compare_rows(studies: Sequence[Study], looks: Mapping[Path, _Look]) -> tuple[list[str], list[str]]:
+    """Return which rows have films of two patients, and what else films say against their row."""
+    strangers, warnings = [], []
+    for study in studies:
+        seen = [(view, film, looks[film]) for view in VIEWS if (film := study.film(view)) and not looks[film].problem]
+        for view, film, look in seen:
+            if look.view not in ("", view):
+                warnings.append(f"{film} (patient {study.patient_id}) is in column {view!r}, but its View Position says {look.view}")
+        if len(seen) < 2:
+            continue
+        (_, ap, first), (_, lateral, second) = seen
+        if first.patient_id and second.patient_id and first.patient_id != second.patient_id:
+            strangers.append(
+                f"row of patient {study.patient_id}: {ap} has Patient ID {first.patient_id}, {lateral} has {second.patient_id}"
+            )
+        if first.sha256 == second.sha256:
+            warnings.append(f"{ap} and {lateral} (patient {study.patient_id}) have the same pixels, in the columns 'ap' and 'lateral'")
+    return strangers, warnings
+
+
+def _refuse_films(problems: list[str], strangers: list[str], leaks: list[str]) -> None:
+    """Raise when there are problems, rows with films of two patients, or leaks."""
     parts, remedies = [], []
     if problems:
         count = "1 film" if len(problems) == 1 else f"{len(problems)} films"
         parts.append(f"{count} can't be used:\n  " + "\n  ".join(problems))
         remedies.append("Replace the films, or say why in the column 'exclude' of their rows.")
+    if strangers:
+        count = "1 row has" if len(strangers) == 1 else f"{len(strangers)} rows have"
+        parts.append(f"{count} films of two patients:\n  " + "\n  ".join(strangers))
+        remedies.append(
+            "Put each film into the row of its patient, or say in the column 'exclude' why the row is left out; where both numbers are one "
+            "person's, edgekit studies deidentify writes copies with one number."
+        )
     if leaks:
         count = "1 film is" if len(leaks) == 1 else f"{len(leaks)} films are"
         parts.append(f"{count} in two splits under two names, with the same pixels:\n  " + "\n  ".join(leaks))

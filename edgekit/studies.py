@@ -28,9 +28,33 @@ COLUMNS = ("patient_id", "brand", "has_crosslink", "split", "ap", "lateral", "ap
 SPLITS = ("train", "validation", "test", "readers", "external")
 NO_CONSTRUCT = "none"
 """The brand of a film without a screw construct."""
+UNKNOWN = "unknown"
+"""What a brand cell may say, in any case, where the brand is not known; an empty cell says the same."""
+NOT_BRANDS = ("na", "n/a", "#n/a", "nan", "null", "-", "?")
+"""What spreadsheets and programs write, in any case, where a value is missing: it could mean unknown or no construct."""
+LEAST_PATIENTS = {"train": 1, "validation": 2, "test": 1}
+"""Patients that each brand needs in a split: two in validation, because the ensembles are cross-validated there."""
+OVERSHOOT = 0.01
+"""Share of a film's side by which a box may reach beyond the film: drawing tools round, or count to the outer edge."""
 
 _GROUPED = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
 """A number whose comma may be a decimal mark, or group the thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a check of a table found that is no error.
+
+    Attributes
+    ----------
+    warnings
+        What is probably wrong.
+    hints
+        What a person may want to look at.
+    """
+
+    warnings: list[str]
+    hints: list[str]
 
 
 @dataclass(slots=True)
@@ -110,7 +134,9 @@ def select(studies: Sequence[Study], *splits: str) -> list[Study]:
     return [study for study in studies if study.split in splits and study.exclude is None]
 
 
-def split_studies(studies: Sequence[Study], seed: int, fractions: tuple[float, float, float] = (0.64, 0.16, 0.20)) -> list[Study]:
+def split_studies(
+    studies: Sequence[Study], seed: int, fractions: tuple[float, float, float] = (0.64, 0.16, 0.20), *, keep: bool = False
+) -> list[Study]:
     """Split by patient into train, validation and test, stratified by brand and crosslink.
 
     Rows of ``readers`` and ``external`` stay as they are, and so do the patients in them: their other rows get no split. Rows of an
@@ -118,18 +144,21 @@ def split_studies(studies: Sequence[Study], seed: int, fractions: tuple[float, f
     except that it may have fewer than three patients.
 
     The counts of every brand, and of every brand with either kind of crosslink, are those of `fractions` rounded up or down, and
-    every brand has a patient in each split. Rounding is balanced between the brands, so that the sums over all of them are within
-    two patients of `fractions`, except where many brands are so small (six patients or fewer) that their one patient a split weighs
-    more. The result depends on `seed` and on the patients, not on the order of the rows.
+    every brand has a patient in each split, and two in validation when it has four or more (`LEAST_PATIENTS`), even where `fractions`
+    give it fewer. Rounding is balanced between the brands, so that the sums over all of them are within two patients of `fractions`,
+    except where many brands are so small (twelve patients or fewer) that these least numbers weigh more. The result depends on `seed`
+    and on the patients, not on the order of the rows.
 
     Parameters
     ----------
     studies
-        All rows; an earlier train, validation and test split is discarded.
+        All rows; an earlier train, validation and test split is discarded, unless `keep`.
     seed
         Which of the equally good splits.
     fractions
         Shares of train, validation and test; their sum is 1.
+    keep
+        Change no split that is there, and give the other patients the splits that their brands lack most.
 
     Returns
     -------
@@ -146,9 +175,11 @@ def split_studies(studies: Sequence[Study], seed: int, fractions: tuple[float, f
     import numpy as np
 
     strata = _find_strata(studies)
+    split_of = {study.patient_id: str(study.split) for study in studies if keep and study.split in SPLITS[:3]}
     brands: dict[str, list[list[str]]] = defaultdict(list)
     for (brand, _), patients in sorted(strata.items()):
         brands[brand].append(sorted(patients))
+    brands = {brand: groups for brand, groups in brands.items() if not all(patient in split_of for patient in itertools.chain(*groups))}
     rare = [f"{brand} ({sum(map(len, groups))})" for brand, groups in brands.items() if brand != NO_CONSTRUCT and sum(map(len, groups)) < 3]
     if rare:
         raise InputError(
@@ -156,16 +187,19 @@ def split_studies(studies: Sequence[Study], seed: int, fractions: tuple[float, f
             "Add patients, or exclude these rows, or give them the split 'external'.",
         )
     rng = np.random.default_rng(seed)
-    split_of: dict[str, str] = {}
     owed = (0.0, 0.0, 0.0)
-    for groups in brands.values():
-        counts, owed = _apportion([len(group) for group in groups], fractions, owed)
+    for brand, groups in brands.items():
+        least = tuple(min(number, 1) if brand == NO_CONSTRUCT else number for number in LEAST_PATIENTS.values())
+        if any(patient in split_of for patient in itertools.chain(*groups)):
+            _place_others([[group[place] for place in rng.permutation(len(group))] for group in groups], split_of, fractions, least)
+            continue
+        counts, owed = _apportion([len(group) for group in groups], fractions, owed, least)
         for group, (train, validation, _) in zip(groups, counts, strict=True):
             for place, patient in enumerate(rng.permutation(len(group))):
                 split_of[group[patient]] = SPLITS[(place >= train) + (place >= train + validation)]
     return [
         study
-        if study.split in SPLITS[3:]
+        if study.split in SPLITS[3:] or (keep and study.split is not None)
         else dataclasses.replace(study, split=None if study.brand is None else split_of.get(study.patient_id))
         for study in studies
     ]
@@ -191,11 +225,44 @@ def count_films(studies: Sequence[Study]) -> dict[View, int]:
     return {view: sum(study.film(view) is not None for study in studies if study.exclude is None) for view in VIEWS}
 
 
+def find_gaps(studies: Sequence[Study]) -> list[str]:
+    """Say which brands, ``none`` among them, have patients in some of train, validation and test, but not in all three."""
+    gaps = []
+    for brand, counts in count_patients([study for study in studies if study.brand is not None]).items():
+        missing = [split for split in SPLITS[:3] if not counts[split]]
+        if 0 < len(missing) < 3:
+            gaps.append(f"no patient of {brand} is in {' or '.join(missing)}")
+    return gaps
+
+
 def find_box_fault(film: Path, box: Box | None, width: float, height: float) -> str | None:
-    """Return what is wrong with a box on a film of `width` x `height` pixels, or None."""
-    if box is not None and (box[2] > width or box[3] > height):
+    """Return what is wrong with a box on a film of `width` x `height` pixels, or None.
+
+    A box that reaches beyond the film by at most `OVERSHOOT` is not wrong: `clip_box` cuts it.
+    """
+    if box is None:
+        return None
+    x0, y0, x1, y1 = clip_box(box, width, height)
+    far = max(-box[0] / width, -box[1] / height, box[2] / width - 1, box[3] / height - 1) > OVERSHOOT + 1e-9
+    if far or x0 >= x1 or y0 >= y1:
         return f"{film}: the box {format_box(box)} reaches beyond the film, which is {width} x {height} pixels."
     return None
+
+
+def clip_box(box: Box, width: float, height: float) -> Box:
+    """Cut a box at the edges of its film of `width` x `height` pixels."""
+    return max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
+
+
+def is_clipped(box: Box | None, width: float, height: float) -> bool:
+    """Tell whether `clip_box` cuts a box."""
+    return box is not None and clip_box(box, width, height) != box
+
+
+def warn_of_clipped(count: int) -> list[str]:
+    """Return the warning that `count` boxes were cut; none when none were."""
+    boxes = "1 box reaches" if count == 1 else f"{count} boxes reach"
+    return [f"{boxes} beyond the film by at most {OVERSHOOT:.0%} of its side and count up to its edge"] if count else []
 
 
 def _check_header(path: Path, table: Table) -> None:
@@ -217,6 +284,8 @@ def _parse_study(row: _Row, folder: Path) -> Study:
         row.refuse("patient_id", "the patient's identifier")
     if cells["brand"] != NO_CONSTRUCT and cells["brand"].lower() == NO_CONSTRUCT:
         row.refuse("brand", f"{NO_CONSTRUCT!r} in lower case")
+    if cells["brand"].lower() in NOT_BRANDS:
+        row.refuse("brand", f"a brand; leave the cell empty or write {UNKNOWN!r} where it is not known, {NO_CONSTRUCT!r} for no construct")
     if cells["has_crosslink"] not in ("", "0", "1"):
         row.refuse("has_crosslink", "0, 1 or empty")
     if cells["split"] not in ("", *SPLITS):
@@ -225,7 +294,7 @@ def _parse_study(row: _Row, folder: Path) -> Study:
         row.refuse("ap", "a film here or in 'lateral'")
     return Study(
         patient_id=cells["patient_id"],
-        brand=cells["brand"] or None,
+        brand=None if cells["brand"].lower() in ("", UNKNOWN) else cells["brand"],
         has_crosslink={"0": False, "1": True}.get(cells["has_crosslink"]),
         split=cells["split"] or None,
         ap=films["ap"],
@@ -261,8 +330,10 @@ def _parse_box(row: _Row, view: View) -> Box | None:
         row.refuse(
             column, f"numbers with a decimal point: {commas[0]!r} may mean {commas[0].replace(',', '.')} or {commas[0].replace(',', '')}"
         )
-    if not (0 <= x0 < x1 < math.inf and 0 <= y0 < y1 < math.inf):
-        row.refuse(column, "0 <= x0 < x1 and 0 <= y0 < y1")
+    if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
+        row.refuse(column, "x0 < x1 and y0 < y1")
+    elif min(x0, y0) >= 0 and max(x1, y1) <= 1:
+        row.refuse(column, "film pixels; these are parts of the film: multiply x0 and x1 by its width, y0 and y1 by its height")
     if not row.cells[view]:
         row.refuse(column, f"an empty box, because {view!r} has no film")
     if row.cells["brand"] == NO_CONSTRUCT:
@@ -319,8 +390,35 @@ def _find_strata(studies: Sequence[Study]) -> dict[tuple[str, str], set[str]]:
     return strata
 
 
+def _place_others(groups: list[list[str]], split_of: dict[str, str], fractions: tuple[float, float, float], least: tuple[int, ...]) -> None:
+    """Give the patients of one brand that have no split the one that is shortest of patients: first of `least`, then of `fractions`.
+
+    Parameters
+    ----------
+    groups
+        The patients of each stratum of the brand, in the order in which they are placed.
+    split_of
+        The splits of patients; the new ones are put in.
+    """
+    total = sum(map(len, groups))
+    of_brand = [sum(split_of.get(patient) == split for patient in itertools.chain(*groups)) for split in SPLITS[:3]]
+    for group in groups:
+        of_group = [sum(split_of.get(patient) == split for patient in group) for split in SPLITS[:3]]
+        for patient in group:
+            if patient in split_of:
+                continue
+            short = [
+                (of_brand[place] < least[place], len(group) * share - of_group[place], total * share - of_brand[place])
+                for place, share in enumerate(fractions)
+            ]
+            place = short.index(max(short))
+            split_of[patient] = SPLITS[place]
+            of_brand[place] += 1
+            of_group[place] += 1
+
+
 def _apportion(
-    sizes: list[int], fractions: tuple[float, float, float], owed: tuple[float, ...]
+    sizes: list[int], fractions: tuple[float, float, float], owed: tuple[float, ...], least: tuple[int, ...]
 ) -> tuple[list[tuple[int, ...]], tuple[float, float, float]]:
     """Round `fractions` of the strata of one brand to whole patients (controlled rounding, by trying every way to round).
 
@@ -332,11 +430,13 @@ def _apportion(
         Shares of the three splits.
     owed
         Patients that the brands before were short of in each split.
+    least
+        Patients that the brand needs in each split.
 
     Returns
     -------
     counts
-        For each stratum the patients of each split; every count is its share rounded up or down.
+        For each stratum the patients of each split; every count is its share rounded up or down, unless validation has too few then.
     owed
         What is owed after this brand.
     """
@@ -348,9 +448,10 @@ def _apportion(
         raised = itertools.combinations(broken, size - sum(floors))
         return [tuple(floor + (place in places) for place, floor in enumerate(floors)) for places in raised]
 
-    def judge(counts: tuple[tuple[int, ...], ...]) -> tuple[int, int, float]:
+    def judge(counts: tuple[tuple[int, ...], ...]) -> tuple[int, int, int, float]:
         sums = [sum(column) for column in zip(*counts, strict=True)]
         empty = sum(number == 0 for number in sums)
+        short = max(0, least[1] - sums[1])
         outside = sum(abs(number - total * share) >= 1 - 1e-9 for number, share in zip(sums, fractions, strict=True))
         drift = sum((number - total * share - debt) ** 2 for number, share, debt in zip(sums, fractions, owed, strict=True))
         within = sum(
@@ -358,9 +459,13 @@ def _apportion(
             for row, size in zip(counts, sizes, strict=True)
             for number, share in zip(row, fractions, strict=True)
         )
-        return empty, outside, drift + within / 100
+        return empty, short, outside, drift + within / 100
 
-    best = min(itertools.product(*map(round_size, sizes)), key=judge)
+    best = [list(counts) for counts in min(itertools.product(*map(round_size, sizes)), key=judge)]
     sums = [sum(column) for column in zip(*best, strict=True)]
+    while sums[1] < least[1] and sums[0] > least[0]:  # a brand so small that rounding up does not give validation enough
+        richest = max(best, key=lambda counts: counts[0])
+        richest[0], richest[1] = richest[0] - 1, richest[1] + 1
+        sums[0], sums[1] = sums[0] - 1, sums[1] + 1
     train, validation, test = (debt + total * share - number for debt, share, number in zip(owed, fractions, sums, strict=True))
-    return list(best), (train, validation, test)
+    return [tuple(counts) for counts in best], (train, validation, test)

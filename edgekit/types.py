@@ -62,12 +62,15 @@ class Radiograph:
         Row and column distance of pixel centres on the detector in mm; None when unknown.
     source
         The file it was read from.
+    patient_id
+        Whose film it says it is (DICOM Patient ID, in capitals); empty when it says nothing.
     """
 
     pixels: NDArray[np.uint8]
     view: View | None
     spacing_mm: tuple[float, float] | None
     source: Path
+    patient_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

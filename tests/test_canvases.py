@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,17 @@ def test_graph_inputs_fill_the_slots() -> None:
     for wrong in (canvas[:4], canvas.astype(float)):
         with pytest.raises(ValueError, match="uint8 canvas"):
             graph_inputs({"ap": wrong}, 8)
+
+
+def test_boxes_cut_at_the_edge_are_counted_in_one_warning(studies: list[Study], capsys: pytest.CaptureFixture[str]) -> None:
+    """Films 50 wide: half a pixel is a hundredth. Forty rows, one line."""
+    over = [replace(row, ap_box=(-0.5, 0, 50.5, 20), lateral_box=None) if row.ap else row for row in studies]
+    assert len(list(stream_inputs(over, 32, "Testing"))) == 40
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    count = sum(row.ap is not None for row in studies)
+    assert lines == [f"warning: Testing: {count} boxes reach beyond the film by at most 1% of its side and count up to its edge"]
+    with pytest.raises(InputError, match="reaches beyond the film"):
+        list(stream_inputs([replace(over[0], ap_box=(0, 0, 50.6, 20))], 32, "Testing"))
 
 
 def test_stream_keeps_order_and_films(studies: list[Study]) -> None:

@@ -29,7 +29,7 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
     0: "boxes errors files journal manifest processors progress proportions provenance radiograph remembered tables types",
-    1: "backends canvases film_check models phantom quantization rewriting sessions studies targets",
+    1: "backends canvases film_check models phantom quantization rewriting sessions spellings studies targets",
     2: "app bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency model_card "
     "packs parity proposals proven reading stress training",
     3: "cli __main__",

@@ -119,6 +119,24 @@ def test_a_killed_command_goes_on_and_writes_the_same_bytes(
     assert sorted(path.name for path in out.parent.glob("predictions.csv*")) == ["predictions.csv"]
 
 
+def test_excluded_rows_are_not_asked_about(
+    command: list[str], table: Path, whole: bytes, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor are their films read: a film may be excluded because it can't be."""
+    rows = [line + "blurred" if line.startswith(("p1,", "p4,")) else line for line in table.read_text().splitlines()]
+    table.write_text("\n".join(rows) + "\n")
+    table.with_name("p4-ap.png").write_bytes(b"no film")
+    del asked[:]
+    assert edgekit([*command, "--json"]) == 0
+    assert asked == [f"p{row}" for row in range(ROWS) if row not in (1, 4)]
+    decisions = json.loads(capsys.readouterr().out)["decisions"]
+    assert decisions["excluded"] == 2
+    assert sum(decisions.values()) == ROWS
+    assert Path(command[-1]).read_bytes().splitlines() == [line for line in whole.splitlines() if not line.startswith((b"p1,", b"p4,"))]
+    assert edgekit(command) == 0
+    assert f"{command[-1]}: {ROWS - 2} rows" in capsys.readouterr().out
+
+
 def test_a_half_written_answer_is_asked_again(command: list[str], whole: bytes, asked: list[str]) -> None:
     assert interrupt(command, 6) == 130
     journal = Path(command[-1] + ".partial")

@@ -21,7 +21,7 @@ from edgekit import studies as module
 from edgekit.cli import run
 from edgekit.errors import InputError
 from edgekit.film_check import check_films
-from edgekit.studies import count_films, count_patients, read_studies, select, split_studies, write_studies
+from edgekit.studies import Findings, count_films, count_patients, read_studies, select, split_studies, write_studies
 from edgekit.types import Radiograph, Study
 
 HEADER = "patient_id,brand,has_crosslink,split,ap,lateral,ap_box,lateral_box,exclude"
@@ -387,10 +387,10 @@ def test_a_film_in_two_splits_is_a_leak_however_it_is_stored(folder: Path) -> No
         f"  {first} (patient p1, split train) and {second} (patient p3, split test)"
     )
     assert "exclude" in caught.value.remedy
-    assert check_films([dataclasses.replace(row, exclude="twice" if row.ap else None) for row in rows]) == []
-    assert check_films([dataclasses.replace(row, split="train", patient_id="p1") for row in rows]) == []
+    assert check_films([dataclasses.replace(row, exclude="twice" if row.ap else None) for row in rows]).hints == []
+    assert check_films([dataclasses.replace(row, split="train", patient_id="p1") for row in rows]).hints == []
     for split in ("train", None):
-        (hint,) = check_films([dataclasses.replace(row, split=split) for row in rows])
+        (hint,) = check_films([dataclasses.replace(row, split=split) for row in rows]).hints
         assert all(word in hint for word in (str(first), str(second), "patient p1", "patient p3"))
         assert "other.png" not in hint
 
@@ -400,7 +400,7 @@ def test_films_of_equal_bytes_and_another_shape_are_two(folder: Path) -> None:
     paths = [folder / "wide.png", folder / "high.png"]
     for path, shape in zip(paths, ((30, 60), (60, 30)), strict=True):
         Image.fromarray(pixels.reshape(shape)).save(path)
-    assert check_films([Study("p1", "a", split="train", ap=paths[0]), Study("p2", "a", split="test", ap=paths[1])]) == []
+    assert check_films([Study("p1", "a", split="train", ap=paths[0]), Study("p2", "a", split="test", ap=paths[1])]).hints == []
 
 
 def test_bad_films_and_leaks_are_listed_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,7 +475,7 @@ def test_a_check_that_is_stopped_goes_on(folder: Path, monkeypatch: pytest.Monke
     decoded.clear()
     films[0].unlink()
     save_film(films[0], 0)
-    assert check_films(read_studies(table), table) == []
+    assert check_films(read_studies(table), table) == Findings([], [])
     assert len(decoded) == 40
 
 
@@ -501,7 +501,7 @@ def test_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_table(folder, *lines)
     assert run(["studies", "split", str(path), "--seed", "2", "--out", str(folder / "split.csv"), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["patients"]["design-a"] == {"train": 4, "validation": 1, "test": 1, "readers": 0, "external": 0, "unassigned": 0}
+    assert document["patients"]["design-a"] == {"train": 3, "validation": 2, "test": 1, "readers": 0, "external": 0, "unassigned": 0}
     assert document["films"] == {"ap": 12, "lateral": 0}
     assert {study.split for study in read_studies(path)} == {None}
     assert read_studies(folder / "split.csv") == split_studies(read_studies(path), 2)
@@ -512,6 +512,7 @@ def test_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "design-b" in capsys.readouterr().out
     assert run(["studies", "check", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {**document, "studies": str(path)}
+    assert all("[members] names" in warning for warning in document["warnings"]), "no lateral films, else all is well"
     (folder / "films" / "3.png").write_bytes(b"not a film")
     assert run(["studies", "check", str(path)]) == 4
     assert "3.png" in capsys.readouterr().err

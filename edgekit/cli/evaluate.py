@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,9 @@ def evaluate(
 
     console.when_interrupted("The answers so far are kept: the same command goes on with the other rows.")
     evaluation = evaluate_run(run, studies, out, external=external, readers=readers, photos=photos)
+    _warn_of_known_patients(run, evaluation.metrics["provenance"]["learnt_from"], "test")
+    if external:
+        _warn_of_known_patients(run, evaluation.metrics["external"]["learnt_from"], "external")
     if json:
         console.print_json(evaluation.metrics)
     else:
@@ -47,6 +51,17 @@ def evaluate(
         if photos:
             _print_photos(evaluation.metrics["photos"])
         console.say(f"report: {out / 'report.html'}")
+
+
+def _warn_of_known_patients(run: Path, learnt_from: dict[str, Any], cohort: str) -> None:
+    """Warn on stderr of patients that the run learnt from: their answers say nothing about new patients."""
+    if not learnt_from["checked"]:
+        said = f"{run} does not keep which films it learnt from, so it can't be checked whether {cohort} patients were among them"
+        print(f"warning: {said}; a run trained now keeps that", file=sys.stderr)
+    elif patients := learnt_from["patients"]:
+        count = f"1 {cohort} patient" if len(patients) == 1 else f"{len(patients)} {cohort} patients"
+        said = f"{run} learnt from films of {count} (equal pixels): {', '.join(patients)}"
+        print(f"warning: {said}; these figures are too good: say in the column 'exclude' why these rows are left out", file=sys.stderr)
 
 
 def score(

@@ -24,39 +24,52 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 
 @app.command()
 def check(studies: Table, json: Json = False) -> None:
-    """Read every row, decode every film, and look for the same film under two names; all errors are listed at once.
+    """Read every row, decode every film, and compare them with each other and with the table; all errors are listed at once.
+
+    Errors: films that can't be read, boxes beyond the film, films of two patients in one row, the same film in two splits. Warnings: a film
+    in the other view's column, two spellings of one brand, what edgekit train would refuse.
 
     A check that was stopped goes on where it was.
 
     Example: edgekit studies check cohort/studies.csv
     """
     from edgekit.film_check import check_films
+    from edgekit.spellings import compare_spellings
     from edgekit.studies import read_studies
+    from edgekit.training.requirements import foresee_refusals
 
     console.when_interrupted("What is done is kept: the same command goes on.")
     rows = read_studies(studies)
-    hints = check_films(rows, studies)
-    _print_counts(studies, rows, json, hints)
+    films, brands = check_films(rows, studies), compare_spellings(rows)
+    warnings = [*films.warnings, *brands.warnings, *foresee_refusals(rows)]
+    _print_counts(studies, rows, json, warnings, [*films.hints, *brands.hints])
 
 
 @app.command()
 def split(
     studies: Table,
     seed: Annotated[int, typer.Option(min=0, help="Which of the equally good splits.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Where the table is written; in place when not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a new split of all patients there; without it STUDIES is changed.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Discard the train, validation and test split that STUDIES has.")] = False,
     json: Json = False,
 ) -> None:
     """Split the patients 64/16/20 into train, validation and test, stratified by brand and crosslink.
 
-    Rows of the splits readers and external stay as they are; rows of an unknown brand get no split.
+    Without --again or --out only empty cells are filled. Rows of the splits readers and external stay as they are; rows of an unknown
+    brand get no split.
 
     Example: edgekit studies split cohort/studies.csv --seed 1
     """
-    from edgekit.studies import read_studies, split_studies, write_studies
+    from edgekit.studies import find_gaps, read_studies, split_studies, write_studies
+    from edgekit.training.requirements import foresee_refusals
 
-    rows = split_studies(read_studies(studies), seed)
+    before = read_studies(studies)
+    rows = split_studies(before, seed, keep=not again and out is None)
     write_studies(out or studies, rows)
-    _print_counts(out or studies, rows, json)
+    warnings = [*find_gaps(rows), *foresee_refusals(rows)]
+    if rows == before and not again and out is None:
+        warnings.append("no empty cell could be filled, so the split is as it was; --again makes another, --out writes it elsewhere")
+    _print_counts(out or studies, rows, json, warnings)
 
 
 @app.command("reading-sheet")
@@ -178,18 +191,20 @@ def deidentify(
     console.say("Text burned into the pixels is still there: look at every film before you hand it out.")
 
 
-def _print_counts(path: Path, rows: Sequence[Study], json: bool, hints: Sequence[str] = ()) -> None:
-    """Print patients per brand and split, films per view, and hints."""
+def _print_counts(path: Path, rows: Sequence[Study], json: bool, warnings: Sequence[str], hints: Sequence[str] = ()) -> None:
+    """Print patients per brand and split, films per view, warnings and hints."""
     from edgekit.studies import count_films, count_patients
 
     patients, films = count_patients(rows), count_films(rows)
     excluded = sum(row.exclude is not None for row in rows)
     if json:
         counts = {"rows": len(rows), "excluded": excluded, "patients": patients, "films": films}
-        console.print_json({"studies": str(path), **counts, "hints": [*hints]})
+        console.print_json({"studies": str(path), **counts, "warnings": [*warnings], "hints": [*hints]})
         return
     splits = list(next(iter(patients.values()), {}))
     console.print_table("Patients", ["brand", *splits], [[brand, *counts.values()] for brand, counts in patients.items()])
     console.say(f"{path}: {len(rows)} rows, {excluded} excluded; films: {', '.join(f'{n} {view}' for view, n in films.items())}.")
+    for warning in warnings:
+        console.say(f"warning: {warning}")
     for hint in hints:
         console.say(f"hint: {hint}")

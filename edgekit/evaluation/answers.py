@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.canvases import hash_canvas
 from edgekit.evaluation.metrics import unanswered_rows
 from edgekit.radiograph import Letterbox
+from edgekit.studies import clip_box
 from edgekit.types import INPUTS, OUTPUTS, VIEWS
 
 if TYPE_CHECKING:
@@ -51,10 +53,13 @@ class RowAnswer:
     outputs
         By name: ``members``, ``boxes``, ``box_scores``, ``heatmaps``, ``unfamiliarity``, ``prediction_set``, ``decision``,
         ``members_on_true_boxes`` and, when the run has ``merge``, ``merge_films``; shapes as in `Answers`, without the rows.
+    films
+        Hashes of the canvases of the films given (`edgekit.canvases.hash_canvas`).
     """
 
     letterboxes: dict[View, Letterbox]
     outputs: dict[str, NDArray[Any]]
+    films: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,8 +166,10 @@ def ask_rows(
         for place, study, inputs, letterboxes in films:
             outputs = _ask_row(pipeline, study, inputs, letterboxes)
             placed = {view: asdict(letterbox) for view, letterbox in letterboxes.items()}
-            journal.append({"place": place, "letterboxes": placed, "outputs": {name: value.tolist() for name, value in outputs.items()}})
-            answered[place] = RowAnswer(dict(letterboxes), outputs)
+            films_seen = tuple(hash_canvas(inputs[view][0, 0]) for view in letterboxes)
+            kept = {name: value.tolist() for name, value in outputs.items()}
+            journal.append({"place": place, "letterboxes": placed, "outputs": kept, "films": films_seen})
+            answered[place] = RowAnswer(dict(letterboxes), outputs, films_seen)
 
 
 def read_answered(journal: Journal) -> dict[int, RowAnswer]:
@@ -171,6 +178,7 @@ def read_answered(journal: Journal) -> dict[int, RowAnswer]:
         entry["place"]: RowAnswer(
             {view: Letterbox(**letterbox) for view, letterbox in entry["letterboxes"].items()},
             {name: np.array(value, np.int64 if name in WHOLE_NUMBERS else np.float32) for name, value in entry["outputs"].items()},
+            tuple(entry["films"]),
         )
         for entry in journal.read()
     }
@@ -327,4 +335,6 @@ def _fill_unanswered(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _true_box(study: Study, view: View, letterboxes: dict[View, Letterbox]) -> Box:
     box = study.box(view)
-    return (np.nan,) * 4 if box is None or view not in letterboxes else letterboxes[view].to_canvas(box)
+    if box is None or view not in letterboxes:
+        return (np.nan,) * 4
+    return letterboxes[view].to_canvas(clip_box(box, letterboxes[view].width, letterboxes[view].height))

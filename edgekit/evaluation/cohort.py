@@ -61,11 +61,14 @@ class Models:
         With every member that was trained.
     ensembles
         All of them, by the run's names.
+    films
+        Hashes of the films that the run learnt from; None when it did not keep them.
     """
 
     sha256: str
     pipeline: Pipeline
     ensembles: dict[str, Ensemble]
+    films: frozenset[str] | None
 
     @property
     def brands(self) -> tuple[str, ...]:
@@ -98,6 +101,8 @@ class Cohort:
         Answers by model.
     rows
         What became of every row of the table: ``provenance.rows`` of ``metrics.json``.
+    learnt_from
+        Patients one of whose films the run learnt from, found by equal decoded pixels; None when the run did not keep what it learnt from.
     """
 
     file: Path
@@ -105,6 +110,7 @@ class Cohort:
     answers: Answers
     models: dict[str, ModelAnswers]
     rows: dict[str, Any]
+    learnt_from: tuple[str, ...] | None
 
     @property
     def studies(self) -> tuple[Study, ...]:
@@ -125,9 +131,9 @@ def load_models(run: Path) -> Models:
     InputError
         The run is unfinished.
     """
-    from edgekit.models.runfolder import load_ensembles, load_members_pipeline, run_hash
+    from edgekit.models.runfolder import load_ensembles, load_films, load_members_pipeline, run_hash
 
-    return Models(run_hash(run), load_members_pipeline(run), load_ensembles(run))
+    return Models(run_hash(run), load_members_pipeline(run), load_ensembles(run), load_films(run))
 
 
 def select_test(path: Path, studies: Sequence[Study]) -> list[Study]:
@@ -218,7 +224,10 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
         )
     in_table = {id(study): number for number, study in enumerate(all_studies, 1)}
     rows = tuple(in_table[id(study)] for study in answers.studies)
-    return Cohort(file, rows, answers, asked, _count_rows(file, all_studies, answers.studies, unreadable, brands))
+    learnt_from = None
+    if models.films is not None:
+        learnt_from = tuple(sorted({selected[place].patient_id for place in places if not models.films.isdisjoint(answered[place].films)}))
+    return Cohort(file, rows, answers, asked, _count_rows(file, all_studies, answers.studies, unreadable, brands), learnt_from)
 
 
 def make_predictions(models: Models, cohort: Cohort, name: str) -> Predictions:
@@ -278,10 +287,18 @@ def score_model(scorable: Predictions) -> dict[str, Any]:
 
 
 def describe_cohort(cohort: Cohort) -> dict[str, Any]:
-    """Say where a cohort comes from: ``studies``, ``rows``, ``films``, and whether any is ``simulated`` (None: films do not say)."""
+    """Say where a cohort comes from.
+
+    Returns
+    -------
+    dict
+        ``studies``, ``rows``, ``films``; whether any is ``simulated`` (None: films do not say); and ``learnt_from``: whether it
+        could be ``checked`` which ``patients`` the run learnt from, and these.
+    """
     films = _count_films(cohort.studies)
+    learnt_from = {"checked": cohort.learnt_from is not None, "patients": list(cohort.learnt_from or ())}
     simulated = True if films["simulated"] else None if films["unknown"] else False
-    return {"studies": describe_file(cohort.file), "films": films, "simulated": simulated, "rows": cohort.rows}
+    return {"studies": describe_file(cohort.file), "films": films, "simulated": simulated, "rows": cohort.rows, "learnt_from": learnt_from}
 
 
 def describe_file(path: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 ::
 
     RUN/  config.toml  detector.safetensors  detector.json  member_<name>.safetensors  ensembles.json  pipeline.json
-          history.csv  provenance.json  corners.safetensors
+          history.csv  provenance.json  films.json  corners.safetensors
 
 ``pipeline.json`` is written last: a folder without it is unfinished. ``detector.json`` is written when the detector is done, so that
 it can be used before there are members. ``corners.safetensors`` finds films in photos: it is not part of the pipeline, and may be missing.
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 CORNERS = "corners.safetensors"
 """The run's corner finder."""
+FILMS = "films.json"
+"""Hashes of the films that the run learnt from (`edgekit.canvases.hash_canvas`): no film can be made from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,16 @@ class RunSettings:
     ensemble: str
     view_margin: float
     coverage: float
+
+
+def save_films(run: Path, hashes: Iterable[str]) -> None:
+    """Write the hashes of the films that a run learnt from: its train and validation rows."""
+    write_json(run / FILMS, {"sha256": sorted(hashes)})
+
+
+def load_films(run: Path) -> frozenset[str] | None:
+    """Return the hashes that `save_films` wrote; None when the run is older than they are."""
+    return frozenset(read_json(run / FILMS)["sha256"]) if (run / FILMS).is_file() else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

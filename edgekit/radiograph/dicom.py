@@ -92,7 +92,7 @@ def read_dicom(path: Path) -> Radiograph:
     stored = _read_pixels(path, header)
     table = make_grey_table(path, header, stored.values, stored.limits, lambda: count_patterns(stored.patterns, stored.values.size))
     view = VIEW_POSITIONS.get(header.word(tags.VIEW_POSITION))
-    return Radiograph(look_up(stored.patterns, table), view, _get_spacing(header), path)
+    return Radiograph(look_up(stored.patterns, table), view, _get_spacing(header), path, header.word(tags.PATIENT_ID))
 
 
 def read_stored(path: Path) -> StoredPixels:

@@ -12,14 +12,13 @@ from edgekit.errors import InputError
 from edgekit.models.classifier import MEMBERS
 from edgekit.models.ensemble import CASES, Case, Ensemble
 from edgekit.models.logistic import cross_fit, fit_logistic, softmax_coefficients
+from edgekit.studies import LEAST_PATIENTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.training.config import EnsemblesConfig
 
-LEAST_PATIENTS = 2
-"""Validation patients of each brand that a case needs."""
 UNFAMILIAR_QUANTILE = 0.99
 """Share of the validation patients that must count as familiar."""
 
@@ -55,9 +54,9 @@ def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: 
     -------
     The ensembles, named by their members joined with ``+`` (``all`` for all of four).
     """
-    enough = {case: some for case, some in evidence.items() if count_rarest(some) >= LEAST_PATIENTS}
+    enough = {case: some for case, some in evidence.items() if count_rarest(some) >= LEAST_PATIENTS["validation"]}
     if not enough:
-        raise InputError(f"no case has {LEAST_PATIENTS} validation patients of every brand", "split again, or add patients")
+        raise InputError(f"no case has {LEAST_PATIENTS['validation']} validation patients of every brand", "split again, or add patients")
     members = [name for name in MEMBERS if any(name in some.probabilities for some in enough.values())]
     ensembles = []
     for size in range(1, len(members) + 1):

@@ -13,6 +13,7 @@ import numpy as np
 from edgekit.canvases import stream_inputs
 from edgekit.errors import InputError
 from edgekit.files import write_json
+from edgekit.studies import clip_box
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
@@ -139,8 +140,9 @@ def _decode_films(studies: list[Study], side: int, path: Path, ratio: int, docum
                 if study.film(view) is None:
                     continue
                 canvases[len(films)] = average_blocks(inputs[view][0, 0], ratio)
-                box = study.box(view)
-                boxes.append(None if box is None else [edge / ratio for edge in letterboxes[view].to_canvas(box)])
+                box, letterbox = study.box(view), letterboxes[view]
+                cut = None if box is None else clip_box(box, letterbox.width, letterbox.height)
+                boxes.append(None if cut is None else [edge / ratio for edge in letterbox.to_canvas(cut)])
                 films.append((number, index))
             if (number + 1) % step == 0:
                 keep(number + 1)

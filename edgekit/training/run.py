@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.canvases import hash_canvas
 from edgekit.errors import UsageError
 from edgekit.files import hash_file, replacing, write_json
 from edgekit.models import runfolder
 from edgekit.models.classifier import Classifier, start_classifier
 from edgekit.progress import progress_bar
 from edgekit.provenance import describe_software
-from edgekit.studies import NO_CONSTRUCT, read_studies, select
+from edgekit.studies import NO_CONSTRUCT, read_studies
 from edgekit.training.checkpoints import load_checkpoint
 from edgekit.training.config import check_config
 from edgekit.training.corners import train_corner_finder
@@ -39,7 +40,7 @@ from edgekit.training.localisation import choose_threshold, cropping_boxes, find
 from edgekit.training.members import prepare_lesson, train_member
 from edgekit.training.memory import keep_freed_memory
 from edgekit.training.photos import photograph_films
-from edgekit.training.requirements import check_brands
+from edgekit.training.requirements import check_boxes, check_brands, select_teaching
 from edgekit.training.screens import photograph_screens
 from edgekit.training.workfolder import CHECKPOINTS, claim_run, release_run
 
@@ -124,6 +125,8 @@ def train_run(
     splits = read_splits(studies_file)
     detector_splits = splits if source.studies is None else read_splits(source.studies)
     brands = check_brands(splits, config.members.names)
+    if source.run is None:
+        check_boxes(detector_splits)
     start_classifier(config.members.architecture, len(brands), config.members.init, weights)  # fails now, not after the detector
     if source.run is not None:
         config = follow_detector(config, runfolder.load_detector_settings(source.run))
@@ -149,8 +152,7 @@ def train_run(
 
 def read_splits(studies_file: Path) -> dict[str, list[Study]]:
     """Return the rows that teach and those that choose."""
-    studies = read_studies(studies_file)
-    return {split: select(studies, split) for split in ("train", "validation")}
+    return select_teaching(read_studies(studies_file))
 
 
 def follow_detector(config: TrainingConfig, detector: runfolder.DetectorSettings) -> TrainingConfig:
@@ -271,6 +273,7 @@ class _Run:
         ensembles = fit_ensembles(evidence, config.ensembles, config.seed)
         runfolder.save_ensembles(self.out, ensembles)
         packages = ("torch", "ultralytics", "timm", "accelerate", "scikit-learn", "numpy")
+        runfolder.save_films(self.out, {hash_canvas(canvas) for some in films.values() for canvas in some.canvases})
         write_json(
             self.out / "provenance.json",
             {

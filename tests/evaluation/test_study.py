@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import html
 import json
 import re
@@ -70,6 +71,28 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def metrics(out: Path) -> Any:
     return json.loads((out / "metrics.json").read_text())
+
+
+def test_patients_that_the_run_learnt_from_are_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """p4's film is the run's own, in another file; the run of today keeps the hashes, an older one doesn't."""
+    table, command = make_cohort(tmp_path), ["evaluate", str(run), str(tmp_path / "studies.csv"), "--out", str(tmp_path / "out")]
+    assert edgekit_command(command) == 0
+    said = capsys.readouterr().err
+    assert f"warning: {run} does not keep which films it learnt from" in said
+    assert "can't be checked" in said
+    pixels = np.array(Image.open(tmp_path / "p4-ap.png"))  # as large as the canvas
+    Image.fromarray(pixels).save(tmp_path / "p4-ap.png", compress_level=0)
+    run.mkdir(exist_ok=True)
+    (run / "films.json").write_text(json.dumps({"sha256": [hashlib.sha256(pixels.tobytes()).hexdigest()]}))
+    assert edgekit_command(command) == 0
+    said = capsys.readouterr().err
+    assert f"warning: {run} learnt from films of 1 test patient (equal pixels): p4;" in said
+    assert "'exclude'" in said
+    found = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert found["provenance"]["learnt_from"] == {"checked": True, "patients": ["p4"]}
+    table.write_text(table.read_text().replace("p4,c,1,test", "p4,c,1,validation"))
+    assert edgekit_command(command) == 0
+    assert "learnt from" not in capsys.readouterr().err
 
 
 def test_models_are_scored_on_the_patients_that_they_could_answer_for(metrics: Any) -> None:

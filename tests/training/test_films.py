@@ -44,6 +44,15 @@ def test_one_film_that_can_not_be_read_is_left_out_and_named(cohort: Path, tmp_p
         cache_films([*rows[:4], break_film(rows[4], tmp_path), rows[5]], 96, tmp_path / "many.npy")
 
 
+def test_a_box_that_overshoots_ends_at_the_edge_of_the_film(cohort: Path, tmp_path: Path) -> None:
+    """A film is 192 pixels high, and so is its canvas: what the detector learns from must not reach into the padding."""
+    row = next(row for row in read_studies(cohort) if row.ap)
+    height, width = read_radiograph(row.ap).pixels.shape
+    inside, outside = (0.0, 0.0, float(width), float(height)), (-0.5, -1.0, width + 0.5, height + 1.0)
+    boxes = [cache_films([dataclasses.replace(row, ap_box=box)], 192, tmp_path / f"{box[0]}.npy").boxes[0] for box in (inside, outside)]
+    np.testing.assert_array_equal(*boxes)
+
+
 def test_films_decoded_once_are_opened(cohort: Path, tmp_path: Path) -> None:
     rows = read_studies(cohort)[:3]
     first = cache_films(rows, 96, tmp_path / "films.npy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import filecmp
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import torch
 
 from edgekit.errors import InputError, UsageError
-from edgekit.models.runfolder import load_detector_settings, load_ensembles, load_pipeline, load_settings, read_json
+from edgekit.models.runfolder import load_detector_settings, load_ensembles, load_films, load_pipeline, load_settings, read_json
+from edgekit.radiograph import make_canvas, read_radiograph
 from edgekit.studies import read_studies, write_studies
 from edgekit.training.config import TrainingConfig, load_config
 from edgekit.training.detector import lay_out_films, train_detector
@@ -25,7 +27,16 @@ from edgekit.training.run import DetectorSource, train_run
 def test_the_run_folder_is_whole_and_loads(run: Path, small: TrainingConfig) -> None:
     names = {path.name for path in run.iterdir()}
     weights = {"detector.safetensors", *(f"member_{name}.safetensors" for name in small.members.names)}
-    assert names == {*weights, "config.toml", "detector.json", "ensembles.json", "pipeline.json", "history.csv", "provenance.json"}
+    assert names == {
+        *weights,
+        "config.toml",
+        "detector.json",
+        "ensembles.json",
+        "pipeline.json",
+        "history.csv",
+        "provenance.json",
+        "films.json",
+    }
     settings = load_settings(run)
     assert settings.brands == tuple(f"design-{letter}" for letter in "acdefg")
     assert load_config("demo", run / "config.toml") == small
@@ -38,6 +49,19 @@ def test_the_run_folder_is_whole_and_loads(run: Path, small: TrainingConfig) -> 
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history if row["stage"] == "member_merge"] == ["1", "2"]
     assert all(float(row["box_loss"]) > 0 for row in history if row["stage"] == "detector")
+
+
+def test_the_run_keeps_which_films_it_learnt_from(run: Path, cohort: Path) -> None:
+    """As hashes that another program can make again: sha256 over the bytes of each canvas of the train and validation rows."""
+    canvases = [
+        make_canvas(read_radiograph(film).pixels, 192)[0]
+        for study in read_studies(cohort)
+        if study.split in ("train", "validation")
+        for film in (study.ap, study.lateral)
+        if film
+    ]
+    assert load_films(run) == {hashlib.sha256(canvas.tobytes()).hexdigest() for canvas in canvases}
+    assert len(canvases) > 40
 
 
 def test_training_twice_gives_the_same_weights(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
@@ -69,7 +93,7 @@ def test_studies_that_can_not_teach_are_refused(cohort: Path, small: TrainingCon
     write_studies(table, [dataclasses.replace(row, ap_box=None, lateral_box=None) for row in rows])
     with pytest.raises(InputError, match="no training film has a box"):
         train_run(table, tmp_path / "b", small)
-    assert not (tmp_path / "b" / "pipeline.json").exists()
+    assert not (tmp_path / "b").exists(), "it is told before the films are read"
 
 
 def test_a_device_that_is_not_there_is_an_error() -> None:

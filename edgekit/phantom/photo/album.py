@@ -17,7 +17,7 @@ from edgekit.files import hash_file, replacing, write_bytes, write_text
 from edgekit.phantom.photo.snapshot import Conditions, choose_size, find_severity, photograph, straighten
 from edgekit.phantom.workfolder import claim_folder, fill_folder
 from edgekit.radiograph import read_radiograph
-from edgekit.studies import find_box_fault, read_studies, write_studies
+from edgekit.studies import clip_box, find_box_fault, read_studies, write_studies
 from edgekit.types import VIEWS, View
 
 if TYPE_CHECKING:
@@ -196,5 +196,5 @@ def _move_row(study: Study, shots: _Shots, out: Path) -> Study:
             with Image.open(films[view]) as picture:
                 x, y = picture.width / int(shot["film_width"]), picture.height / int(shot["film_height"])
                 width, height = float(picture.width), float(picture.height)
-            boxes[view] = box[0] * x, box[1] * y, min(box[2] * x, width), min(box[3] * y, height)
+            boxes[view] = clip_box((box[0] * x, box[1] * y, box[2] * x, box[3] * y), width, height)
     return replace(study, ap=films.get("ap"), lateral=films.get("lateral"), ap_box=boxes.get("ap"), lateral_box=boxes.get("lateral"))
