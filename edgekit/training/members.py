@@ -232,7 +232,7 @@ def _train_with(
             raise InputError(f"member {lesson.member!r}: the validation loss became NaN", "lower [members] learning_rate")
         if figures["validation_loss"] < best_loss:
             best_loss, best = figures["validation_loss"], copy.deepcopy(network.state_dict())
-        report({"loss": float(np.mean(losses)), **figures})  # an epoch without its checkpoint is reported again
+        report({"loss": float(np.mean(losses)), **figures})  # before the checkpoint: an epoch without one is reported again
         if accelerator.is_main_process:
             save_checkpoint(
                 checkpoints,
