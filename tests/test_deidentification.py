@@ -334,7 +334,8 @@ def test_a_second_delivery_keeps_the_pseudonyms_of_the_first(table, tmp_path):
     rows = read_studies(table)
     first = deidentify_studies(table, tmp_path / "first")
     names = read_key(first.key)
-    write_studies(table, [Study(f"{SECRET}-{patient}", "x", ap=rows[0].ap) for patient in ("0", "c", "b", "z")])
+    films = {"0": rows[1].lateral, "c": rows[3].ap, "b": rows[0].ap, "z": rows[2].ap}
+    write_studies(table, [Study(f"{SECRET}-{patient}", "x", ap=film) for patient, film in films.items()])
     second = deidentify_studies(table, tmp_path / "second", first.key)
     assert second.key == first.key
     assert not (tmp_path / "second-key.csv").exists()

@@ -60,7 +60,8 @@ def _find_characters(light: NDArray[np.uint8], level: int) -> NDArray[np.int64]:
     wide, high = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     boxes = boxes[(high >= LEAST_HEIGHT) & (high <= max(2 * LEAST_HEIGHT, LARGEST_SHARE * min(mask.shape))) & (wide <= 1.5 * high)]
     around = _sum_boxes(~mask, boxes)
-    return boxes[(around > 0) & (_sum_boxes(np.where(mask, 0, light), boxes) <= (level - CONTRAST) * around)]
+    characters: NDArray[np.int64] = boxes[(around > 0) & (_sum_boxes(np.where(mask, 0, light), boxes) <= (level - CONTRAST) * around)]
+    return characters
 
 
 def _sum_boxes(values: NDArray[Any], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
