@@ -4,7 +4,11 @@ import csv
 import errno
 import io
 import re
+import signal
+import stat
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import data_store
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -23,6 +27,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from edgekit import cli, deidentification
 from edgekit.cli import run as edgekit
 from edgekit.deidentification import deidentify_studies
 from edgekit.errors import InputError
@@ -83,6 +88,12 @@ def copy_one(film: Path, out: Path) -> Path:
     (row,) = read_studies(deidentify_studies(table, out).table)
     assert row.ap is not None
     return row.ap
+
+
+def read_key(path: Path) -> dict[str, str]:
+    """Return the new names by the old ones."""
+    with path.open(newline="") as file:
+        return {row["original_patient_id"]: row["patient_id"] for row in csv.DictReader(file)}
 
 
 def assert_no_secret(folder: Path, secrets: tuple[bytes, ...] = (SECRET.encode(), b"19491231", b"20240131")) -> None:
@@ -210,8 +221,9 @@ def table(tmp_path) -> Path:
 
 def test_rows_keep_everything_but_the_patient(table, tmp_path):
     copy = deidentify_studies(table, tmp_path / "out")
-    rows = read_studies(copy.table)
-    assert [row.patient_id for row in rows] == ["p0001", "p0002", "p0001", "p0003"]
+    rows, names = read_studies(copy.table), read_key(copy.key)
+    assert [row.patient_id for row in rows] == [names[row.patient_id] for row in read_studies(table)]
+    assert {*names.values()} == {"p0001", "p0002", "p0003"}
     for row, old in zip(rows, read_studies(table), strict=True):
         assert (row.brand, row.has_crosslink, row.split, row.ap_box, row.exclude) == (
             old.brand,
@@ -231,9 +243,8 @@ def test_rows_keep_everything_but_the_patient(table, tmp_path):
 def test_the_key_lies_outside(table, tmp_path):
     copy = deidentify_studies(table, tmp_path / "out")
     assert copy.key == tmp_path / "out-key.csv"
-    with copy.key.open(newline="") as file:
-        key = {row["patient_id"]: row["original_patient_id"] for row in csv.DictReader(file)}
-    assert key == {"p0001": f"{SECRET}-b", "p0002": f"{SECRET}-a", "p0003": f"{SECRET}-c"}
+    assert stat.S_IMODE(copy.key.stat().st_mode) == 0o600
+    assert read_key(copy.key).keys() == {f"{SECRET}-{letter}" for letter in "abc"}
 
 
 def test_films_that_cannot_be_read_are_all_named_and_nothing_is_left(table, tmp_path):
@@ -264,7 +275,8 @@ def test_excluded_rows_that_cannot_be_read_are_left_out(table, tmp_path):
     write_studies(table, [*rows[:3], replace(rows[3], lateral=table.parent / "cut-off.dcm")])
     copy = deidentify_studies(table, tmp_path / "out")
     assert (copy.left_out, copy.films, copy.patients) == (1, 4, 2)
-    assert [row.patient_id for row in read_studies(copy.table)] == ["p0001", "p0002", "p0001"]
+    names = read_key(copy.key)
+    assert [row.patient_id for row in read_studies(copy.table)] == [names[f"{SECRET}-{letter}"] for letter in "bab"]
     assert len(list((tmp_path / "out" / "films").iterdir())) == 4
 
 
@@ -280,3 +292,136 @@ def test_films_with_burned_in_text_are_named(tmp_path):
     film = write_dicom(tmp_path / "in" / "a.dcm", TWELVE, BitsStored=12, BurnedInAnnotation="YES")
     write_studies(tmp_path / "in" / "studies.csv", [Study("a", "x", ap=film)])
     assert deidentify_studies(tmp_path / "in" / "studies.csv", tmp_path / "out").burned_in == ("p0001-ap.dcm",)
+
+
+@pytest.mark.parametrize("says", ["NO", None])
+def test_text_is_found_where_the_header_denies_it(tmp_path, says):
+    notes = {} if says is None else {"BurnedInAnnotation": says}
+    for number, words in enumerate(("", "L", "ROE, JANE 1949-12-31", "4711 0815")):
+        row, column = np.mgrid[:400, :300]
+        grey = 1800 + 1400 * np.sin(column / 96) * np.sin(row / 40) + np.random.default_rng(number).normal(0, 100, (400, 300))
+        picture = Image.fromarray(np.clip(grey, 0, 3900).astype(np.uint16))
+        ImageDraw.Draw(picture).text((12, 30), words, fill=4095, font=ImageFont.load_default(16))
+        write_dicom(tmp_path / "in" / f"{number}.dcm", np.asarray(picture), BitsStored=12, **notes)
+    films = [tmp_path / "in" / f"{number}.dcm" for number in range(4)]
+    write_studies(tmp_path / "in" / "studies.csv", [Study(f"{number}", "x", ap=film) for number, film in enumerate(films)])
+    copy = deidentify_studies(tmp_path / "in" / "studies.csv", tmp_path / "out")
+    names = read_key(copy.key)
+    assert copy.burned_in == tuple(sorted(f"{names[patient]}-ap.dcm" for patient in "23"))
+    for patient in "0123":
+        said = pydicom.dcmread(tmp_path / "out" / "films" / f"{names[patient]}-ap.dcm").get("BurnedInAnnotation")
+        assert said == ("YES" if patient in "23" else says)
+
+
+# -- what belongs together -----------------------------------------------------------------------------------------------------
+
+
+def test_shared_uids_stay_shared(tmp_path):
+    study, frame = generate_uid(), generate_uid()
+    uids = {"StudyInstanceUID": study, "FrameOfReferenceUID": frame}
+    films = [write_dicom(tmp_path / "in" / f"{n}.dcm", TWELVE, BitsStored=12, SeriesInstanceUID=generate_uid(), **uids) for n in range(2)]
+    other = write_dicom(tmp_path / "in" / "other.dcm", TWELVE, BitsStored=12)
+    write_studies(tmp_path / "in" / "studies.csv", [Study("a", "x", ap=films[0], lateral=films[1]), Study("b", "x", ap=other)])
+    rows = read_studies(deidentify_studies(tmp_path / "in" / "studies.csv", tmp_path / "out").table)
+    ap, lateral, other = (pydicom.dcmread(film) for film in (rows[0].ap, rows[0].lateral, rows[1].ap))
+    assert ap.StudyInstanceUID == lateral.StudyInstanceUID not in (study, other.StudyInstanceUID)
+    assert ap.FrameOfReferenceUID == lateral.FrameOfReferenceUID != frame
+    assert "FrameOfReferenceUID" not in other
+    assert ap.SeriesInstanceUID != lateral.SeriesInstanceUID
+    assert ap.SOPInstanceUID != lateral.SOPInstanceUID
+
+
+def test_lossy_compression_stays_said(tmp_path):
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": 12.5, "LossyImageCompressionMethod": "ISO_10918_1"}
+    copy = pydicom.dcmread(copy_one(write_dicom(tmp_path / "in" / "a.dcm", TWELVE, BitsStored=12, **lossy), tmp_path / "out"))
+    assert {name: copy.get(name) for name in lossy} == lossy
+
+
+def test_pseudonyms_do_not_depend_on_the_order_of_rows(table, tmp_path):
+    first = read_key(deidentify_studies(table, tmp_path / "out").key)
+    write_studies(table, read_studies(table)[::-1])
+    assert read_key(deidentify_studies(table, tmp_path / "again").key) == first
+
+
+def test_a_second_delivery_keeps_the_pseudonyms_of_the_first(table, tmp_path):
+    rows = read_studies(table)
+    first = deidentify_studies(table, tmp_path / "first")
+    names = read_key(first.key)
+    films = {"0": rows[1].lateral, "c": rows[3].ap, "b": rows[0].ap, "z": rows[2].ap}
+    write_studies(table, [Study(f"{SECRET}-{patient}", "x", ap=film) for patient, film in films.items()])
+    second = deidentify_studies(table, tmp_path / "second", first.key)
+    assert second.key == first.key
+    assert not (tmp_path / "second-key.csv").exists()
+    grown = read_key(first.key)
+    assert grown.items() > names.items()
+    assert {grown[f"{SECRET}-0"], grown[f"{SECRET}-z"]} == {"p0004", "p0005"}
+    assert stat.S_IMODE(first.key.stat().st_mode) == 0o600
+    again = next(row for row in read_studies(second.table) if row.patient_id == names[f"{SECRET}-b"])
+    before = next(row for row in read_studies(first.table) if row.patient_id == names[f"{SECRET}-b"])
+    assert again.ap.read_bytes() == before.ap.read_bytes(), "the same film of the same patient, down to its UIDs"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [("p0002", "p0001", "p0001 is there twice"), (f"{SECRET}-a", f"{SECRET}-b", f"{SECRET}-b is there twice"), ("p0002", "anna", "line 3")],
+)
+def test_a_key_that_does_not_fit_is_refused(table, tmp_path, capsys, old, new, fault):
+    key = deidentify_studies(table, tmp_path / "first").key
+    key.write_text(changed := key.read_text().replace(old, new))
+    assert cli.run(["studies", "deidentify", str(table), str(tmp_path / "second"), "--key", str(key)]) == 4
+    said = capsys.readouterr().err
+    assert fault in said
+    assert "give the key that deidentify wrote" in said
+    assert key.read_text() == changed
+    assert not (tmp_path / "second").exists()
+
+
+# -- interruptions -------------------------------------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgekit import deidentification
+
+calls = []
+def deadly(function):
+    def call_and_die(*values):
+        done = function(*values)
+        calls.append(function)
+        if len(calls) == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+    return call_and_die
+
+deidentification._write_key = deadly(deidentification._write_key)
+deidentification.write_bytes = deadly(deidentification.write_bytes)
+deidentification.write_studies = deadly(deidentification.write_studies)
+deidentification.deidentify_studies(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("calls", [1, 3, 7], ids=["key", "films", "table"])
+def test_a_job_that_was_killed_is_done_by_the_same_command(table, tmp_path, calls):
+    done = subprocess.run([sys.executable, "-c", KILLED, table, tmp_path / "out", f"{calls}"], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    key = (tmp_path / "out-key.csv").read_text()
+    copied = {path.name: path.read_bytes() for path in tmp_path.rglob(".out.partial/films/*.dcm")}
+    assert len(copied) == min(calls - 1, 5)
+    assert not (tmp_path / "out").exists()
+    copy = deidentify_studies(table, tmp_path / "out")
+    assert (copy.films, copy.patients) == (5, 3)
+    assert copy.key.read_text() == key
+    assert {name: (tmp_path / "out" / "films" / name).read_bytes() for name in copied} == copied
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "out-key.csv"]
+
+
+def test_a_full_disk_is_said_to_be_one(table, tmp_path, capsys, monkeypatch):
+    def refuse(path: Path, _: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(deidentification, "write_bytes", refuse)
+    assert cli.run(["studies", "deidentify", str(table), str(tmp_path / "out")]) == 4
+    said = capsys.readouterr().err
+    assert "The disk is full" in said
+    assert "can't be" not in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]

@@ -166,18 +166,22 @@ def propose_boxes(
 def deidentify(
     studies: Table,
     out: Annotated[Path, typer.Argument(help="Folder to make; the key is written beside it, <OUT>-key.csv.")],
+    key: Annotated[
+        Path | None, typer.Option(help="The key of an earlier delivery: its patients keep their pseudonyms, new ones are added to it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Copy the table and its films without anything that tells who the patients are.
 
-    DICOM films keep their stored values and what edgekit reads, and get new UIDs; PNG and JPEG films become bare 8-bit PNG. Text that
-    is burned into the pixels stays.
+    DICOM films keep their stored values and what edgekit reads, and get new UIDs, shared where the old ones were; PNG and JPEG films become
+    bare 8-bit PNG. Text that is burned into the pixels stays; films on which some is found are named. The same command goes on after an
+    interruption.
 
     Example: edgekit studies deidentify hospital/studies.csv hospital-clean
     """
     from edgekit.deidentification import deidentify_studies
 
-    copy = deidentify_studies(studies, out)
+    copy = deidentify_studies(studies, out, key)
     if json:
         console.print_json({**asdict(copy), "table": str(copy.table), "key": str(copy.key)})
         return
@@ -187,8 +191,8 @@ def deidentify(
     if copy.reasons:
         console.say(f"Copied word for word from the column 'exclude': {'; '.join(copy.reasons)}")
     if copy.burned_in:
-        console.say(f"These films say themselves that text is burned in: {', '.join(copy.burned_in)}")
-    console.say("Text burned into the pixels is still there: look at every film before you hand it out.")
+        console.say(f"Text is burned into these films, as they say themselves or as they look: {', '.join(copy.burned_in)}")
+    console.say("Text burned into the pixels is still there, and not all of it is found: look at every film before you hand it out.")
 
 
 def _print_counts(path: Path, rows: Sequence[Study], json: bool, warnings: Sequence[str], hints: Sequence[str] = ()) -> None:

@@ -93,6 +93,9 @@ def train_corner_finder(
             if not np.isfinite(losses[-1]):
                 raise InputError(f"corner finder: the loss became NaN in epoch {epoch + 1}", "lower [corners] learning_rate")
         errors = measure_errors(finder, photos.canvases[teaching:], photos.corners[teaching:])
+        report(
+            {"loss": float(np.mean(losses)), "validation_accuracy": float((errors <= RIGHT).mean())}
+        )  # an epoch without its checkpoint is reported again
         save_checkpoint(
             checkpoints,
             epoch,
@@ -103,7 +106,6 @@ def train_corner_finder(
                 "generator": generator.get_state(),
             },
         )
-        report({"loss": float(np.mean(losses)), "validation_accuracy": float((errors <= RIGHT).mean())})
     return finder.cpu().eval()
 
 

@@ -170,6 +170,7 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
 
 
 def _seed_epoch(trainer: FilmTrainer) -> None:
+    trainer.train_loader.reset()  # its iterator draws once when it is made: in every epoch, not only in the first of a process
     seed = trainer.args.seed + 1000 * trainer.epoch
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (ultralytics draws from it)

@@ -232,6 +232,7 @@ def _train_with(
             raise InputError(f"member {lesson.member!r}: the validation loss became NaN", "lower [members] learning_rate")
         if figures["validation_loss"] < best_loss:
             best_loss, best = figures["validation_loss"], copy.deepcopy(network.state_dict())
+        report({"loss": float(np.mean(losses)), **figures})  # before the checkpoint: an epoch without one is reported again
         if accelerator.is_main_process:
             save_checkpoint(
                 checkpoints,
@@ -247,7 +248,6 @@ def _train_with(
                     "best": best,
                 },
             )
-        report({"loss": float(np.mean(losses)), **figures})
     network.load_state_dict(best)
     accelerator.free_memory()
     return network.cpu().eval()

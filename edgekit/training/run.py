@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -42,7 +41,7 @@ from edgekit.training.memory import keep_freed_memory
 from edgekit.training.photos import photograph_films
 from edgekit.training.requirements import check_boxes, check_brands, select_teaching
 from edgekit.training.screens import photograph_screens
-from edgekit.training.workfolder import CHECKPOINTS, claim_run, release_run
+from edgekit.training.workfolder import CHECKPOINTS, Stopwatch, claim_run, release_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,8 +133,7 @@ def train_run(
     sources = describe_sources(studies_file, source, weights)
     if accelerator.is_main_process:
         claim_run(out, config, sources, resume=resume, only=only)
-    run = _Run(out, config, source, accelerator, splits, detector_splits, brands, weights)
-    started = time.perf_counter()
+    run = _Run(out, config, source, accelerator, splits, detector_splits, brands, weights, Stopwatch(out))
     if only in (None, "detector"):
         run.train_detector()
     if only in (None, "members"):
@@ -143,7 +141,9 @@ def train_run(
     if only in (None, "corners") and accelerator.is_main_process:
         run.train_corner_finder()
     if only in (None, "ensemble") and accelerator.is_main_process:
-        run.finish(sources, started)
+        run.finish(sources)
+    if accelerator.is_main_process:
+        run.stopwatch.keep()
     if (out / "pipeline.json").is_file() and accelerator.is_main_process:
         release_run(out)
     accelerator.wait_for_everyone()
@@ -192,6 +192,7 @@ class _Run:
     detector_splits: dict[str, list[Study]]
     brands: tuple[str, ...]
     weights: Path | None
+    stopwatch: Stopwatch
 
     @property
     def scratch(self) -> Path:
@@ -261,7 +262,7 @@ class _Run:
             finder = train_corner_finder(photos, settings, self.accelerator.device, self.config.seed, folder / "checkpoints", record)
         runfolder.save_weights(path, finder)
 
-    def finish(self, sources: dict[str, Any], started: float) -> None:
+    def finish(self, sources: dict[str, Any]) -> None:
         """Fit the ensembles and write what makes the run whole."""
         self.make_films()
         films, boxes = self.open_films()
@@ -271,6 +272,7 @@ class _Run:
             runfolder.load_weights(self.out / f"member_{name}.safetensors", members[name])
         evidence = gather_evidence(members, films["validation"], boxes["validation"], self.brands, config.members.side)
         ensembles = fit_ensembles(evidence, config.ensembles, config.seed)
+        (self.out / "pipeline.json").unlink(missing_ok=True)  # fitted again: unfinished until all that follows is new
         runfolder.save_ensembles(self.out, ensembles)
         packages = ("torch", "ultralytics", "timm", "accelerate", "scikit-learn", "numpy")
         runfolder.save_films(self.out, {hash_canvas(canvas) for some in films.values() for canvas in some.canvases})
@@ -278,7 +280,7 @@ class _Run:
             self.out / "provenance.json",
             {
                 **describe_software(),
-                "seconds": round(time.perf_counter() - started, 1),
+                "seconds": round(self.stopwatch.seconds, 1),
                 "device": str(self.accelerator.device),
                 "processes": self.accelerator.num_processes,
                 "mixed_precision": self.accelerator.mixed_precision,
@@ -353,7 +355,8 @@ class _Run:
         done = 0 if state is None else min(state["epoch"] + 1, epochs)
         for _ in range(done):
             advance()
-        return History(self.out, self.config.tensorboard).recorder(stage, done, advance, *then)
+        self.stopwatch.keep()  # what came before the first epoch: films were read, photos taken
+        return History(self.out, self.config.tensorboard).recorder(stage, done, self.stopwatch.keep, advance, *then)
 
     def read_unreadable(self) -> dict[str, str]:
         """Return the patients left out because a film can't be read, with the reason."""

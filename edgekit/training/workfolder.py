@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,8 @@ def claim_run(out: Path, config: TrainingConfig, sources: dict[str, Any], *, res
     if only == "corners" and not config.corners.photos:
         raise InputError("--only corners, but [corners] photos is 0", "give the number of photos in a --config, or use the preset paper")
     begun = out / CHECKPOINTS / "begun.json"
-    if (out / "pipeline.json").exists() and only not in ("corners", "ensemble"):
+    ends = begun.is_file() and resume  # killed while its ensembles were fitted again, or while `release_run` removed what it left
+    if (out / "pipeline.json").exists() and only not in ("corners", "ensemble") and not ends:
         remedy = "choose another --out; --only ensemble fits its ensembles again, --only corners trains its corner finder"
         raise InputError(f"{out} already holds a finished run", remedy)
     if begun.is_file():
@@ -67,8 +69,43 @@ def claim_run(out: Path, config: TrainingConfig, sources: dict[str, Any], *, res
 
 
 def release_run(out: Path) -> None:
-    """Remove what only an unfinished run needs."""
+    """Remove what only an unfinished run needs; what it was begun with goes last, so that ``--resume`` ends a removal that was killed."""
+    for path in (out / CHECKPOINTS).iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "begun.json":
+            path.unlink()
     shutil.rmtree(out / CHECKPOINTS)
+
+
+class Stopwatch:
+    """The time that a run has taken in all processes that worked on it one after the other.
+
+    Of a process that was killed, the time up to its last call of `keep` counts.
+
+    Parameters
+    ----------
+    out
+        The run folder, after `claim_run`.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.path = out / CHECKPOINTS / "seconds.json"
+        finished = out / "provenance.json"  # a finished run to which a stage is added, or its ensembles fitted again
+        if self.path.is_file():
+            self.before = float(read_json(self.path)["seconds"])
+        else:
+            self.before = float(read_json(finished)["seconds"]) if finished.is_file() else 0.0
+        self.started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the earlier processes and of this one."""
+        return self.before + time.perf_counter() - self.started
+
+    def keep(self) -> None:
+        """Write `seconds` for the process that goes on if this one is killed."""
+        write_json(self.path, {"seconds": self.seconds})
 
 
 def _refuse_changes(out: Path, begun: dict[str, Any], config: TrainingConfig, sources: dict[str, Any], only: str | None) -> None:

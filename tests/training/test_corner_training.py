@@ -53,15 +53,18 @@ def test_it_learns_and_goes_on_after_an_interruption(pictures: Photos, tmp_path:
     assert np.median(errors) < 0.1  # of the width; the mean of all corners is off by 0.3
     assert figures[-1]["validation_accuracy"] == (errors <= 0.02).mean()
 
+    epochs = iter((None, KeyboardInterrupt))
+
+    def interrupt_second(_: dict[str, float]) -> None:
+        if error := next(epochs):
+            raise error
+
     with pytest.raises(KeyboardInterrupt):
-        train_corner_finder(pictures, config, CPU, 0, tmp_path / "cut", _interrupt)
+        train_corner_finder(pictures, config, CPU, 0, tmp_path / "cut", interrupt_second)
+    assert [path.name for path in (tmp_path / "cut").glob("*.pt")] == ["00000.pt"]
     resumed = train_corner_finder(pictures, config, CPU, 0, tmp_path / "cut", lambda _: None)
     for (name, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
-
-
-def _interrupt(_: dict[str, float]) -> None:
-    raise KeyboardInterrupt
 
 
 def test_a_loss_that_is_no_number_ends_the_training(pictures: Photos, tmp_path: Path) -> None:

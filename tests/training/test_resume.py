@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import dataclasses
 import filecmp
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from edgekit.errors import InputError, UsageError
+from edgekit.files import write_json
 from edgekit.models.runfolder import load_ensembles, load_settings, read_json
 from edgekit.training.config import TrainingConfig
 from edgekit.training.run import DetectorSource, train_run
@@ -20,34 +23,31 @@ from edgekit.training.run import DetectorSource, train_run
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from edgekit.training import corners, film_trainer, members
+from edgekit.training.checkpoints import save_checkpoint
 from edgekit.training.config import load_config
-from edgekit.training.history import History
 from edgekit.training.run import train_run
 
 if __name__ == "__main__":
-    studies, out, config, stage = sys.argv[1:]
-    recorder = History.recorder
+    studies, out, config, place = sys.argv[1:]
 
-    def deadly(self, name, done, *then):
-        record = recorder(self, name, done, *then)
-        def record_and_die(figures):
-            record(figures)
-            if name == stage:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return record_and_die
+    def save_and_die(folder, epoch, state):
+        save_checkpoint(folder, epoch, state)
+        if folder == Path(out, ".checkpoints", place):
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    History.recorder = deadly
+    corners.save_checkpoint = film_trainer.save_checkpoint = members.save_checkpoint = save_and_die
     train_run(Path(studies), Path(out), load_config("demo", Path(config)))
 """
 
 
-def train_until(stage: str, cohort: Path, out: Path, config: TrainingConfig) -> None:
-    """Train in a process that is killed (-9) after the first epoch of `stage`."""
+def train_until(place: str, cohort: Path, out: Path, config: TrainingConfig) -> None:
+    """Train in a process that is killed (-9) after the first checkpoint in `place`."""
     settings = out.with_suffix(".toml")
     settings.write_text(config.to_toml())
     script = out.with_suffix(".py")
     script.write_text(KILLED)
-    done = subprocess.run([sys.executable, script, cohort, out, settings, stage], capture_output=True, check=False)
+    done = subprocess.run([sys.executable, script, cohort, out, settings, place], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
 
 
@@ -58,11 +58,16 @@ def read_stage(run: Path, stage: str) -> list[dict[str, str]]:
 
 def test_a_killed_member_ends_with_the_same_weights(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    train_until("member_lateral", cohort, out, small)
+    started = time.perf_counter()
+    train_until("members/lateral", cohort, out, small)
+    killed = time.perf_counter()
     assert len(read_stage(out, "member_lateral")) == 1
     with pytest.raises(InputError, match="unfinished run"):
         train_run(cohort, out, small)
+    again = time.perf_counter()
     train_run(cohort, out, small, resume=True)
+    ended = time.perf_counter()
+    assert ended - again < read_json(out / "provenance.json")["seconds"] < killed - started + ended - again
     for name in small.members.names:
         assert filecmp.cmp(out / f"member_{name}.safetensors", run / f"member_{name}.safetensors", shallow=False)
     assert (out / "ensembles.json").read_bytes() == (run / "ensembles.json").read_bytes()
@@ -74,16 +79,26 @@ def test_a_killed_member_ends_with_the_same_weights(run: Path, cohort: Path, sma
 def test_a_killed_detector_goes_on_from_its_last_epoch(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
     """More than asked: ultralytics' resumed detector is the same to the bit, because order and augmentation are seeded each epoch."""
     out = tmp_path / "killed"
-    train_until("detector", cohort, out, small)
+    train_until("detector/checkpoints", cohort, out, small)
     assert not (out / "detector.json").exists()
+    assert len(read_stage(out, "detector")) == 1
     train_run(cohort, out, small, only="detector", resume=True)
     assert [row["epoch"] for row in read_stage(out, "detector")] == [row["epoch"] for row in read_stage(run, "detector")]
     assert filecmp.cmp(out / "detector.safetensors", run / "detector.safetensors", shallow=False)
 
 
+def test_a_run_killed_when_it_is_whole_is_ended(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    out = tmp_path / "whole"
+    shutil.copytree(run, out)
+    write_json(out / ".checkpoints/begun.json", read_json(run / "provenance.json")["sources"])
+    train_run(cohort, out, small, resume=True)
+    assert (out / "ensembles.json").read_bytes() == (run / "ensembles.json").read_bytes()
+    assert not (out / ".checkpoints").exists()
+
+
 def test_a_damaged_checkpoint_is_refused(cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
     out = tmp_path / "damaged"
-    train_until("member_ap", cohort, out, small)
+    train_until("members/ap", cohort, out, small)
     checkpoint = next((out / ".checkpoints/members/ap").glob("*.pt"))
     content = bytearray(checkpoint.read_bytes())
     content[len(content) // 2] ^= 1
