@@ -242,9 +242,9 @@ def test_a_place_that_can_not_be_written_is_told_before_the_first_film(
 ) -> None:
     read = []
     monkeypatch.setattr(inference, "read_radiograph", lambda path: read.append(path) or read_radiograph(path))
-    (table.with_name("folder")).mkdir()
+    (table.with_name("folder.csv")).mkdir()
     (table.with_name("locked")).mkdir(mode=0o500)
-    places = ["folder", "studies.csv/predictions.csv"] + (["locked/predictions.csv"] if os.geteuid() else [])
+    places = ["folder.csv", "studies.csv/predictions.csv"] + (["locked/predictions.csv"] if os.geteuid() else [])
     for place in places:
         assert edgekit([*command[:-1], str(table.parent / place)]) == 4
         assert place.split("/")[0] in capsys.readouterr().err
