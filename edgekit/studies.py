@@ -37,6 +37,24 @@ LEAST_PATIENTS = {"train": 1, "validation": 2, "test": 1}
 OVERSHOOT = 0.01
 """Share of a film's side by which a box may reach beyond the film: drawing tools round, or count to the outer edge."""
 
+EXAMPLES = (
+    (
+        "EXAMPLE-1",
+        "maker-model",
+        "1",
+        "",
+        "films/EXAMPLE-1-ap.dcm",
+        "films/EXAMPLE-1-lateral.dcm",
+        "412 230 668 1104",
+        "388 251 702 1130",
+        "",
+    ),
+    ("EXAMPLE-2", NO_CONSTRUCT, "", "", "", "films/EXAMPLE-2-lateral.png", "", "", ""),
+    ("EXAMPLE-3", UNKNOWN, "", "", "films/EXAMPLE-3-ap.dcm", "", "", "", ""),
+    ("EXAMPLE-4", "maker-model", "0", "", "films/EXAMPLE-4-ap.dcm", "", "", "", "motion blur"),
+)
+"""The rows of a new table, in the order of `COLUMNS`: a construct, a film without one, an unknown brand, an excluded row."""
+
 _GROUPED = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
 """A number whose comma may be a decimal mark, or group the thousands."""
 
@@ -127,6 +145,29 @@ def write_studies(path: Path, studies: Sequence[Study]) -> None:
         write_text(path, text.getvalue())
     except OSError as error:
         raise InputError(f"{path} can't be written ({error.strerror}).", "Choose another place with --out.") from error
+
+
+def write_template(path: Path) -> None:
+    """Write a table to fill in: the header and `EXAMPLES`, which `read_studies` refuses as examples.
+
+    Parameters
+    ----------
+    path
+        A file that does not exist yet; its folder is made.
+
+    Raises
+    ------
+    InputError
+        The file exists.
+    OSError
+        It can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *EXAMPLES])
+    except FileExistsError as error:
+        raise InputError(f"{path} exists and is left as it is.", "Choose another place with --out.") from error
 
 
 def select(studies: Sequence[Study], *splits: str) -> list[Study]:
@@ -282,6 +323,8 @@ def _parse_study(row: _Row, folder: Path) -> Study:
     boxes = {view: _parse_box(row, view) for view in VIEWS}
     if not cells["patient_id"]:
         row.refuse("patient_id", "the patient's identifier")
+    if cells["patient_id"] in {example[0] for example in EXAMPLES}:
+        row.refuse("patient_id", "a patient of yours: this line is an example to replace or delete")
     if cells["brand"] != NO_CONSTRUCT and cells["brand"].lower() == NO_CONSTRUCT:
         row.refuse("brand", f"{NO_CONSTRUCT!r} in lower case")
     if cells["brand"].lower() in NOT_BRANDS:

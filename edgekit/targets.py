@@ -198,7 +198,8 @@ class _Check:
                 if key in expected:
                     raise InputError(f"{self.path}: key {key!r} is missing{place}", accepted)
                 continue
-            if not isinstance(table[key], kind) or isinstance(table[key], bool):
+            kinds = (int, float) if kind is float else kind  # TOML tells 40 from 40.0, people don't
+            if not isinstance(table[key], kinds) or isinstance(table[key], bool):
                 raise InputError(f"{self.path}: {key!r}{place} is {table[key]!r}, expected {_KINDS[kind]}")
 
     def choice(self, where: str, value: object, accepted: tuple[str, ...]) -> None:
@@ -240,4 +241,4 @@ class _Check:
             raise InputError(f"{self.path}: {where} is {table}", "give patients from 1, and a limit above 0 and at most 1")
 
 
-_KINDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number with a point", dict: "a table", list: "a list"}
+_KINDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number", dict: "a table", list: "a list"}

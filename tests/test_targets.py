@@ -68,7 +68,10 @@ def test_unknown_target_and_variant_name_the_choices() -> None:
             "float16' is set, but no stage has float16 activations",
         ),
         ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size = 3.0 }', "unknown key 'size'"),
+        ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size_mb = true }', "'size_mb' in .* is True, expected a number$"),
+        ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size_mb = "40" }', "'size_mb' in .* is '40', expected a number$"),
         ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { gain = 1.02 }', "budget.gain needs 8-bit stages"),
+        ('basis = "numerical"', 'basis = "statistical", margin = 1, agreement = 0.985', "margin is 1, expected a fraction"),
         ('basis = "numerical" }', 'basis = "numerical" }\noptions = { speed = "high" }', "options is 'speed'"),
         ('basis = "numerical" }', 'basis = "numerical" }\noptions = { activations = "int3" }', "options.activations is 'int3'"),
         ("opset = 18", 'opset = "18"', "'opset' is '18', expected a whole number"),
@@ -91,6 +94,12 @@ def test_a_wrong_recipe_is_refused_by_file_and_key(tmp_path: Path, old: str, new
     with pytest.raises(InputError, match=message) as error:
         load_target("web", recipe)
     assert str(recipe) in error.value.message
+
+
+def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
+    recipe = write(tmp_path, GOOD.replace('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size_mb = 40, p50_ms = 20 }'))
+    target = load_target("web", recipe)
+    assert (target.size_mb, target.p50_ms) == (40, 20)
 
 
 def test_a_missing_recipe_is_bad_input(tmp_path: Path) -> None:

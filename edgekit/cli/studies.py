@@ -46,6 +46,24 @@ def check(studies: Table, json: Json = False) -> None:
 
 
 @app.command()
+def template(
+    out: Annotated[Path, typer.Option(help="The table to write; one that exists is left as it is.")] = Path("studies.csv"),
+    json: Json = False,
+) -> None:
+    """Write a table to fill in: the header and example rows, which edgekit studies check explains.
+
+    Example: edgekit studies template --out hospital/studies.csv
+    """
+    from edgekit.studies import EXAMPLES, write_template
+
+    write_template(out)
+    if json:
+        console.print_json({"studies": str(out), "examples": [example[0] for example in EXAMPLES]})
+        return
+    console.say(f"{out}: {len(EXAMPLES)} examples. Replace them by your patients; then: edgekit studies check {out}")
+
+
+@app.command()
 def split(
     studies: Table,
     seed: Annotated[int, typer.Option(min=0, help="Which of the equally good splits.")] = 0,

@@ -276,5 +276,16 @@ def check_config(config: TrainingConfig) -> None:
         raise InputError(f"corners photos {config.corners.photos} must be 0 or at least {LEAST_PHOTOS}", "0 trains no corner finder")
     if min(members.gamma, members.noise) < 0:
         raise InputError(f"members gamma {members.gamma} and noise {members.noise} must be at least 0")
+    if members.weight_decay < 0:
+        raise InputError(f"members weight_decay {members.weight_decay} must be at least 0")
+    if not 0 <= detector.translate <= 1:
+        raise InputError(f"detector translate {detector.translate} must be from 0 to 1")
+    gains = {"detector scale": detector.scale, "members box_jitter": members.box_jitter, "members contrast": members.contrast}
+    for name, gain in gains.items():
+        if not 0 <= gain < 1:  # at 1 a film could be drawn without extent or without contrast, beyond it mirrored or inverted
+            raise InputError(f"{name} {gain} must be at least 0 and below 1")
+    for name, angle in {"detector": detector.rotation_degrees, "members": members.rotation_degrees}.items():
+        if not 0 <= angle <= 180:
+            raise InputError(f"{name} rotation_degrees {angle} must be from 0 to 180")
     if not 0.5 <= config.ensembles.coverage < 1:
         raise InputError(f"ensembles coverage {config.ensembles.coverage} must be at least 0.5 and below 1")

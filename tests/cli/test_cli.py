@@ -16,7 +16,7 @@ from edgekit.cli import console
 
 COMMANDS = {
     "app", "bench", "demo", "doctor", "emulator arm64", "evaluate", "export", "phantom cohort", "phantom photo", "predict", "score",
-    "studies check", "studies collect", "studies deidentify", "studies propose-boxes", "studies reading-sheet", "studies split",
+    "studies check", "studies collect", "studies deidentify", "studies propose-boxes", "studies reading-sheet", "studies split", "studies template",
     "train", "verify",
 }  # fmt: skip
 
@@ -78,7 +78,16 @@ def test_no_command_shows_help(capsys):
 
 @pytest.mark.parametrize(
     "words",
-    [["nonsense"], ["predict"], ["doctor", "--nonsense"], ["studies"], ["studies", "check"], ["phantom", "cohort", "--size", "wide"]],
+    [
+        ["nonsense"],
+        ["predict"],
+        ["doctor", "--nonsense"],
+        ["studies"],
+        ["studies", "check"],
+        ["train"],
+        ["train", "studies.csv"],
+        ["phantom", "cohort", "--size", "wide"],
+    ],
 )
 def test_wrong_usage_is_2_and_names_the_help(words, capsys):
     assert cli.run(words) == 2

@@ -105,3 +105,27 @@ def test_a_second_time_is_refused(table, tmp_path, capsys, words):
     ask(capsys, *words)
     assert cli.run(["studies", *words]) == 4
     assert "choose another folder" in capsys.readouterr().err
+
+
+def test_template_writes_examples_that_check_explains_and_that_can_be_replaced(tmp_path, capsys):
+    table = tmp_path / "hospital" / "studies.csv"
+    assert "4 examples. Replace them by your patients" in ask(capsys, "template", "--out", table)
+    assert cli.run(["studies", "check", str(table)]) == 4
+    said = capsys.readouterr().err.splitlines()
+    for line in (2, 3, 4, 5):
+        assert any(f":{line} column 'patient_id'" in error and "this line is an example to replace or delete" in error for error in said)
+    filled = table.read_text()
+    for number, cell in enumerate(cell for row in csv.reader(filled.splitlines()) for cell in row if cell.startswith("films/")):
+        film = table.parent / cell.replace("EXAMPLE", "patient")
+        film.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (1200, 800), np.uint8)).save(film, "png")
+    table.write_text(filled.replace("EXAMPLE", "patient"))
+    assert "4 rows, 1 excluded; films: 2 ap, 2 lateral" in ask(capsys, "check", table)
+
+
+def test_template_leaves_a_table_that_exists_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("studies.csv").write_text("precious")
+    assert cli.run(["studies", "template"]) == 4
+    assert "studies.csv exists and is left as it is" in capsys.readouterr().err
+    assert Path("studies.csv").read_text() == "precious"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from edgekit.cli import run
 from edgekit.errors import InputError, UsageError
 from edgekit.training.config import PRESETS, load_config
 
@@ -46,6 +48,11 @@ def test_the_users_file_lies_over_the_preset(tmp_path: Path) -> None:
         ("[corners]\nphotos = 100", "corners photos 100 must be 0 or at least 320"),
         ("[corners]\nbatch = 1", "corners batch"),
         ("[members]\ngamma = -0.1", "gamma -0.1"),
+        ("[members]\nlearning_rate = true", "learning_rate = True is not float"),
+        ("[members]\nweight_decay = -1e-4", "weight_decay -0.0001 must be at least 0"),
+        ("[members]\nbox_jitter = 1", "box_jitter 1.0 must be at least 0 and below 1"),
+        ("[detector]\ntranslate = 10", "translate 10.0 must be from 0 to 1"),
+        ("[detector]\nrotation_degrees = -8", "detector rotation_degrees -8.0 must be from 0 to 180"),
         ("seed = ", "not TOML"),
     ],
 )
@@ -53,6 +60,33 @@ def test_bad_settings_are_named(text: str, message: str, tmp_path: Path) -> None
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(InputError, match=message):
         load_config("demo", tmp_path / "mine.toml")
+
+
+def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[detector]\nlearning_rate = 1\nrotation_degrees = 4\n")
+    detector = load_config("demo", tmp_path / "mine.toml").detector
+    assert (repr(detector.learning_rate), repr(detector.rotation_degrees)) == ("1.0", "4.0")
+
+
+def show(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert run(["train", "--show-settings", *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_settings_that_are_shown_can_be_saved_and_given_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.toml").write_text("seed = 7\n[members]\nepochs = 3\n")
+    shown = show(capsys, "--preset", "paper", "--config", str(tmp_path / "mine.toml"))
+    assert (tomllib.loads(shown)["seed"], tomllib.loads(shown)["members"]["epochs"]) == (7, 3)
+    assert tomllib.loads(shown)["detector"]["film_passes"] == 41600
+    (tmp_path / "shown.toml").write_text(shown)
+    assert show(capsys, "--config", str(tmp_path / "shown.toml")) == shown
+    assert json.loads(show(capsys, "--config", str(tmp_path / "shown.toml"), "--json")) == tomllib.loads(shown)
+
+
+def test_settings_that_are_refused_are_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.toml").write_text("[members]\nepoch = 3\n")
+    assert run(["train", "--show-settings", "--config", str(tmp_path / "mine.toml")]) == 4
+    assert capsys.readouterr().out == ""
 
 
 def test_unknown_preset_and_missing_file(tmp_path: Path) -> None:
