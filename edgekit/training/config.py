@@ -31,7 +31,7 @@ class DetectorConfig:
     film_passes
         Length of the training: films times epochs, so that it takes about as long whatever the number of films.
     learning_rate
-        Peak of Adam's cosine schedule.
+        Peak of AdamW's cosine schedule.
     rotation_degrees, translate, scale
         Ranges of ultralytics' augmentation: +/- degrees, +/- share of the side, +/- gain.
     photo_share
