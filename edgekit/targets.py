@@ -23,6 +23,7 @@ A recipe is TOML with a closed schema::
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,8 +199,10 @@ class _Check:
                 if key in expected:
                     raise InputError(f"{self.path}: key {key!r} is missing{place}", accepted)
                 continue
-            kinds = (int, float) if kind is float else kind  # TOML tells 40 from 40.0, people don't
-            if not isinstance(table[key], kinds) or isinstance(table[key], bool):
+            fits = isinstance(table[key], (int, float) if kind is float else kind)  # TOML tells 40 from 40.0, people don't
+            if fits and kind is float:
+                fits = abs(table[key]) <= sys.float_info.max  # not nan, inf or a whole number of 400 digits
+            if not fits or isinstance(table[key], bool):
                 raise InputError(f"{self.path}: {key!r}{place} is {table[key]!r}, expected {_KINDS[kind]}")
 
     def choice(self, where: str, value: object, accepted: tuple[str, ...]) -> None:

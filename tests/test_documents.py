@@ -54,6 +54,8 @@ def test_the_words_of_the_document_are_those_of_the_code() -> None:
     assert [row[0].strip("`") for row in read_rows(STUDIES, "Words in the column brand")] == [NO_CONSTRUCT, UNKNOWN, "any other text"]
     assert tuple(read_code(section.partition("refused as brands, in upper or lower case:")[2].partition("```")[0])) == NOT_BRANDS
 
+    assert f"rows, `{studies.EXAMPLES[0][0]}` to `{studies.EXAMPLES[-1][0]}`, are refused" in STUDIES
+
 
 def test_the_splits_of_the_document_are_those_of_the_code() -> None:
     rows = read_rows(STUDIES, "Splits")

@@ -69,6 +69,8 @@ def test_unknown_target_and_variant_name_the_choices() -> None:
         ),
         ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size = 3.0 }', "unknown key 'size'"),
         ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size_mb = true }', "'size_mb' in .* is True, expected a number$"),
+        ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size_mb = nan }', "'size_mb' in .* is nan, expected a number$"),
+        ('basis = "numerical" }', f'basis = "numerical" }}\nbudget = {{ size_mb = 1{"0" * 400} }}', "expected a number$"),
         ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { size_mb = "40" }', "'size_mb' in .* is '40', expected a number$"),
         ('basis = "numerical" }', 'basis = "numerical" }\nbudget = { gain = 1.02 }', "budget.gain needs 8-bit stages"),
         ('basis = "numerical"', 'basis = "statistical", margin = 1, agreement = 0.985', "margin is 1, expected a fraction"),
