@@ -30,8 +30,8 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 LAYERS = {
     0: "boxes errors files journal manifest processors progress proportions provenance radiograph remembered tables types",
     1: "backends canvases film_check models phantom quantization rewriting sessions spellings studies targets",
-    2: "app box_editor bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency model_card "
-    "packs parity proposals proven reading stress training",
+    2: "app box_editor bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency "
+    "model_card packs parity proposals proven reading stress training",
     3: "cli __main__",
 }
 """Rooms of each layer, bottom to top. Nothing imports upward."""

@@ -9,10 +9,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -97,6 +99,10 @@ def test_only_loopback_listens_and_every_token_is_new(table):
     with serve_editor(boxes) as first, serve_editor(boxes) as second:
         assert {urlsplit(first).hostname, urlsplit(second).hostname} == {"127.0.0.1"}
         assert urlsplit(first).path != urlsplit(second).path
+        others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1", "127.0.1.1"}
+        for other in others:
+            with pytest.raises(OSError):  # noqa: PT011  (refused, or unreachable)
+                socket.create_connection((other, urlsplit(first).port), timeout=2).close()
 
 
 def test_the_browser_keeps_no_film_and_loads_nothing_from_elsewhere(editor):
@@ -279,6 +285,17 @@ def test_what_propose_boxes_left_is_to_be_checked(table, run):
     assert out.read_bytes() == before
 
 
+def test_a_film_in_two_rows_is_looked_at_once(table):
+    rows = read_studies(table)
+    write_studies(table, [*rows, replace(rows[0], lateral=None)])
+    boxes = BoxTable(table)
+    assert [(film.patient_id, film.view) for film in boxes.films] == FILMS
+    boxes.decide(boxes.films[0], BOX)
+    saved = read_studies(boxes.out)
+    assert (saved[0].ap_box, saved[-1].ap_box) == (BOX, BOX)
+    assert BoxTable(table).count_checked() == 2
+
+
 def test_a_damaged_file_of_decisions_is_refused(table):
     boxes = BoxTable(table)
     boxes.decide(boxes.films[0], BOX)
@@ -296,9 +313,7 @@ def test_a_table_without_a_film_to_draw_on_is_refused(table):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C can't be sent there; run it on Linux or macOS")
 def test_ctrl_c_says_where_the_boxes_are(table):
-    command = [sys.executable, "-m", "edgekit", "studies", "boxes", str(table)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    with start(table) as process:
         address = process.stdout.readline().split()[0]
         assert "1 of 5 films are done" in process.stdout.readline()
         assert ask(address, "films/0", {"box": BOX})[0] == 200
@@ -307,3 +322,24 @@ def test_ctrl_c_says_where_the_boxes_are(table):
     assert (process.returncode, complaints) == (0, "")
     assert said == f"Stopped. 2 of 5 films are done.\nThe boxes are in {table.with_name('studies-boxes.csv')}.\n"
     assert read_boxes(table)["p0", "ap"] == BOX
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C can't be sent there; run it on Linux or macOS")
+def test_json_is_one_document_and_the_run_proposes(table, run):
+    with start(table, "--run", run, "--json") as process:
+        text = ""
+        while not text.endswith("}\n"):
+            text += process.stdout.readline()
+        told = json.loads(text)
+        assert told["studies"] == str(table.with_name("studies-boxes.csv"))
+        films = json.loads(ask(told["url"], "films")[1])["films"]
+        assert [film["box"] is not None for film in films] == [True] * 5
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[0] == ""
+    assert process.returncode == 0
+    assert not table.with_name("studies-boxes.csv").exists()
+
+
+def start(table: Path, *words: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "edgekit", "studies", "boxes", str(table), *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

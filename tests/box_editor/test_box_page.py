@@ -71,8 +71,8 @@ class OnScreen:
 
     def __init__(self, page: Any, view: str) -> None:
         self.page = page
-        place = ("AP", "lateral").index("AP" if view == "ap" else view)
-        frame = page.locator(".film", has_text=("AP", "lateral")[place]).locator(".stage").bounding_box()
+        name = {"ap": "AP", "lateral": "lateral"}[view]
+        frame = page.locator(f".film[aria-label^='{name} film'] .stage").bounding_box()
         width, height = SIZES[view]
         self.scale = min(frame["width"] / width, frame["height"] / height)  # CSS pixels in a film pixel
         self.left = frame["x"] + (frame["width"] - width * self.scale) / 2
@@ -95,7 +95,7 @@ class OnScreen:
 
 
 def wait_until_saved(page: Any) -> None:
-    page.wait_for_function("document.getElementById('saved').textContent === 'Saved'")
+    page.get_by_text("Saved", exact=True).wait_for()
 
 
 def read_boxes(table: Path) -> dict[tuple[str, str], Box | None]:
@@ -217,13 +217,18 @@ def test_what_could_not_be_saved_is_said_and_not_counted(page, table):
     OnScreen(page, "ap").drag((120, 200), (480, 700))
     page.wait_for_selector("#alarm:not([hidden])")
     assert "edgekit does not answer" in page.text_content("#alarm")
+    assert name_focus(page) == "AP film of patient p0: not saved: the next change tries again"
     assert page.text_content("#done") == "1 of 5 films done"
     assert not table.with_name("studies-boxes.csv").exists()
+    OnScreen(page, "lateral").drag((120, 200), (480, 500))
+    page.get_by_text("2 of 5 films done").wait_for()
+    assert read_boxes(table)["p0", "lateral"] is not None, "one film keeps no other from being saved"
+    assert read_boxes(table)["p0", "ap"] is None
     page.unroute("**/films/0")
     page.keyboard.press("ArrowRight")
     wait_until_saved(page)
     assert page.is_hidden("#alarm")
-    assert page.text_content("#done") == "2 of 5 films done"
+    assert page.text_content("#done") == "3 of 5 films done"
     assert read_boxes(table)["p0", "ap"] is not None
 
 

@@ -31,43 +31,46 @@ const pictures = new Map(); // film -> promise of the address of its picture
 // -- saving ------------------------------------------------------------------------------------------------------------------
 
 const waiting = new Set(); // films whose last decision is not saved
+const failed = new Set(); // those of them that could not be: tried again at the next decision
 let saving = false;
 
 function decide(film, box) {
   film.box = box;
   film.checked = true;
   waiting.add(film);
+  failed.delete(film);
   show(film);
   save();
 }
 
 async function save() {
-  if (saving) return; // who saves now sees what was added
+  if (saving) return; // the loop below finds what was added
   saving = true;
   $("saved").textContent = "Saving …";
-  while (waiting.size) {
-    const [film] = waiting;
-    const { box } = film;
-    let fault;
-    try {
-      const answer = await fetch(`films/${films.indexOf(film)}`, { method: "PUT", body: JSON.stringify({ box }) });
-      fault = answer.ok ? null : await answer.text();
-    } catch {
-      fault = "edgekit does not answer. Start edgekit studies boxes again, and open the address that it prints.";
-    }
-    if (fault !== null) {
+  failed.clear();
+  for (let film; (film = [...waiting].find((other) => !failed.has(other)));) {
+    const { box } = film, fault = await send(film);
+    if (fault === null && film.box === box) waiting.delete(film); // else it was changed meanwhile
+    if (fault !== null && film.box === box) {
+      failed.add(film);
       $("alarm").textContent = `Not saved, patient ${film.patient}, ${VIEWS[film.view]}: ${fault}`;
-      $("alarm").hidden = false;
-      $("saved").textContent = "Not saved";
-      saving = false;
-      return; // the next decision tries again
     }
-    if (film.box === box) waiting.delete(film); // else it was changed meanwhile
+    show(film);
     count();
   }
   saving = false;
-  $("alarm").hidden = true;
-  $("saved").textContent = "Saved";
+  $("alarm").hidden = !failed.size;
+  $("saved").textContent = failed.size ? "Not saved" : "Saved";
+}
+
+/** Send a film's decision; return why it was not saved, or null. */
+async function send(film) {
+  try {
+    const answer = await fetch(`films/${films.indexOf(film)}`, { method: "PUT", body: JSON.stringify({ box: film.box }) });
+    return answer.ok ? null : await answer.text();
+  } catch {
+    return "edgekit does not answer. If it has ended, start edgekit studies boxes again and open the address that it prints.";
+  }
 }
 
 addEventListener("beforeunload", (event) => { if (waiting.size) event.preventDefault(); });
@@ -139,6 +142,7 @@ function makeFilm(film) {
 
 function describe(film) {
   const size = film.box && `${film.box[2] - film.box[0]} × ${film.box[3] - film.box[1]} pixels`;
+  if (failed.has(film)) return ["unsaved", "not saved: the next change tries again"];
   if (!film.checked) return film.box ? ["proposed", `proposed, ${size}: Enter accepts`] : ["open", "to do"];
   return film.box ? ["checked", `done, ${size}`] : ["none", "done, no box"];
 }
