@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgekit.box_editor.checked import locate_checked
 from edgekit.errors import InputError
 from edgekit.files import replacing, require_writable
 from edgekit.studies import NO_CONSTRUCT, read_studies, write_studies
@@ -91,17 +92,23 @@ def propose_boxes(table: Path, run: Path, out: Path) -> Proposals:
     Raises
     ------
     InputError
-        `out` is `table` itself, no box is missing, the run has no detector, or more than a few films can't be read.
+        `out` is `table` itself or has boxes that a person checked, no box is missing, the run has no detector, or more than a few films
+        can't be read.
     """
     if out.resolve() == table.resolve():
         raise InputError(f"{out} is the table itself", "give another --out: proposals are to be checked before they replace anything")
+    if out.exists() and (checked := locate_checked(out)).exists():
+        raise InputError(
+            f"{out} has boxes that a person checked ({checked.name})",
+            "give --run to edgekit studies boxes, which proposes only what is missing, or give another --out",
+        )
     rows = read_studies(table)
     require_writable(out)
     open_rows = [row for row in rows if _list_open(row)]
     if not open_rows:
         raise InputError(f"{table}: no film lacks a box", "delete the boxes that are to be proposed anew")
     unreadable: dict[Study, str] = {}
-    proposals = sorted(_find(run, open_rows, unreadable), key=lambda proposal: proposal.score)
+    proposals = sorted(find_proposals(run, open_rows, unreadable), key=lambda proposal: proposal.score)
     filled = {row: row for row in rows}
     for proposal in proposals:
         row = filled[proposal.study]
@@ -117,15 +124,23 @@ def propose_boxes(table: Path, run: Path, out: Path) -> Proposals:
     )
 
 
-def _list_open(row: Study) -> list[View]:
-    """Return the views of a row that have a film and lack a box."""
-    if row.exclude is not None or row.brand == NO_CONSTRUCT:
-        return []
-    return [view for view in VIEWS if row.film(view) is not None and row.box(view) is None]
+def find_proposals(run: Path, rows: Sequence[Study], unreadable: dict[Study, str]) -> Iterator[Proposal]:
+    """Run the detector on the films without a box, as the pipeline does: on its canvas, area-averaged to the detector's input.
 
+    Parameters
+    ----------
+    run
+        A run with a detector.
+    rows
+        Rows with films that lack a box; films with one are not looked at.
+    unreadable
+        Rows that can't be read are noted there, with the reason.
 
-def _find(run: Path, rows: Sequence[Study], unreadable: dict[Study, str]) -> Iterator[Proposal]:
-    """Run the detector on the films without a box, as the pipeline does: on its canvas, area-averaged to the detector's input."""
+    Raises
+    ------
+    InputError
+        The run has no detector, or more than a few films can't be read.
+    """
     import torch
     from torch.nn.functional import avg_pool2d
 
@@ -144,6 +159,13 @@ def _find(run: Path, rows: Sequence[Study], unreadable: dict[Study, str]) -> Ite
                 score = float(scores[VIEWS.index(view)])
                 box = _fit_box(letterboxes[view].to_film((x0, y0, x1, y1)), letterboxes[view]) if score >= threshold else None
                 yield Proposal(row, view, box, score, _draw_film(inputs[view][0, 0], letterboxes[view], box))
+
+
+def _list_open(row: Study) -> list[View]:
+    """Return the views of a row that have a film and lack a box."""
+    if row.exclude is not None or row.brand == NO_CONSTRUCT:
+        return []
+    return [view for view in VIEWS if row.film(view) is not None and row.box(view) is None]
 
 
 def _read_canvas_side(run: Path) -> int:

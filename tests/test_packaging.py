@@ -30,8 +30,8 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 LAYERS = {
     0: "boxes errors files journal manifest processors progress proportions provenance radiograph remembered tables types",
     1: "backends canvases film_check models phantom quantization rewriting sessions spellings studies targets",
-    2: "app bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency model_card "
-    "packs parity proposals proven reading stress training",
+    2: "app box_editor bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency "
+    "model_card packs parity proposals proven reading stress training",
     3: "cli __main__",
 }
 """Rooms of each layer, bottom to top. Nothing imports upward."""
@@ -173,7 +173,8 @@ def test_wheel_has_what_is_needed_and_nothing_else(wheel):
     """Built from the sdist, so this also shows that the sdist is complete."""
     names = set(zipfile.ZipFile(wheel).namelist())
     package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "edgekit").rglob("*.*") if "__pycache__" not in path.parts}
-    data = ("evaluation/report.html.j2", "evaluation/report.css", "reading/sheet.html.j2", "training/presets/demo.toml", "py.typed")
+    data = {f"box_editor/page/{name}" for name in ("index.html", "editor.css", "editor.js")}
+    data |= {"evaluation/report.html.j2", "evaluation/report.css", "reading/sheet.html.j2", "training/presets/demo.toml", "py.typed"}
     assert {f"edgekit/{name}" for name in data} <= package
     targets = {f"edgekit/_targets/{path.relative_to(ROOT / 'export').as_posix()}" for path in (ROOT / "export").rglob("*.*")}
     assert {"edgekit/_targets/web/recipe.toml", "edgekit/_targets/desktop-cpu/recipe.toml"} <= targets

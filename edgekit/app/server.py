@@ -1,4 +1,7 @@
-"""Serves the phone app: plain HTTP on the loopback interface, HTTPS on all interfaces."""
+"""Serves the phone app: plain HTTP on the loopback interface, HTTPS on all interfaces.
+
+`Server` and `Handler` serve the box editor too.
+"""
 
 from __future__ import annotations
 
@@ -85,10 +88,17 @@ def serve_site(pages: Mapping[str, Page], host: str, port: int, certificate: Cer
         The port is taken, or this user may not open it.
     """
     try:
-        server = _Server(pages, host, port, certificate)
+        server = _SiteServer(pages, host, port, certificate)
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else "expected 0 to 65535"
         raise UsageError(f"port {port} can't be used: {reason}", "choose another one with --port") from error
+    with run_server(server) as number:
+        yield number
+
+
+@contextmanager
+def run_server(server: Server) -> Iterator[int]:
+    """Answer a server's requests in a thread of its own until the context ends; yields the port, and closes the server."""
     with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
@@ -99,25 +109,10 @@ def serve_site(pages: Mapping[str, Page], host: str, port: int, certificate: Cer
             thread.join()
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
+    """A server whose connections have a thread each."""
+
     daemon_threads = True  # a phone may keep its connection open for as long as it likes
-
-    def __init__(self, pages: Mapping[str, Page], host: str, port: int, certificate: Certificate | None) -> None:
-        self.pages = pages
-        self.certificate = certificate
-        self.context = certificate.open_context() if certificate else None
-        super().__init__((host, port), _Handler)
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Answer one connection, in its own thread: the handshake of one client holds up nobody else."""
-        request.settimeout(PATIENCE_S)
-        if self.context is None:
-            _Handler(request, client_address, self)
-        elif request.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE:
-            _PlainHandler(request, client_address, self)
-        else:
-            with self.context.wrap_socket(request, server_side=True) as secured:
-                _Handler(secured, client_address, self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stay silent about connections that end early, or that distrust the certificate; report everything else."""
@@ -127,19 +122,31 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _SiteServer(Server):
+    def __init__(self, pages: Mapping[str, Page], host: str, port: int, certificate: Certificate | None) -> None:
+        self.pages = pages
+        self.certificate = certificate
+        self.context = certificate.open_context() if certificate else None
+        super().__init__((host, port), _SiteHandler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer one connection, in its own thread: the handshake of one client holds up nobody else."""
+        request.settimeout(PATIENCE_S)
+        if self.context is None:
+            _SiteHandler(request, client_address, self)
+        elif request.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE:
+            _PlainHandler(request, client_address, self)
+        else:
+            with self.context.wrap_socket(request, server_side=True) as secured:
+                _SiteHandler(secured, client_address, self)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with `HEADERS`, without saying which Python it is."""
+
     protocol_version = "HTTP/1.1"
     server_version = "edgekit"
     sys_version = ""
-
-    def do_GET(self) -> None:
-        page = cast("_Server", self.server).pages.get(urlsplit(self.path).path)
-        if page is None:
-            self.answer(HTTPStatus.NOT_FOUND, b"not here", {"Content-Type": "text/plain"})
-        elif self.headers.get("If-None-Match") == f'"{page.digest}"':
-            self.answer(HTTPStatus.NOT_MODIFIED, b"", {"ETag": f'"{page.digest}"'})
-        else:
-            self.answer(HTTPStatus.OK, page.read(), {"Content-Type": page.media_type, "ETag": f'"{page.digest}"'})
 
     def answer(self, status: HTTPStatus, content: bytes, headers: Mapping[str, str]) -> None:
         """Send a whole answer."""
@@ -153,11 +160,22 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent: the terminal belongs to the command."""
 
 
-class _PlainHandler(_Handler):
+class _SiteHandler(Handler):
+    def do_GET(self) -> None:
+        page = cast("_SiteServer", self.server).pages.get(urlsplit(self.path).path)
+        if page is None:
+            self.answer(HTTPStatus.NOT_FOUND, b"not here", {"Content-Type": "text/plain"})
+        elif self.headers.get("If-None-Match") == f'"{page.digest}"':
+            self.answer(HTTPStatus.NOT_MODIFIED, b"", {"ETag": f'"{page.digest}"'})
+        else:
+            self.answer(HTTPStatus.OK, page.read(), {"Content-Type": page.media_type, "ETag": f'"{page.digest}"'})
+
+
+class _PlainHandler(_SiteHandler):
     """Plain HTTP where HTTPS is needed: one page that says so, and the certificate to trust."""
 
     def do_GET(self) -> None:
-        server = cast("_Server", self.server)
+        server = cast("_SiteServer", self.server)
         assert server.certificate is not None
         path = urlsplit(self.path).path
         if path == AUTHORITY_PATH:

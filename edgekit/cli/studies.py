@@ -177,7 +177,39 @@ def propose_boxes(
     if made.unreadable:
         console.print_table("Can't be read", ["patient", "reason"], list(made.unreadable.items()))
     console.say(f"{out}: {len(made.found)} boxes proposed, {len(made.missed)} films without, {made.kept} boxes kept.")
-    console.say(f"Check them, the least sure first, on {', '.join(map(str, made.pages))}; correct the table; then train with it.")
+    console.say(f"Check them, the least sure first, on {', '.join(map(str, made.pages))}.")
+    console.say(f"Correct them with edgekit studies boxes {studies}; then train with the table.")
+
+
+@app.command()
+def boxes(
+    studies: Table,
+    run: Annotated[Path | None, typer.Option(help="A run whose detector proposes the boxes that are missing.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document once it listens: the address and the table.")] = False,
+) -> None:
+    """Draw and correct boxes on the films, in a browser on this machine. It runs until Ctrl-C.
+
+    Every decision is saved at once to <STUDIES>-boxes.csv; STUDIES stays as it is. Proposed boxes are dashed until they are accepted or
+    changed; those of --run are saved only then. The same command goes on with the first film that is not done. Nothing leaves the machine.
+
+    Example: edgekit studies boxes hospital/studies.csv --run runs/simulated
+    """
+    import threading
+
+    from edgekit.box_editor.server import serve_editor
+    from edgekit.box_editor.table import BoxTable
+
+    table = BoxTable(studies, run)
+    with serve_editor(table) as address:
+        if json:
+            console.print_json({"url": address, "studies": str(table.out)})
+        console.say(f"{address} (this machine only). Ctrl-C stops it.")
+        console.say(f"{table.count_checked()} of {len(table.films)} films are done. Boxes are saved to {table.out}.")
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            console.say(f"Stopped. {table.count_checked()} of {len(table.films)} films are done.")
+            console.say(f"The boxes are in {table.out}." if table.out.exists() else f"Nothing was saved: {table.out} is not there.")
 
 
 @app.command()

@@ -16,8 +16,8 @@ from edgekit.cli import console
 
 COMMANDS = {
     "app", "bench", "demo", "doctor", "emulator arm64", "evaluate", "export", "phantom cohort", "phantom photo", "predict", "score",
-    "studies check", "studies collect", "studies deidentify", "studies propose-boxes", "studies reading-sheet", "studies split",
-    "studies template", "train", "verify",
+    "studies boxes", "studies check", "studies collect", "studies deidentify", "studies propose-boxes", "studies reading-sheet",
+    "studies split", "studies template", "train", "verify",
 }  # fmt: skip
 
 
