@@ -115,7 +115,7 @@ class BrowserSession:
         try:
             from playwright.sync_api import Error, sync_playwright
         except ModuleNotFoundError as error:
-            raise MissingError("the session browser needs Playwright", "pip install 'edgekit-imaging[app]'") from error
+            raise MissingError("Playwright, which drives the browser, is not installed", "pip install 'edgekit-imaging[app]'") from error
         chromium, runtime = find_browser(), find_runtime()
         self._films = f"/films/{secrets.token_urlsafe()}"
         self._pages: dict[str, Path | bytes] = {"/index.html": PAGE, **{f"/ort/{name}": runtime / name for name in RUNTIME_FILES}}

@@ -36,7 +36,7 @@ def import_openvino() -> Any:
     try:
         import openvino
     except ModuleNotFoundError as error:
-        raise MissingError("the session openvino needs OpenVINO", "pip install 'edgekit-imaging[export]'") from error
+        raise MissingError("OpenVINO is not installed", "pip install 'edgekit-imaging[export]'") from error
     finally:
         del sys.modules[reporter]
         if kept is not None:

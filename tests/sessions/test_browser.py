@@ -201,6 +201,6 @@ def test_what_is_missing_is_told(bundle: Path, tmp_path: Path, monkeypatch: pyte
             open_session(opened)
         assert caught.value.remedy == "sudo apt-get install chromium"
     monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
-    with pytest.raises(MissingError, match="needs Playwright") as caught:
+    with pytest.raises(MissingError, match="Playwright, which drives the browser, is not installed") as caught:
         open_session(opened)
     assert caught.value.remedy == "pip install 'edgekit-imaging[app]'"
