@@ -404,22 +404,28 @@ def find_films(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     Raises
     ------
     InputError
-        `folder` is none, it holds no film or more than two, or a film in it can't be read.
+        `folder` is none, it holds no film, more than two or those of two patients, or a film in it can't be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder", "give --folder the folder with one patient's films")
-    films, others = [], {}
+    films, others, patients = [], {}, set()
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         try:
-            read_radiograph(path)
+            patient = read_radiograph(path).patient_id
         except FilmError as error:
             if error.reason not in NO_FILMS:
                 raise
             others[path] = error.message
         else:
             films.append(path)
+            patients.add(patient)
+    if len(patients - {""}) > 1:
+        raise InputError(
+            f"{folder} holds films of {len(patients - {''})} patients by their Patient ID",
+            "leave the films of one patient there, or name them with --films A B",
+        )
     if not films or len(films) > len(VIEWS):
         listed = "".join(f"\n  {path}" for path in films[:LISTED]) + ("\n  ..." if len(films) > LISTED else "")
         raise InputError(

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+SCHEMA = "2"
+"""Of the rows of every job: another one when what a row holds changes, so that rows of an older checkout are never taken for today's."""
+
+
 class Journal:
     """A journal, begun or taken up again.
 
@@ -25,7 +29,7 @@ class Journal:
     path
         The file. It is made at once, with its folder: a place that can't be written to is noticed before the work.
     begun_with
-        What the rows depend on, by name: versions or hashes. The version of edgekit is added.
+        What the rows depend on, by name: versions or hashes. The version of edgekit and `SCHEMA` are added.
 
     Raises
     ------
@@ -35,7 +39,7 @@ class Journal:
 
     def __init__(self, path: Path, begun_with: dict[str, str]) -> None:
         self.path = path
-        begun_with = {**begun_with, "edgekit": edgekit.__version__}
+        begun_with = {**begun_with, "edgekit": edgekit.__version__, "schema": SCHEMA}
         header = json.dumps(begun_with).encode() + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:

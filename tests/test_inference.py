@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -307,6 +308,13 @@ def test_a_folder_of_one_patients_films_is_enough(tiny_bundle: Path, tmp_path: P
     assert "left out" in shown.err
     assert "README.TXT" in shown.err
     assert ".DS_Store" not in shown.err
+
+    for film, patient in ((ap, "P1"), (lateral, "P2")):
+        dataset = pydicom.dcmread(film)
+        dataset.PatientID = patient
+        dataset.save_as(film)
+    assert edgekit(command) == 4
+    assert "films of 2 patients by their Patient ID" in capsys.readouterr().err
 
     ap.unlink()  # one film is an answer too
     assert edgekit(command) == 0

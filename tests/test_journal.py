@@ -82,3 +82,11 @@ def test_a_damaged_row_is_named(path: Path) -> None:
     with pytest.raises(InputError, match="line 3: damaged") as error:
         list(Journal(path, BEGUN).read())
     assert f"delete {path}" in error.value.remedy
+
+
+def test_rows_of_another_schema_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older checkout of the same version left them: their fields are not today's."""
+    Journal(tmp_path / "journal", {"table": "1"}).append({"row": 1})
+    monkeypatch.setattr("edgekit.journal.SCHEMA", "3")
+    with pytest.raises(InputError, match="begun with something else: schema 2, now 3"):
+        Journal(tmp_path / "journal", {"table": "1"})
