@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,22 @@ def chromium_path() -> str:
 
     with needed():
         return find_browser()
+
+
+@pytest.fixture(scope="module")
+def launch(chromium_path: str) -> Iterator[Callable[..., Any]]:
+    """A module's own Playwright: while one is open, no browser session of the other tests can open another."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield lambda *arguments: playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox", *arguments])
+
+
+@pytest.fixture(scope="module")
+def chromium(launch: Callable[..., Any]) -> Iterator[Any]:
+    browser = launch()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

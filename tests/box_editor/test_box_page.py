@@ -25,17 +25,6 @@ VIOLATIONS = """
 """
 
 
-@pytest.fixture(scope="module")
-def chromium(chromium_path: str) -> Iterator[Any]:
-    """A module's own Playwright: while one is open, no browser session of the other tests can open another."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def open_page(chromium: Any) -> Iterator[Any]:
     """Open the editor's page; at the end nothing may have been asked of elsewhere, forbidden by the policy, or gone wrong."""

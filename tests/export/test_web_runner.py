@@ -159,16 +159,6 @@ def alter_golden(bundle: Path) -> None:
     seal_bundle(bundle, manifest)
 
 
-@pytest.fixture(scope="module")
-def chromium(chromium_path: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 OPEN = f"""async ({{ threads, wrong, version }}) => {{
     const {{ openPipeline }} = await import("/bundle/runner/edgekit.js");
     // A runtime whose answers are off by 0.2 as soon as it runs with `wrong` threads.

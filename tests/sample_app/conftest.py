@@ -50,22 +50,6 @@ def read_films(node_path: str, codecs_path: Path, tmp_path_factory: pytest.TempP
     return read_films
 
 
-@pytest.fixture(scope="module")
-def launch(chromium_path: str) -> Iterator[Callable[..., Any]]:
-    """A module's own Playwright: while one is open, no browser session of the other tests can open another."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield lambda *arguments: playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox", *arguments])
-
-
-@pytest.fixture(scope="module")
-def chromium(launch: Callable[..., Any]) -> Iterator[Any]:
-    browser = launch()
-    yield browser
-    browser.close()
-
-
 @pytest.fixture(scope="session")
 def site(web_runtime: Path, web_bundle: Path) -> dict[str, Page]:  # noqa: ARG001  (skips)
     return build_site(open_bundle(web_bundle))
