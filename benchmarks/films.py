@@ -14,11 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from edgekit.cores import count_threads
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.dicom import write_film
 from edgekit.phantom.plan import CohortParameters
 from edgekit.phantom.scene import simulate_patient
-from edgekit.phantom.workers import count_workers
 from edgekit.provenance import describe_software
 
 GOALS = {1500: 2.0, 768: 5.0}
@@ -78,7 +78,7 @@ def main() -> None:
         rows.append({"size": size, "patients_per_second": round(speed, 2), "goal": goal, "parts": parts})
         print(f"{size} px: {speed:.1f} patients/s (goal {goal}); " + ", ".join(f"{p['part']} {p['share']:.0%}" for p in parts[:3]))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
-    record = {**describe_software(), "cores": count_workers(), "n": arguments.patients, "peak_rss_mb_per_worker": round(peak), "rows": rows}
+    record = {**describe_software(), "cores": count_threads(), "n": arguments.patients, "peak_rss_mb_per_worker": round(peak), "rows": rows}
     arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -8,16 +8,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EdgekitError
 from edgekit.latency.workers import summarize_turns
+from edgekit.studies import write_studies
 from edgekit.types import Latency
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from argparse import Namespace
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgekit.types import Bundle, Study
 
@@ -25,13 +29,13 @@ EVERY_S = 0.01
 CHECKOUT = Path(__file__).parents[1]
 
 
-def measure_cold(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study], before: Path | None) -> list[Latency]:
+def measure_cold(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study], arguments: Namespace) -> list[Latency]:
     """Time fresh processes that answer for one patient from DICOM, in turns.
 
     Parameters
     ----------
-    before
-        A checkout of an earlier commit, measured as `name` with ``", before"``; None measures none.
+    arguments
+        ``before`` is a checkout of an earlier commit, measured as `name` with ``", before"``; None measures none.
 
     Returns
     -------
@@ -53,19 +57,13 @@ def measure_cold(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequ
         for turn in range(-suite["warmup"], suite["runs"]):
             run(name, CHECKOUT, kept, turn >= 0)
             run(f"{name}, first time", CHECKOUT, Path(folder) / str(turn), turn >= 0)
-            if before is not None:
-                run(f"{name}, before", before, kept, turn >= 0)
-    rows = []
-    for kind, turns in times.items():
-        row = _make_row("cold", kind, bundle, [ms for turn in turns for ms in turn], peaks[kind], suite["warmup"])
-        rows.append(replace(row, ratio=summarize_turns(kind, times)["ratio"]))
-    return rows
+            if arguments.before is not None:
+                run(f"{name}, before", arguments.before.resolve(), kept, turn >= 0)
+    return _compare_turns("cold", bundle, times, peaks, suite["warmup"])
 
 
-def measure_screening(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study], _: Path | None) -> list[Latency]:
+def measure_screening(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequence[Study], _: Namespace) -> list[Latency]:
     """Time one process that answers for many rows; they point at the same films again and again."""
-    from edgekit.studies import write_studies
-
     few = list(studies)[: suite["films_of"]]
     rows = [few[index % len(few)] for index in range(suite["rows"])]
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +78,60 @@ def measure_screening(suite: dict[str, Any], bundle: Bundle, name: str, studies:
     return [row]
 
 
-def watch(command: Sequence[str], checkout: Path, cache: Path) -> tuple[float, list[float]]:
+def measure_shared(suite: dict[str, Any], bundle: Bundle, _: str, studies: Sequence[Study], arguments: Namespace) -> list[Latency]:
+    """Time ``predict --studies`` and ``evaluate`` alone and beside a process that keeps one core busy, in turns.
+
+    Parameters
+    ----------
+    arguments
+        ``run`` is the run that is evaluated.
+
+    Returns
+    -------
+    Rows ``"<command>"``, ``"<command>, beside a busy core"``, and the latter also ``", spinning"``: as OpenMP waits if nobody asks.
+    """
+    few = list(studies)[: suite["films_of"]]
+    times: dict[str, dict[str, list[list[float]]]] = {}
+    peaks: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        many, some = Path(folder) / "many.csv", Path(folder) / "some.csv"
+        write_studies(many, [few[index % len(few)] for index in range(suite["rows"])])
+        write_studies(some, list(studies)[: suite["evaluated"]])
+        for turn in range(suite["runs"]):
+            out = Path(folder) / str(turn)
+            commands = {
+                "predict --studies": ["predict", str(bundle.folder), "--studies", str(many), "--out"],
+                "evaluate": ["evaluate", str(arguments.run.absolute()), str(some), "--out"],
+            }
+            for name, command in commands.items():
+                for kind, busy, variables in (
+                    (name, False, {}),
+                    (f"{name}, beside a busy core", True, {}),
+                    (f"{name}, beside a busy core, spinning", True, {"OMP_WAIT_POLICY": "active"}),
+                ):
+                    place = out / f"{kind}.csv"
+                    place.parent.mkdir(exist_ok=True)
+                    with _busy_core() if busy else nullcontext():
+                        seconds, memory = watch([*command, str(place)], CHECKOUT, Path(folder) / "cache", variables)
+                    times.setdefault(name, {}).setdefault(kind, []).append([1000 * seconds])
+                    peaks[kind] = max(peaks.get(kind, 0.0), *memory)
+    return [row for kinds in times.values() for row in _compare_turns("shared", bundle, kinds, peaks, 0)]
+
+
+@contextmanager
+def _busy_core() -> Iterator[None]:
+    """Keep one core busy with a process of its own."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def watch(
+    command: Sequence[str], checkout: Path, cache: Path, variables: Mapping[str, str] = MappingProxyType({})
+) -> tuple[float, list[float]]:
     """Run ``edgekit`` and return its seconds and its resident memory in MB over time, the last value its peak.
 
     Parameters
@@ -89,13 +140,15 @@ def watch(command: Sequence[str], checkout: Path, cache: Path) -> tuple[float, l
         Whose edgekit.
     cache
         The user's cache folder.
+    variables
+        Of its environment, beside this process's.
     """
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "edgekit", *command],
             cwd=checkout,  # where -m looks first
-            env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+            env={**os.environ, "XDG_CACHE_HOME": str(cache), **variables},
             stdout=subprocess.DEVNULL,
             stderr=errors,
         )
@@ -120,6 +173,17 @@ def _read_status(pid: int) -> dict[str, float]:
     except OSError:
         return {}
     return {line.split(":")[0]: int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(("VmHWM", "VmRSS"))}
+
+
+def _compare_turns(kind: str, bundle: Bundle, times: dict[str, list[list[float]]], peaks: dict[str, float], warmup: int) -> list[Latency]:
+    """Return a row for each name in `times`, with its ratios to the others."""
+    return [
+        replace(
+            _make_row(kind, name, bundle, [ms for turn in turns for ms in turn], peaks[name], warmup),
+            ratio=summarize_turns(name, times)["ratio"],
+        )
+        for name, turns in times.items()
+    ]
 
 
 def _make_row(kind: str, name: str, bundle: Bundle, times: list[float], peak: float, warmup: int) -> Latency:

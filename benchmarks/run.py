@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from accuracy import Candidate, measure_accuracy
 from peers import PEERS, USUAL_SIDE
 from peers.setup import ENSEMBLE, Setup
-from processes import measure_cold, measure_screening
+from processes import measure_cold, measure_screening, measure_shared
 
 from edgekit.errors import EdgekitError, MissingError, UsageError
 from edgekit.files import write_json
@@ -81,11 +81,10 @@ def run_suite(arguments: argparse.Namespace) -> dict[str, Any]:
     if suite["kind"] == "two-view":
         rows, not_measured, accuracy = measure_two_view(suite, arguments, bundles, studies[: arguments.patients])
     else:
-        measure = {"cold": measure_cold, "screening": measure_screening}[suite["kind"]]
+        measure = {"cold": measure_cold, "screening": measure_screening, "shared": measure_shared}[suite["kind"]]
         wanted = [bundle for bundle in bundles if name_bundle(bundle) in suite["bundles"]]
         missing = set(suite["bundles"]) - {name_bundle(bundle) for bundle in wanted}
-        before = arguments.before and arguments.before.resolve()
-        rows = [row for bundle in wanted for row in measure(suite, bundle, name_bundle(bundle), studies, before)]
+        rows = [row for bundle in wanted for row in measure(suite, bundle, name_bundle(bundle), studies, arguments)]
         not_measured = [{"session": name, "reason": "no such bundle was given with --bundle"} for name in sorted(missing)]
         accuracy = {}
     if not rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.cores import count_threads
 from edgekit.errors import InputError
 from edgekit.progress import track
 from edgekit.radiograph import make_canvas, read_radiograph
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgekit.sessions import Tensors
     from edgekit.types import Study, View
 
-THREADS = min(4, os.cpu_count() or 1)
+THREADS = min(4, count_threads())
 """Decoders at work ahead of the consumer; twice as many patients are held at most."""
 
 

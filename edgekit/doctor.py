@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 
+from edgekit.cores import count_cores, count_threads
 from edgekit.emulation.arm64 import default_folder, find_arm64
 from edgekit.emulation.machines import find_qemu
 from edgekit.errors import MissingError
@@ -133,10 +134,10 @@ def examine() -> dict[str, Any]:
     Returns
     -------
     dict
-        The document that ``edgekit doctor --json`` prints: ``edgekit``, ``python``, ``platform``, ``machine`` (``cores``,
-        ``memory_gb`` of 10^9 bytes or None, ``gpus``), ``packages``, ``train`` (whether this machine can train), ``sessions``
-        (``run``: this machine can open it), ``emulation`` (``run``: bundles can be judged as that processor answers), ``targets``
-        (``convert``; ``run``: the sessions that open it here) and ``advice``:
+        The document that ``edgekit doctor --json`` prints: ``edgekit``, ``python``, ``platform``, ``machine`` (``cores``, the
+        ``threads`` that edgekit computes with, ``memory_gb`` of 10^9 bytes or None, ``gpus``), ``packages``, ``train`` (whether this
+        machine can train), ``sessions`` (``run``: this machine can open it), ``emulation`` (``run``: bundles can be judged as that
+        processor answers), ``targets`` (``convert``; ``run``: the sessions that open it here) and ``advice``:
         what to type for all that is missing. Wherever something can't be done, ``missing`` says why.
     """
     from edgekit.backends import BACKENDS
@@ -155,7 +156,7 @@ def examine() -> dict[str, Any]:
         "edgekit": metadata.version(DISTRIBUTION),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "machine": {"cores": _count_cores(), "memory_gb": _measure_memory_gb(), "gpus": _list_gpus()},
+        "machine": {"cores": count_cores(), "threads": count_threads(), "memory_gb": _measure_memory_gb(), "gpus": _list_gpus()},
         "packages": [asdict(package) | {"usable": package.is_usable} for package in list_packages()],
         "train": {"run": not training, "missing": training},
         "sessions": [{"name": name, "run": not missing, "missing": missing} for name, missing in sessions.items()],
@@ -218,11 +219,6 @@ def _can_load(library: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _count_cores() -> int:
-    """Count the logical cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _measure_memory_gb() -> float | None:

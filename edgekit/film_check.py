@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
+from edgekit.cores import count_threads
 from edgekit.errors import EdgekitError, InputError
 from edgekit.journal import Journal
 from edgekit.studies import Findings, find_box_fault, is_clipped, warn_of_clipped
@@ -55,7 +55,7 @@ def check_films(studies: Sequence[Study], table: Path | None = None) -> Findings
     uses = [(study, film, study.box(view)) for study in kept for view in VIEWS if (film := study.film(view))]
     films = list(dict.fromkeys(film for _, film, _ in uses))
     with _keep_looks(table) as (known, keep):
-        pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+        pool = ThreadPoolExecutor(min(4, count_threads()))
         try:
             found = pool.map(lambda film: _look_at(film, known, keep), films)
             looks = dict(zip(films, track(found, "Reading films", total=len(films)), strict=True))

@@ -6,7 +6,6 @@ Imports neither torch nor ultralytics, and no DICOM reader unless a film is a DI
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 
 from edgekit.bundle import describe_verification
 from edgekit.canvases import THREADS, graph_inputs, refusing
+from edgekit.cores import count_threads
 from edgekit.errors import FilmError, InputError, UsageError
 from edgekit.files import hash_file, require_writable
 from edgekit.golden import require_golden
@@ -45,8 +45,8 @@ NO_FILMS = ("unknown", "imageless")
 LISTED = 10
 """Films named in an error at most."""
 
-SCREENING_THREADS = max(1, (os.cpu_count() or 1) - THREADS)
-"""Threads of the graph over many patients: the cores that the decoders leave. More would spin in the decoders' way."""
+SCREENING_THREADS = max(1, count_threads() - THREADS)
+"""Threads of the graph over many patients: the cores that the decoders leave. More would be in the decoders' way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from edgekit.radiograph import Letterbox
+    from edgekit.sessions import Tensors
     from edgekit.types import Study
 
 COLUMNS, ROWS = 6, 10
@@ -146,19 +148,24 @@ def find_proposals(run: Path, rows: Sequence[Study], unreadable: dict[Study, str
 
     from edgekit.canvases import stream_inputs
     from edgekit.models.runfolder import load_detector, load_detector_settings
+    from edgekit.models.side_by_side import answer_side_by_side
 
     detector, threshold = load_detector(run), load_detector_settings(run).box_threshold
     side = _read_canvas_side(run)
     ratio = side // detector.side
-    with torch.inference_mode():
-        for row, inputs, letterboxes in stream_inputs(rows, side, "proposing boxes", unreadable):
-            canvases = torch.cat([torch.from_numpy(inputs[view]) for view in VIEWS]).float() / 255
-            boxes, scores, _ = detector(avg_pool2d(canvases, ratio))
-            for view in _list_open(row):
-                x0, y0, x1, y1 = (boxes[VIEWS.index(view)] * ratio).tolist()
-                score = float(scores[VIEWS.index(view)])
-                box = _fit_box(letterboxes[view].to_film((x0, y0, x1, y1)), letterboxes[view]) if score >= threshold else None
-                yield Proposal(row, view, box, score, _draw_film(inputs[view][0, 0], letterboxes[view], box))
+
+    def find(row: tuple[Study, Tensors, dict[View, Letterbox]]) -> tuple[Tensor, Tensor]:
+        canvases = torch.cat([torch.from_numpy(row[1][view]) for view in VIEWS]).float() / 255
+        boxes, scores, _ = detector(avg_pool2d(canvases, ratio))
+        return boxes * ratio, scores
+
+    streamed = stream_inputs(rows, side, "proposing boxes", unreadable)
+    for (row, inputs, letterboxes), (boxes, scores) in answer_side_by_side(find, streamed):
+        for view in _list_open(row):
+            x0, y0, x1, y1 = boxes[VIEWS.index(view)].tolist()
+            score = float(scores[VIEWS.index(view)])
+            box = _fit_box(letterboxes[view].to_film((x0, y0, x1, y1)), letterboxes[view]) if score >= threshold else None
+            yield Proposal(row, view, box, score, _draw_film(inputs[view][0, 0], letterboxes[view], box))
 
 
 def _list_open(row: Study) -> list[View]:

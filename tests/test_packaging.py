@@ -28,7 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
-    0: "boxes errors files journal manifest processors progress proportions provenance radiograph remembered tables types",
+    0: "boxes cores errors files journal manifest processors progress proportions provenance radiograph remembered tables types",
     1: "backends canvases film_check models phantom quantization rewriting sessions spellings studies targets",
     2: "app box_editor bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency "
     "model_card packs parity proposals proven reading stress training",

@@ -13,11 +13,14 @@ import typer
 
 import edgekit
 from edgekit.cli import bundle, console, demo, doctor, emulator, evaluate, phantom, phone_app, predict, studies, train, verify
+from edgekit.cores import share_machine
 from edgekit.errors import EdgekitError, InputError, MissingError, UsageError
 
 app = typer.Typer(
     name="edgekit",
     help=edgekit.__doc__,
+    epilog="edgekit takes one thread a core, and those that wait sleep, so that other programs get their share. "
+    "OMP_NUM_THREADS=N and OMP_WAIT_POLICY=active in the environment change it; edgekit doctor says what holds.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -77,6 +80,7 @@ def run(arguments: list[str]) -> int:
     console.open_streams()
     console.expect_json("--json" in options)
     try:
+        share_machine()
         code = app(args=arguments, prog_name="edgekit", standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:

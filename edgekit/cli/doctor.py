@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from edgekit import cores
 from edgekit.cli import console
 from edgekit.errors import MissingError
 
@@ -28,7 +29,9 @@ def doctor(
     gpus = ", ".join(gpu["name"] for gpu in machine["gpus"]) or "no NVIDIA GPU"
     memory = f"{machine['memory_gb']} GB" if machine["memory_gb"] else "unknown memory"
     console.say(f"edgekit {found['edgekit']}, Python {found['python']}, {found['platform']}")
-    console.say(f"{machine['cores']} cores, {memory}, {gpus}\n")
+    console.say(f"{machine['cores']} cores, {memory}, {gpus}")
+    waiting = "sleep" if cores.is_sharing() else "spin"
+    console.say(f"edgekit computes with {machine['threads']} threads ({cores.NUMBER}), which {waiting} while they wait ({cores.POLICY})\n")
 
     packages = [
         (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgekit.cores import count_threads
 from edgekit.emulation.machines import THREADS, say_last
 from edgekit.errors import GateError, InputError
 from edgekit.packs import read_outputs
@@ -63,7 +63,7 @@ class Table:
         InputError
             What it wrote is no answer to the pack.
         """
-        pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        pool = ThreadPoolExecutor(count_threads())
         try:
             waiting = [pool.submit(self._answer_chunk, machine, chunk) for chunk in self.chunks]
             with progress_bar(f"Answering as {machine.label}", sum(chunk.rows for chunk in self.chunks)) as advance:

@@ -147,7 +147,7 @@ def ask_rows(
     journal: Journal,
     answered: dict[int, RowAnswer],
 ) -> None:
-    """Let films pass through `pipeline`, one patient at a time.
+    """Let films pass through `pipeline`, as many patients at a time as there are threads.
 
     Parameters
     ----------
@@ -160,16 +160,17 @@ def ask_rows(
     answered
         Answers by place, those of an earlier call (see `read_answered`); the new ones are put in.
     """
-    import torch
+    from edgekit.models.side_by_side import answer_side_by_side
 
-    with torch.inference_mode():
-        for place, study, inputs, letterboxes in films:
-            outputs = _ask_row(pipeline, study, inputs, letterboxes)
-            placed = {view: asdict(letterbox) for view, letterbox in letterboxes.items()}
-            films_seen = tuple(hash_canvas(inputs[view][0, 0]) for view in letterboxes)
-            kept = {name: value.tolist() for name, value in outputs.items()}
-            journal.append({"place": place, "letterboxes": placed, "outputs": kept, "films": films_seen})
-            answered[place] = RowAnswer(dict(letterboxes), outputs, films_seen)
+    def ask(film: tuple[int, Study, Tensors, dict[View, Letterbox]]) -> dict[str, NDArray[Any]]:
+        return _ask_row(pipeline, *film[1:])
+
+    for (place, _, inputs, letterboxes), outputs in answer_side_by_side(ask, films):
+        placed = {view: asdict(letterbox) for view, letterbox in letterboxes.items()}
+        films_seen = tuple(hash_canvas(inputs[view][0, 0]) for view in letterboxes)
+        kept = {name: value.tolist() for name, value in outputs.items()}
+        journal.append({"place": place, "letterboxes": placed, "outputs": kept, "films": films_seen})
+        answered[place] = RowAnswer(dict(letterboxes), outputs, films_seen)
 
 
 def read_answered(journal: Journal) -> dict[int, RowAnswer]:

@@ -7,6 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from edgekit.cores import count_cores
+
 BUSY_LOAD = 0.5
 """Load average of the last minute, a core, above which a machine is called busy before anything was measured."""
 BUSY_SPREAD = 0.15
@@ -21,11 +23,6 @@ def describe_device() -> dict[str, Any]:
         names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         processor = names[0] if names else processor
     return {"cpu": processor or platform.machine(), "cores": count_cores(), "os": platform.platform(), "python": platform.python_version()}
-
-
-def count_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_load() -> float | None:

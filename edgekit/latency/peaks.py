@@ -103,7 +103,7 @@ def _measure(threads: int | None) -> Peaks:
 
 def _measure_bandwidth(threads: int | None) -> float:
     """Return bytes a second, read and written, of copies by so many threads at once."""
-    from edgekit.latency.device import count_cores
+    from edgekit.cores import count_cores
 
     workers = threads or count_cores()
     blocks = [(np.ones(BLOCK // workers, np.uint8), np.empty(BLOCK // workers, np.uint8)) for _ in range(workers)]

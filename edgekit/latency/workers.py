@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from edgekit.cores import unshared
 from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, opener, inputs, warmup, check), daemon=True)
-        self._process.start()
+        with unshared():
+            self._process.start()
         other.close()
         self.name = name
         opened: dict[str, Any] = self._receive()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.cores import count_threads
 from edgekit.errors import InputError
 from edgekit.files import replacing
 from edgekit.processors import describe_processor
@@ -43,7 +43,7 @@ SCHEMA = 1
 RECORDED = tuple(name for name in OUTPUTS if name != "heatmaps")
 """The outputs that are kept: all but the large ones."""
 
-THREADS = max(1, (os.cpu_count() or 1) // 2)
+THREADS = max(1, count_threads() // 2)
 """Threads within an operator: half the cores for the reference, half for a candidate. Two runtimes that both take all of them wait for
 each other more than they work."""
 

@@ -11,6 +11,7 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
+from edgekit.cores import count_threads
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-def count_workers() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_parallel(work: Callable[[Task], Result], tasks: Sequence[Task], remedy: str) -> Iterator[Result]:
@@ -42,7 +38,7 @@ def run_parallel(work: Callable[[Task], Result], tasks: Sequence[Task], remedy: 
     InputError
         A worker died.
     """
-    workers = min(count_workers(), len(tasks))
+    workers = min(count_threads(), len(tasks))
     if workers <= 1:
         yield from map(work, tasks)
         return

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.cores import count_threads
 from edgekit.progress import track
 from edgekit.quantization.rounding import round_weights
 from edgekit.quantization.saturation import PAIR_SUM
@@ -154,7 +154,7 @@ def round_graph(model: Any, nodes: set[str], observation: Observation, activatio
         pair_sum = PAIR_SUM[activations] if activations is not None and count_groups(node) == 1 else None
         return round_weights(numpy_helper.to_array(constants[node.input[1]]), observation.moments[node.name], pair_sum)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_threads()) as pool:
         found = track(pool.map(round_node, chosen), "Rounding the weights", total=len(chosen))
         return {node.input[1]: each for node, each in zip(chosen, found, strict=True)}
 

@@ -5,10 +5,10 @@ Faster than all cores on one patient after another, and the answers do not depen
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from edgekit.cores import count_threads
 from edgekit.progress import track
 
 if TYPE_CHECKING:
@@ -44,6 +44,6 @@ def run_patients(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_threads()) as pool:
         answers = pool.map(lambda place: reduce(session.run(outputs, patients[place])), range(len(patients)))
         return list(track(answers, description, total=len(patients)) if description else answers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from edgekit.cores import count_threads, is_sharing
 from edgekit.errors import MissingError
 from edgekit.sessions.inputs import check_inputs
 from edgekit.types import OUTPUTS
@@ -31,7 +32,8 @@ class OnnxRuntimeSession:
     side
         Side of its canvases in pixels.
     threads
-        Threads within an operator; None takes one a core.
+        Threads within an operator; None takes one a core. They spin while they wait, which makes one answer quicker, unless the process
+        shares the machine (`edgekit.cores`).
     """
 
     name = "onnxruntime"
@@ -40,7 +42,9 @@ class OnnxRuntimeSession:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
+        options.intra_op_num_threads = threads or (count_threads() if is_sharing() else 0)
+        if is_sharing():
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.runtime = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
         self._side = side
         try:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -83,21 +84,29 @@ def test_only_numbers_of_a_suite_can_be_replaced(tmp_path: Path) -> None:
         assert f"--set {wrong}" in done.stderr
 
 
-def test_whole_processes_answer(patients: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_processes_answer(patients: Path, tiny_run: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgekit.manifest import open_bundle
     from edgekit.studies import read_studies
 
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     processes = importlib.import_module("processes")
     bundle, studies = open_bundle(tiny_bundle), read_studies(patients)
-    rows = processes.measure_cold({"warmup": 1, "runs": 2}, bundle, "tiny", studies, REPOSITORY)
+    rows = processes.measure_cold({"warmup": 1, "runs": 2}, bundle, "tiny", studies, Namespace(before=REPOSITORY))
     assert [row.session for row in rows] == ["tiny", "tiny, first time", "tiny, before"]
     for cold in rows:
         assert (cold.n, cold.load_ms) == (2, None)
         assert cold.peak_rss_mb > 50  # an interpreter with numpy and onnxruntime takes more
         assert set(cold.ratio) == {row.session for row in rows} - {cold.session}
-    (screening,) = processes.measure_screening({"rows": 7, "films_of": 3}, bundle, "tiny", studies, None)
+    (screening,) = processes.measure_screening({"rows": 7, "films_of": 3}, bundle, "tiny", studies, Namespace())
     assert "7 rows on the films of 3 patients" in screening.notes[1]
+    suite = {"rows": 4, "films_of": 2, "evaluated": 3, "runs": 1}
+    shared = processes.measure_shared(suite, bundle, "tiny", studies, Namespace(run=tiny_run))
+    beside = ", beside a busy core"
+    assert [row.session for row in shared] == [
+        f"{name}{kind}" for name in ("predict --studies", "evaluate") for kind in ("", beside, f"{beside}, spinning")
+    ]
+    assert all(row.n == 1 and row.peak_rss_mb > 50 for row in shared)
+    assert set(shared[3].ratio) == {f"evaluate{beside}", f"evaluate{beside}, spinning"}
 
 
 def test_the_page_asks_nobody_for_anything(records: Path) -> None:

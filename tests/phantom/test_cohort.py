@@ -24,14 +24,14 @@ def made(tmp_path_factory):
     """Five patients, made by two workers."""
     out = tmp_path_factory.mktemp("cohorts") / "two"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "count_workers", lambda: 2)
+        patch.setattr(workers, "count_threads", lambda: 2)
         make_cohort(out, FIVE)
     return out
 
 
 @pytest.fixture
 def alone(monkeypatch):
-    monkeypatch.setattr(workers, "count_workers", lambda: 1)
+    monkeypatch.setattr(workers, "count_threads", lambda: 1)
 
 
 def _read_all(folder):

@@ -19,7 +19,7 @@ def work(task):
     time.sleep(600)
 
 if __name__ == "__main__":
-    workers.count_workers = lambda: 2
+    workers.count_threads = lambda: 2
     list(workers.run_parallel(work, [1, 2], "Use fewer films"))
 """
 

@@ -22,7 +22,7 @@ from edgekit.types import Study
 def _quick(monkeypatch):
     """A small sensor and one process."""
     monkeypatch.setattr(photo, "SENSOR", (504, 378))
-    monkeypatch.setattr(workers, "count_workers", lambda: 1)
+    monkeypatch.setattr(workers, "count_threads", lambda: 1)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_two_processes_make_the_same_photos(table, tmp_path, monkeypatch):
     write_studies(small, rows)
     monkeypatch.setattr(photo, "SENSOR", (2016, 1512))  # workers are new processes: they don't know of the small one
     one = make_album(small, tmp_path / "one").parent
-    monkeypatch.setattr(workers, "count_workers", lambda: 2)
+    monkeypatch.setattr(workers, "count_threads", lambda: 2)
     two = make_album(small, tmp_path / "two").parent
     for path in one.rglob("*.jpg"):
         assert path.read_bytes() == (two / path.relative_to(one)).read_bytes()
