@@ -8,10 +8,9 @@ import numpy as np
 
 from edgekit.evaluation import figures
 from edgekit.evaluation.answers import name_model
-from edgekit.evaluation.metrics import unanswered_rows
 from edgekit.evaluation.report import PhotoExample
 from edgekit.radiograph import read_radiograph
-from edgekit.types import VIEWS
+from edgekit.types import DECISIONS, REFUSED, VIEWS
 
 if TYPE_CHECKING:
     from edgekit.evaluation.cohort import Cohort, Models
@@ -52,13 +51,15 @@ def make_photo_examples(models: Models, films: Cohort, photos: Cohort, album: Al
             "photo": figures.draw_photo(shot.file, shot.corners),
             "straightened": figures.draw_film(shot.straighten(), None, None, None, None),
         }
-        examples.append(PhotoExample(study.patient_id, view, str(study.brand), named[1][row], shot.conditions, pictures))
+        decision = DECISIONS[photos.answers.decisions[row]]
+        examples.append(PhotoExample(study.patient_id, view, str(study.brand), named[1][row], decision, shot.conditions, pictures))
     return tuple(examples)
 
 
 def _name_answers(models: Models, cohort: Cohort) -> list[str | None]:
+    """Return the brand answered for each row; None where the films are refused."""
     probabilities = cohort.models[name_model(models.chosen)].spread(len(cohort.studies))
     return [
-        None if empty else models.brands[top]
-        for empty, top in zip(unanswered_rows(probabilities), np.argmax(probabilities, axis=1), strict=True)
+        None if DECISIONS[decision] in REFUSED else models.brands[top]
+        for decision, top in zip(cohort.answers.decisions, np.argmax(probabilities, axis=1), strict=True)
     ]

@@ -68,7 +68,9 @@ class PhotoExample:
     brand
         The true brand.
     answer
-        The brand answered on the patient's photos; None when no construct was found.
+        The brand answered on the patient's photos; None when they are refused.
+    decision
+        What is decided on the patient's photos.
     conditions
         How bad the photo is, by name in `edgekit.evaluation.photos.CONDITIONS`; NaN where not measured.
     pictures
@@ -79,6 +81,7 @@ class PhotoExample:
     view: str
     brand: str
     answer: str | None
+    decision: str
     conditions: dict[str, float]
     pictures: dict[str, bytes]
 

@@ -163,7 +163,7 @@ def test_photos_are_described(photos: Any, out: Path) -> None:
     assert "The photos are simulated; real phones and screens may be worse." in page
     assert page.count("✗ lost") == 2
     assert page.count("✓ still right") == 2
-    assert "on the photos no construct is found" in page
+    assert "on the photos refused: no construct found" in page
 
 
 @pytest.fixture

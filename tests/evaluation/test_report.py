@@ -195,6 +195,7 @@ def full(content: ReportContent) -> ReportContent:
     names = ("models", "confusion", "roc", "reliability", "gradcam", "overlaps", "box_errors", "external", "photos")
     figures = {name: draw() for name in names}
     shots = {name: draw() for name in ("film", "photo", "straightened")}
+    conditions = {"angle": 12.34, "moire": float("nan"), "glare": 0.1}
     pair = {"confusion": draw(), "roc": draw()}
     return replace(
         content,
@@ -203,7 +204,7 @@ def full(content: ReportContent) -> ReportContent:
         figures=figures,
         model_figures={"ap": pair, "lateral": pair},
         external_figures=pair,
-        photo_examples=(PhotoExample("<p2>", "ap", "a", None, {"angle": 12.34, "moire": float("nan"), "glare": 0.1}, shots),),
+        photo_examples=(PhotoExample("<p2>", "ap", "a", None, "no construct found", conditions, shots),),
     )
 
 
@@ -243,7 +244,7 @@ def test_photos_of_a_screen_are_told_honestly(tmp_path: Path, full: ReportConten
     assert "identified on the film, " not in page  # none was
     assert "<td>these, photographed</td><td>62</td><td>0.790</td>" in page
     assert '<td class="left">glare</td><td class="left">0.021–0.15</td><td>31</td>' in page
-    assert "on the photos no construct is found" in page
+    assert "on the photos refused: no construct found" in page
     assert "film, photo, straightened. angle 12, glare 0.1." in page
     assert "real phones and screens may be worse" not in page  # some of them are real
 
