@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgekit.models.pipeline import PipelineSpec
-    from edgekit.sessions import Tensors
-    from edgekit.types import Parity, Study, Target
+    from edgekit.types import Parity, Study, Target, Tensors
 
 RECIPE = "recipe.toml"
 RUNNER = "runner"

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgekit.radiograph import Letterbox
-    from edgekit.sessions import Tensors
-    from edgekit.types import Study
+    from edgekit.types import Study, Tensors
 
 COLUMNS, ROWS = 6, 10
 """Films on a page of the contact sheet."""

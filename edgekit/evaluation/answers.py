@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from edgekit.journal import Journal
     from edgekit.models.ensemble import Ensemble
     from edgekit.models.pipeline import Pipeline
-    from edgekit.sessions import Tensors
-    from edgekit.types import Box, Study, View
+    from edgekit.types import Box, Study, Tensors, View
 
 __all__ = [
     "Answers",

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from edgekit.evaluation.answers import Answers
     from edgekit.evaluation.cohort import Models
     from edgekit.radiograph import Letterbox
-    from edgekit.sessions import Tensors
     from edgekit.tables import Row
-    from edgekit.types import Study, View
+    from edgekit.types import Study, Tensors, View
 
 __all__ = ["COLUMNS", "CONDITIONS", "Album", "Photo", "ask_photos", "describe_photos", "match_photos", "read_photos"]
 

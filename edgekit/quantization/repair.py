@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.quantization.foresight import CalibrationPatients
-    from edgekit.sessions import Tensors
-    from edgekit.types import Calibration
+    from edgekit.types import Calibration, Tensors
 
 BLOCK = re.compile(r".+?\.network(?:\.model\.\d+)?(?:\.(?:blocks\.\d+|stem|conv_stem|bn1|conv_head|bn2|cv[23]\.\d+\.\d+))?")
 ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}

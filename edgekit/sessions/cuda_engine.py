@@ -22,8 +22,7 @@ from edgekit.types import OUTPUTS
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from edgekit.sessions import Tensors
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class EngineSession:
     Parameters
     ----------
     name, runtime
-        See `edgekit.sessions.Session`.
+        See `edgekit.types.Session`.
     library
         The module ``tensorrt``, or that of TensorRT-RTX.
     engine

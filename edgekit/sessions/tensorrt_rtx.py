@@ -12,8 +12,7 @@ from edgekit.sessions.cuda_engine import EngineSession, Gpu, find_gpu, require_p
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgekit.sessions import Session
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (a GPU has none to choose)

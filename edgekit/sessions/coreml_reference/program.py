@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edgekit.sessions import Tensors as Arrays
+    from edgekit.types import Tensors as Arrays
 
     Tensors = tuple[Any, ...]
     Values = dict[str, Any]
