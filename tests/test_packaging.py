@@ -29,7 +29,7 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
     0: "boxes cores errors files journal manifest processors progress proportions provenance radiograph remembered tables types",
-    1: "backends canvases film_check models phantom quantization rewriting sessions spellings studies targets",
+    1: "backends canvases film_check formats graphs models phantom quantization rewriting sessions spellings studies targets",
     2: "app box_editor bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency "
     "model_card packs parity proposals proven reading stress training",
     3: "cli __main__",
@@ -37,7 +37,7 @@ LAYERS = {
 """Rooms of each layer, bottom to top. Nothing imports upward."""
 
 EXTRA = "demo evaluation further models phantom quantization training"
-EXTRA_MODULES = ("edgekit.sessions.coreml_reference.", "edgekit.backends.coreml_activations")
+EXTRA_MODULES = ("edgekit.sessions.coreml_reference.",)
 """Rooms and modules that need an extra. All others work in the base install: no package of an extra is imported at their module level."""
 
 

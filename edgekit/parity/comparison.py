@@ -98,7 +98,7 @@ class Contrast:
 
 def read_gate(bundle: Bundle) -> Gate:
     """Return what the sessions of a bundle have to get through."""
-    from edgekit.backends.onnx import read_foreseen
+    from edgekit.graphs.lowering import read_foreseen
 
     return Gate(
         judge=Judge(**bundle.manifest["judge"]),

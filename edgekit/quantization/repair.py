@@ -163,7 +163,7 @@ def quantize_graph(
     Parameters
     ----------
     model
-        An ``onnx.ModelProto`` in float32, its nodes named by module (see ``edgekit.backends.onnx.export_graph``).
+        An ``onnx.ModelProto`` in float32, its nodes named by module (see ``edgekit.graphs.exporting.export_graph``).
     foresight
         Of the graph whose answers are to hold: `model` itself, or what it was before it was rewritten.
     wanted

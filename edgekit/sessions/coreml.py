@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from edgekit.errors import MissingError
-from edgekit.sessions.coreml_reference.package import import_coremltools
+from edgekit.formats.mlpackage import import_coremltools
 from edgekit.sessions.inputs import check_inputs
 from edgekit.types import OUTPUTS, VIEWS
 

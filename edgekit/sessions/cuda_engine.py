@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from edgekit.backends.engine_layers import find_fallbacks, read_inspector
-from edgekit.backends.tensorrt_graph import PROMISE
 from edgekit.errors import GateError, MissingError
+from edgekit.formats.engine_layers import PROMISE, find_fallbacks, read_inspector
 from edgekit.sessions.inputs import check_inputs
 from edgekit.types import OUTPUTS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgekit.backends.tensorrt_rtx import engine_name, import_tensorrt_rtx
 from edgekit.errors import MissingError
+from edgekit.formats.tensorrt_rtx import engine_name, import_tensorrt_rtx
 from edgekit.sessions.cuda_engine import EngineSession, Gpu, find_gpu, require_precisions
 
 if TYPE_CHECKING:

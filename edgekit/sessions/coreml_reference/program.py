@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from edgekit.errors import EdgekitError, InputError
+from edgekit.formats.mlpackage import Blobs, read_specification
 from edgekit.sessions.coreml_reference.binding import WITHOUT_EFFECT, find_conversion, read_parameters, to_torch
 from edgekit.sessions.coreml_reference.operators import EXACT, OPERATORS, compressed
-from edgekit.sessions.coreml_reference.package import Blobs, read_specification
 from edgekit.sessions.coreml_reference.values import TORCH_TYPES, name_type, read_shape, read_value
 
 if TYPE_CHECKING:
