@@ -28,7 +28,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
-    0: "boxes cores errors files journal manifest processors progress proportions provenance radiograph remembered tables types",
+    0: "boxes cores errors files journal manifest processors progress proportions provenance radiograph remembered straightening tables "
+    "types",
     1: "backends canvases film_check formats graphs models phantom quantization rewriting sessions spellings studies targets",
     2: "app box_editor bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency "
     "model_card packs parity proposals proven reading stress training",
@@ -36,7 +37,7 @@ LAYERS = {
 }
 """Rooms of each layer, bottom to top. Nothing imports upward."""
 
-EXTRA = "demo evaluation further models phantom quantization training"
+EXTRA = "demo evaluation further models phantom quantization straightening training"
 EXTRA_MODULES = ("edgekit.sessions.coreml_reference.",)
 """Rooms and modules that need an extra. All others work in the base install: no package of an extra is imported at their module level."""
 
