@@ -28,8 +28,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
-    0: "boxes cores errors files journal manifest processors progress proportions provenance radiograph remembered straightening tables "
-    "types",
+    0: "boxes cores errors files journal manifest processors progress proportions provenance radiograph reliability remembered straightening "
+    "tables types",
     1: "backends canvases film_check formats graphs models phantom quantization rewriting sessions spellings studies targets",
     2: "app box_editor bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency "
     "model_card packs parity proposals proven reading stress training",

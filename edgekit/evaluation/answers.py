@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.canvases import hash_canvas
-from edgekit.evaluation.metrics import unanswered_rows
+from edgekit.evaluation.predictions import unanswered_rows
 from edgekit.radiograph import Letterbox
 from edgekit.studies import clip_box
 from edgekit.types import INPUTS, OUTPUTS, VIEWS
