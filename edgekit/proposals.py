@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgekit.box_editor.checked import locate_checked
+from edgekit.checked_boxes import locate_checked
 from edgekit.errors import InputError
 from edgekit.files import replacing, require_writable
 from edgekit.studies import NO_CONSTRUCT, read_studies, write_studies
