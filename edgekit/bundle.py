@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgekit.models.pipeline import PipelineSpec
-    from edgekit.sessions import Tensors
-    from edgekit.types import Parity, Study, Target
+    from edgekit.types import Parity, Study, Target, Tensors
 
 RECIPE = "recipe.toml"
 RUNNER = "runner"
@@ -105,10 +104,10 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         This machine has none of the recipe's sessions, or can't make the target.
     """
     from edgekit.backends import BACKENDS
-    from edgekit.backends.corners import MODEL as CORNERS
-    from edgekit.backends.corners import write_corner_finder
     from edgekit.calibration import read_calibration
     from edgekit.golden import read_golden, write_golden
+    from edgekit.graphs.corners import MODEL as CORNERS
+    from edgekit.graphs.corners import write_corner_finder
     from edgekit.latency import measure_latency
     from edgekit.model_card import write_card
     from edgekit.models.runfolder import load_corner_finder, load_pipeline, run_hash
@@ -290,7 +289,7 @@ def _without_patients(row: dict[str, Any]) -> dict[str, Any]:
 
 def _gate(problems: list[str], draft: Path, model: str, force: bool, p50_ms: float | None = None) -> None:
     """Raise when there are problems, unless the bundle is to be written as not verified."""
-    from edgekit.backends.onnx import read_foreseen
+    from edgekit.graphs.lowering import read_foreseen
 
     if problems and not force:
         size_mb = _measure_size(draft / model)
@@ -332,8 +331,8 @@ def _look_at_float16(run: Path, pipeline: Any, target: Target, rows: Sequence[St
     problems, unproven
         What is beyond the recipe's limit; and why it was not looked at, where a stage has float16 activations.
     """
-    from edgekit.backends.onnx import fold_batch_norms
     from edgekit.calibration import read_calibration
+    from edgekit.graphs.exporting import fold_batch_norms
     from edgekit.models.runfolder import find_studies
     from edgekit.quantization.headroom import LARGEST, measure_headroom
 

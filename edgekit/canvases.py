@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.radiograph import Letterbox
-    from edgekit.sessions import Tensors
-    from edgekit.types import Study, View
+    from edgekit.types import Study, Tensors, View
 
 THREADS = min(4, count_threads())
 """Decoders at work ahead of the consumer; twice as many patients are held at most."""

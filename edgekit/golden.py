@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.sessions import Session, Tensors
     from edgekit.stress import Canvases
-    from edgekit.types import Bundle, View
+    from edgekit.types import Bundle, Session, Tensors, View
 
 FOLDER = "golden"
 FILE = "golden.json"

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from edgekit.radiograph import Letterbox
-    from edgekit.sessions import Session, Tensors
-    from edgekit.types import Radiograph, Study, View
+    from edgekit.types import Radiograph, Session, Study, Tensors, View
 
 SCHEMA = 1
 

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from edgekit.parity.recording import Recording
-    from edgekit.sessions import Tensors
-    from edgekit.types import Bundle, Study
+    from edgekit.types import Bundle, Study, Tensors
 
 SCHEMA = 1
 

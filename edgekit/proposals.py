@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgekit.box_editor.checked import locate_checked
+from edgekit.checked_boxes import locate_checked
 from edgekit.errors import InputError
 from edgekit.files import replacing, require_writable
 from edgekit.studies import NO_CONSTRUCT, read_studies, write_studies
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgekit.radiograph import Letterbox
-    from edgekit.sessions import Tensors
-    from edgekit.types import Study
+    from edgekit.types import Study, Tensors
 
 COLUMNS, ROWS = 6, 10
 """Films on a page of the contact sheet."""

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.sessions import Session, Tensors
-    from edgekit.types import Bundle, View
+    from edgekit.types import Bundle, Session, Tensors, View
 
     Canvases = dict[View, NDArray[np.uint8]]
 

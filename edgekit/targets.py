@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import BACKENDS
-from edgekit.backends.corners import WEIGHTS as CORNER_WEIGHTS
 from edgekit.errors import InputError, UsageError
+from edgekit.graphs.corners import WEIGHTS as CORNER_WEIGHTS
 from edgekit.processors import CPUS
 from edgekit.types import Calibration, Float16, Judge, Target
 

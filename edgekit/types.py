@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
@@ -32,6 +33,9 @@ OUTPUTS = (
     "decision",
 )
 """Tensor names of the exported graph, in order. Shapes and dtypes: ``edgekit.models.pipeline``."""
+
+Tensors = dict[str, "NDArray[np.generic]"]
+"""The graph's inputs or outputs, by name."""
 
 DECISIONS = ("identified", "ambiguous", "unfamiliar", "no construct found", "films swapped")
 """Words for the values 0-4 of the graph's ``decision``."""
@@ -307,6 +311,21 @@ class Bundle:
     def model(self) -> Path:
         """The model file (or package folder)."""
         return self.folder / str(self.manifest["model"])
+
+
+class Session(Protocol):
+    """A loaded artefact that answers. A context manager: leaving it frees the runtime."""
+
+    name: str
+    runtime: str
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+    def infer(self, inputs: Tensors) -> Tensors:
+        """Map the graph's inputs (`INPUTS`) to its outputs (`OUTPUTS`)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

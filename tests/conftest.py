@@ -112,7 +112,7 @@ def random_finder() -> Any:
 @pytest.fixture(scope="session")
 def web_bundle(tiny_bundle: Path, random_finder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny_bundle` with the web runner and `random_finder`. Whoever changes it takes a copy."""
-    from edgekit.backends.corners import MODEL, write_corner_finder
+    from edgekit.graphs.corners import MODEL, write_corner_finder
     from edgekit.manifest import seal_bundle
     from edgekit.targets import load_target
 

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from plan import Plan
 
-    from edgekit.sessions import Tensors
-    from edgekit.types import Bundle, Study
+    from edgekit.types import Bundle, Study, Tensors
 
     Found = Iterator[tuple[str, Any]]
 

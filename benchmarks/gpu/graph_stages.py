@@ -16,7 +16,7 @@ from edgekit.latency.stages import STAGES, find_stages
 from edgekit.latency.workers import time_call
 
 if TYPE_CHECKING:
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 WARMUP, REPEATS = 5, 50
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}

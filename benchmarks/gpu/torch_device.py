@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from edgekit.models.pipeline import Pipeline
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 REPEATS = 20
 

@@ -9,7 +9,7 @@ from edgekit.errors import MissingError
 from peers.setup import ENSEMBLE, Setup
 
 if TYPE_CHECKING:
-    from edgekit.sessions import Session
+    from edgekit.types import Session
 
 
 def prepare(setup: Setup) -> None:  # noqa: ARG001

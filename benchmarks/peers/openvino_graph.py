@@ -12,7 +12,7 @@ from peers.setup import Setup, without_telemetry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 NETWORKS = ("detector.network.", "members.")
 """What the names of their nodes begin with."""

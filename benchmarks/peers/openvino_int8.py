@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 
 def prepare(setup: Setup) -> None:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.models.ensemble import Ensemble
-    from edgekit.sessions import Tensors
-    from edgekit.types import Study
+    from edgekit.types import Study, Tensors
 
 ENSEMBLE = "ap+lateral"
 CALIBRATION = 128

@@ -13,9 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import edgekit
-from edgekit.backends.onnx import fold_batch_norms, stage_of
 from edgekit.errors import InputError
-from edgekit.sessions.coreml_reference.package import import_coremltools, read_specification
+from edgekit.formats.mlpackage import import_coremltools, read_specification
+from edgekit.graphs.exporting import fold_batch_norms, stage_of
 from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS, VIEWS, Artifact
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Calibratio
     with _quiet():
         folded = fold_batch_norms(pipeline)
         if target.calibration is not None:
-            from edgekit.backends.coreml_activations import quantize_activations
+            from edgekit.quantization.coreml_activations import quantize_activations
 
             folded = quantize_activations(folded, target.stages, calibration, target.calibration)
         model = _compress_weights(_lower(folded, system, target.stages), target.stages, target.options["weights"])

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.onnx import MODEL
 from edgekit.backends.onnx import VERSIONED as VERSIONED
 from edgekit.backends.onnx import describe as describe
-from edgekit.backends.tensorrt_graph import PROMISE, write_model
-from edgekit.backends.tensorrt_rtx import import_tensorrt_rtx, parse_graph
+from edgekit.backends.tensorrt_rtx import parse_graph
 from edgekit.errors import MissingError
+from edgekit.formats.engine_layers import PROMISE
+from edgekit.formats.tensorrt_rtx import import_tensorrt_rtx
+from edgekit.graphs.exporting import MODEL
+from edgekit.graphs.tensorrt import write_model
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Calibratio
     ------
     InputError
         The recipe asks for an opset that is not made, or TensorRT does not take the graph: so say its published tables
-        (`edgekit.backends.tensorrt_graph`), or the parser of TensorRT-RTX where that is installed.
+        (`edgekit.graphs.tensorrt`), or the parser of TensorRT-RTX where that is installed.
     """
     promised, files = write_model(pipeline, target, folder, calibration)
     try:

@@ -6,16 +6,16 @@ finishes it within seconds when it is loaded; nothing else has to be built there
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.engine_layers import EngineLayer, find_fallbacks, read_builder_log
-from edgekit.backends.onnx import MODEL
 from edgekit.backends.onnx import VERSIONED as ONNX_VERSIONED
 from edgekit.backends.onnx import describe as describe
-from edgekit.backends.tensorrt_graph import write_model
-from edgekit.errors import GateError, InputError, MissingError
+from edgekit.errors import GateError, InputError
+from edgekit.formats.engine_layers import EngineLayer, find_fallbacks, read_builder_log
+from edgekit.formats.tensorrt_rtx import engine_name, import_tensorrt_rtx
+from edgekit.graphs.exporting import MODEL
+from edgekit.graphs.tensorrt import write_model
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
@@ -89,25 +89,6 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Calibratio
             "Whether a GPU adds products up in float16 or in float32, and how fast it is, is known only there: run runner/run.py on it.",
         ),
     )
-
-
-def engine_name(capability: str) -> str:
-    """Return the file of the engine for a compute capability such as ``"8.6"``."""
-    return f"engine-sm{capability.replace('.', '')}.trt"
-
-
-def import_tensorrt_rtx() -> Any:
-    """Return the module that binds TensorRT-RTX.
-
-    Raises
-    ------
-    MissingError
-        It is not installed, or does not load on this machine.
-    """
-    try:
-        return importlib.import_module("tensorrt_rtx_bindings")
-    except ImportError as error:
-        raise MissingError(f"TensorRT-RTX does not load: {error}", "pip install 'edgekit-imaging[export]' (Linux on x86-64)") from error
 
 
 def parse_graph(model: bytes) -> Any:

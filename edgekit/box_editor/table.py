@@ -7,8 +7,8 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgekit.box_editor.checked import make_key, read_checked, write_checked
 from edgekit.canvases import refusing
+from edgekit.checked_boxes import make_key, read_checked, write_checked
 from edgekit.errors import InputError
 from edgekit.files import require_writable
 from edgekit.proposals import find_proposals
@@ -19,7 +19,7 @@ from edgekit.types import VIEWS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgekit.box_editor.checked import FilmKey
+    from edgekit.checked_boxes import FilmKey
     from edgekit.types import Box, Radiograph, Study, View
 
 LEAST_SIDE = 2

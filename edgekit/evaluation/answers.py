@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.canvases import hash_canvas
-from edgekit.evaluation.metrics import unanswered_rows
+from edgekit.evaluation.predictions import unanswered_rows
 from edgekit.radiograph import Letterbox
 from edgekit.studies import clip_box
 from edgekit.types import INPUTS, OUTPUTS, VIEWS
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from edgekit.journal import Journal
     from edgekit.models.ensemble import Ensemble
     from edgekit.models.pipeline import Pipeline
-    from edgekit.sessions import Tensors
-    from edgekit.types import Box, Study, View
+    from edgekit.types import Box, Study, Tensors, View
 
 __all__ = [
     "Answers",

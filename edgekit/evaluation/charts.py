@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.boxes import box_iou
 from edgekit.evaluation import figures
 from edgekit.evaluation.gradcam import explain_brands
-from edgekit.evaluation.metrics import unanswered_rows
+from edgekit.evaluation.predictions import unanswered_rows
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:

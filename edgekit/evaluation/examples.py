@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.evaluation import figures
-from edgekit.evaluation.metrics import unanswered_rows
+from edgekit.evaluation.predictions import unanswered_rows
 from edgekit.evaluation.report import Example
 from edgekit.types import DECISIONS, REFUSED, VIEWS
 

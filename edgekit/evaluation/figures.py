@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.evaluation.metrics import CALIBRATION_BINS, calibration_bins
 from edgekit.proportions import clopper_pearson
+from edgekit.reliability import CALIBRATION_BINS, calibration_bins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

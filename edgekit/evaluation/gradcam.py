@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.evaluation.metrics import unanswered_rows
+from edgekit.evaluation.predictions import unanswered_rows
 from edgekit.types import VIEWS
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.boxes import box_iou
+from edgekit.evaluation.predictions import unanswered_rows
 from edgekit.proportions import clopper_pearson, newcombe_interval
+from edgekit.reliability import CALIBRATION_BINS, calibration_bins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +26,10 @@ if TYPE_CHECKING:
 
     Figures = dict[tuple[str, ...], NDArray[np.float64]]
 
-__all__ = ["AVERAGED", "CALIBRATION_BINS", "calibration_bins", "detector_metrics", "measure_drop", "score_predictions", "unanswered_rows"]
+__all__ = ["AVERAGED", "detector_metrics", "measure_drop", "score_predictions"]
 
 AVERAGED = ("precision", "sensitivity", "specificity", "f1", "auc")
 """Figures given per brand, and as macro and micro average."""
-
-CALIBRATION_BINS = 15
-"""Equal-width bins of the top probability, as in Guo et al. 2017."""
 
 CHUNK = 100
 """Resamples computed at once: keeps the work inside the processor's cache."""
@@ -167,18 +166,6 @@ def measure_drop(first: Predictions, second: Predictions, *, seeds: tuple[int, i
         "accuracy": {"value": here[0] / here[1] - there[0] / there[1], "ci95": list(newcombe_interval(*here, *there))},
         "macro_auc": {"value": _defined((auc_here - auc_there)[0]), "ci95": _interval(drawn_here - drawn_there)},
     }
-
-
-def unanswered_rows(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Tell which rows of `probabilities` (N, K) name no brand because all K are equal; returns bool (N,)."""
-    uniform: NDArray[np.bool_] = probabilities.max(axis=1) == probabilities.min(axis=1)
-    return uniform
-
-
-def calibration_bins(confidence: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
-    """Sort top probabilities (N,) into `CALIBRATION_BINS` equal bins ((m-1)/M, m/M]; returns int (N,)."""
-    bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.intp) - 1
-    return np.asarray(np.clip(bins, 0, CALIBRATION_BINS - 1))
 
 
 def detector_metrics(

@@ -16,9 +16,9 @@ from edgekit.evaluation.cohort import JOURNAL, Cohort
 from edgekit.files import hash_file
 from edgekit.journal import Journal
 from edgekit.phantom.photo.album import CORNERS
-from edgekit.phantom.photo.perspective import estimate_size, go_round, straighten
 from edgekit.progress import track
 from edgekit.radiograph import make_canvas, read_radiograph
+from edgekit.straightening import estimate_size, go_round, straighten
 from edgekit.tables import find_file, parse_number, read_rows, refuse_rows
 from edgekit.types import VIEWS
 
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from edgekit.evaluation.answers import Answers
     from edgekit.evaluation.cohort import Models
     from edgekit.radiograph import Letterbox
-    from edgekit.sessions import Tensors
     from edgekit.tables import Row
-    from edgekit.types import Study, View
+    from edgekit.types import Study, Tensors, View
 
 __all__ = ["COLUMNS", "CONDITIONS", "Album", "Photo", "ask_photos", "describe_photos", "match_photos", "read_photos"]
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import InputError
-from edgekit.evaluation.metrics import unanswered_rows
 from edgekit.files import write_text
 from edgekit.studies import format_box
 from edgekit.tables import parse_number, read_table, refuse_rows
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from edgekit.tables import Row, Table
     from edgekit.types import Study
 
-__all__ = ["PredictionRow", "Predictions", "read_predictions", "write_predictions"]
+__all__ = ["PredictionRow", "Predictions", "read_predictions", "unanswered_rows", "write_predictions"]
 
 FLOAT_TOLERANCE = 1e-6
 """How far a row's probabilities may sum from one, besides rounded decimals: a softmax in float32 is computed no better."""
@@ -117,6 +116,12 @@ class PredictionRow:
     decision: str | None = None
     prediction_set: Sequence[str] = ()
     unfamiliarity: float | None = None
+
+
+def unanswered_rows(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Tell which rows of `probabilities` (N, K) name no brand because all K are equal; returns bool (N,)."""
+    uniform: NDArray[np.bool_] = probabilities.max(axis=1) == probabilities.min(axis=1)
+    return uniform
 
 
 def write_predictions(path: Path, folder: Path, brands: Sequence[str], rows: Sequence[PredictionRow]) -> None:

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from edgekit.sessions import Tensors
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Tensors
 
 ROW = "two-view"
 ROUNDS = 20

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import MissingError
 
 if TYPE_CHECKING:
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 STAGES = ("detect", "crop", "members", "ensemble")
 DETECTED = ("boxes", "box_scores", "view_scores")

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from multiprocessing.connection import Connection
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 WARMUP = 5
 FEWEST_ROUNDS = 5
 
 
 class Answering(Protocol):
-    """What an opener gives: `edgekit.sessions.Session` is one. A peer's answer holds at least ``probabilities``."""
+    """What an opener gives: `edgekit.types.Session` is one. A peer's answer holds at least ``probabilities``."""
 
     def infer(self, inputs: Tensors) -> Tensors:
         """Answer for one patient."""

@@ -9,10 +9,10 @@ import numpy as np
 
 from edgekit.boxes import box_iou
 from edgekit.errors import InputError
-from edgekit.evaluation.metrics import calibration_bins
 from edgekit.parity.recording import RECORDED
 from edgekit.parity.statistics import Counts, bound_drop, describe_power, statistical_verdict
 from edgekit.proportions import clopper_pearson, mcnemar_exact, tango_interval
+from edgekit.reliability import calibration_bins
 from edgekit.types import DECISIONS, VIEWS, Judge, Parity, Verdict
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Contrast:
 
 def read_gate(bundle: Bundle) -> Gate:
     """Return what the sessions of a bundle have to get through."""
-    from edgekit.backends.onnx import read_foreseen
+    from edgekit.graphs.lowering import read_foreseen
 
     return Gate(
         judge=Judge(**bundle.manifest["judge"]),

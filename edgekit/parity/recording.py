@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.sessions import Session, Tensors
-    from edgekit.types import Study
+    from edgekit.types import Session, Study, Tensors
 
 SCHEMA = 1
 RECORDED = tuple(name for name in OUTPUTS if name != "heatmaps")

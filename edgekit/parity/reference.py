@@ -27,8 +27,7 @@ from edgekit.types import VIEWS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit.sessions import Session
-    from edgekit.types import Bundle, Study
+    from edgekit.types import Bundle, Session, Study
 
 FOLDER = ".references"
 NETWORKS = ("torch", "timm", "ultralytics", "numpy")

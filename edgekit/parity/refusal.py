@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.models.pipeline import Pipeline
-    from edgekit.sessions import Tensors
-    from edgekit.types import Bundle, Parity, Study
+    from edgekit.types import Bundle, Parity, Study, Tensors
 
 TIE = 0.05
 """An answer is near a tie when the first brand's probability exceeds the second's by less than this."""

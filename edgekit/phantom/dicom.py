@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from edgekit.phantom.imaging.film import SimulatedFilm
+    from edgekit.phantom.film import SimulatedFilm
     from edgekit.types import View
 
 _NAMESPACE = uuid.UUID("8c1f7b52-3a5e-5d0c-9d55-6a4f5f1f0e11")

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.phantom.body.anatomy import LEVELS, Anatomy, make_anatomy
+from edgekit.phantom.film import SimulatedFilm, choose_side, draw_look, make_film
 from edgekit.phantom.imaging.beam import add_metal, cast_shadow
-from edgekit.phantom.imaging.film import SimulatedFilm, choose_side, draw_look, make_film
 from edgekit.phantom.metal.construct import make_construct
 from edgekit.phantom.metal.hardware import list_kinds, make_hardware
 from edgekit.phantom.metal.implants import DESIGNS, RANDOM, UNSEEN, draw_design

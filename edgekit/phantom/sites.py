@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgekit.errors import UsageError
 from edgekit.phantom.body.anatomy import STYLES
 from edgekit.phantom.imaging.beam import Beam
-from edgekit.phantom.imaging.processing import FAMILIES
+from edgekit.phantom.imaging.families import FAMILIES
 from edgekit.phantom.marks.annotations import Annotation
 from edgekit.phantom.metal.hardware import KINDS
 
@@ -52,7 +52,7 @@ class Site:
     quanta_per_mm2, scatter, blur_mm
         See `edgekit.phantom.imaging.exposure.Exposure`.
     families
-        Names in `edgekit.phantom.imaging.processing.FAMILIES`, drawn alike.
+        Names in `edgekit.phantom.imaging.families.FAMILIES`, drawn alike.
     sides
         Long side of the pictures when the caller does not ask for one, pixels, log-uniform.
     framed

@@ -1,4 +1,5 @@
-"""Lower precision for ONNX graphs: 8-bit with calibrated ranges, corrected biases and repair, and float16.
+"""Lower precision: 8 bits with calibrated ranges, for ONNX graphs with repair and for Core ML, and how near float16 comes to its end.
 
-``observing`` runs the calibration films, ``biases`` and ``placement`` rewrite the graph, ``repair`` decides what stays float.
+``observing`` runs the calibration films, ``equalization``, ``rounding`` and ``placement`` rewrite the graph, ``repair`` decides what stays
+float. ``coreml_activations`` observes the networks in torch; ``headroom`` looks at float16.
 """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 PASSING = ("Relu", "Clip", "MaxPool", "Resize")
 """Operators that give a channel times a positive factor when they are given one; Clip does if its bounds are out of reach."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 LEAST_PATIENTS = 2
 """Calibration patients of each brand that it takes."""

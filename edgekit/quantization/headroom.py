@@ -20,7 +20,7 @@ from edgekit.types import INPUTS
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 LARGEST = 65504.0
 """The largest float16 (IEEE 754-2008, binary16)."""

@@ -16,7 +16,7 @@ from edgekit.types import VIEWS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 LOOKS = 6
 SHIFT = 0.02

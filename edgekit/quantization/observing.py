@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 POSITIONS = 300
 """Places of each film at which a convolution's input is looked at."""

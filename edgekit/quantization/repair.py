@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.quantization.foresight import CalibrationPatients
-    from edgekit.sessions import Tensors
-    from edgekit.types import Calibration
+    from edgekit.types import Calibration, Tensors
 
 BLOCK = re.compile(r".+?\.network(?:\.model\.\d+)?(?:\.(?:blocks\.\d+|stem|conv_stem|bn1|conv_head|bn2|cv[23]\.\d+\.\d+))?")
 ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}
@@ -164,7 +163,7 @@ def quantize_graph(
     Parameters
     ----------
     model
-        An ``onnx.ModelProto`` in float32, its nodes named by module (see ``edgekit.backends.onnx.export_graph``).
+        An ``onnx.ModelProto`` in float32, its nodes named by module (see ``edgekit.graphs.exporting.export_graph``).
     foresight
         Of the graph whose answers are to hold: `model` itself, or what it was before it was rewritten.
     wanted

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 
 def run_patients(

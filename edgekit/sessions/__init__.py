@@ -6,7 +6,7 @@ among them: it opens a run, not a bundle.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from edgekit.errors import UsageError
 from edgekit.sessions import (
@@ -23,29 +23,7 @@ from edgekit.sessions import (
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgekit.types import Bundle
-
-Tensors = dict[str, "NDArray[np.generic]"]
-
-
-class Session(Protocol):
-    """A loaded artefact that answers. A context manager: leaving it frees the runtime."""
-
-    name: str
-    runtime: str
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
-
-    def infer(self, inputs: Tensors) -> Tensors:
-        """Map the graph's inputs (`edgekit.types.INPUTS`) to its outputs (`edgekit.types.OUTPUTS`)."""
-        ...
+    from edgekit.types import Bundle, Session
 
 
 class SessionModule(Protocol):

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
-    from edgekit.sessions import Session, Tensors
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session, Tensors
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Commands that start a Chromium, in the order in which they are looked for."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from edgekit.errors import MissingError
-from edgekit.sessions.coreml_reference.package import import_coremltools
+from edgekit.formats.mlpackage import import_coremltools
 from edgekit.sessions.inputs import check_inputs
 from edgekit.types import OUTPUTS, VIEWS
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from edgekit.sessions import Session, Tensors
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session, Tensors
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (Core ML chooses its own)

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from edgekit.backends.engine_layers import find_fallbacks, read_inspector
-from edgekit.backends.tensorrt_graph import PROMISE
 from edgekit.errors import GateError, MissingError
+from edgekit.formats.engine_layers import PROMISE, find_fallbacks, read_inspector
 from edgekit.sessions.inputs import check_inputs
 from edgekit.types import OUTPUTS
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from edgekit.sessions import Tensors
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class EngineSession:
     Parameters
     ----------
     name, runtime
-        See `edgekit.sessions.Session`.
+        See `edgekit.types.Session`.
     library
         The module ``tensorrt``, or that of TensorRT-RTX.
     engine

@@ -10,7 +10,7 @@ from edgekit.errors import InputError
 from edgekit.types import INPUTS
 
 if TYPE_CHECKING:
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 
 def check_inputs(inputs: Tensors, side: int) -> None:

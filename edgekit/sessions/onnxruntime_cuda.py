@@ -11,8 +11,7 @@ from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgekit.sessions import Session
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session
 
 PROVIDER = "CUDAExecutionProvider"
 

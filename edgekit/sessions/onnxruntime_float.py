@@ -10,8 +10,7 @@ from edgekit.errors import MissingError
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 
 if TYPE_CHECKING:
-    from edgekit.sessions import Session
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:

@@ -1,6 +1,6 @@
 """onnxruntime on the CPU with the rounding of a float16 device: what a GPU's answers are judged by where there is no GPU.
 
-The plain session computes a float16 graph in float32 between its weights (see `edgekit.quantization.half.round_to_half`): it would pass a
+The plain session computes a float16 graph in float32 between its weights (see `edgekit.rewriting.half.round_to_half`): it would pass a
 graph that overflows or drowns in rounding on the device.
 """
 
@@ -14,8 +14,7 @@ from edgekit.errors import MissingError
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 
 if TYPE_CHECKING:
-    from edgekit.sessions import Session
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:
@@ -24,7 +23,7 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
         import onnx
     except ImportError as error:
         raise MissingError(f"onnx does not load: {error}", "pip install 'edgekit-imaging[export]'") from error
-    from edgekit.quantization.half import round_to_half
+    from edgekit.rewriting import round_to_half
 
     model = onnx.load(bundle.model)
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from edgekit.sessions import Session, Tensors
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session, Tensors
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:

@@ -9,8 +9,7 @@ from edgekit.errors import MissingError
 from edgekit.sessions.cuda_engine import EngineSession, find_gpu, require_precisions
 
 if TYPE_CHECKING:
-    from edgekit.sessions import Session
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (a GPU has none to choose)

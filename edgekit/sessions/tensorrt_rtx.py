@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgekit.backends.tensorrt_rtx import engine_name, import_tensorrt_rtx
 from edgekit.errors import MissingError
+from edgekit.formats.tensorrt_rtx import engine_name, import_tensorrt_rtx
 from edgekit.sessions.cuda_engine import EngineSession, Gpu, find_gpu, require_precisions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgekit.sessions import Session
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (a GPU has none to choose)

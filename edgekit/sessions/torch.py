@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from edgekit.models.pipeline import Pipeline
-    from edgekit.sessions import Session, Tensors
+    from edgekit.types import Session, Tensors
 
 
 def open_run(run: Path, ensemble: str | None = None, threads: int | None = None) -> Session:

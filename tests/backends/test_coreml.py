@@ -11,14 +11,14 @@ import torch
 
 import edgekit
 from edgekit.backends import coreml as backend
-from edgekit.backends.coreml_activations import quantize_activations, write_pairs
-from edgekit.backends.onnx import fold_batch_norms
 from edgekit.errors import GateError, InputError
+from edgekit.formats.mlpackage import Blobs, read_specification
+from edgekit.graphs.exporting import fold_batch_norms
 from edgekit.models.runfolder import load_pipeline
+from edgekit.quantization.coreml_activations import quantize_activations, write_pairs
 from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.sessions.coreml import CoreMLSession
 from edgekit.sessions.coreml_reference import CoreMLReferenceSession
-from edgekit.sessions.coreml_reference.package import Blobs, read_specification
 from edgekit.sessions.coreml_reference.values import name_type
 from edgekit.sessions.torch import TorchSession
 from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS, Calibration, Judge, Target

@@ -12,11 +12,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.backends import tensorrt_rtx as backend
-from edgekit.backends.engine_layers import find_fallbacks
 from edgekit.errors import GateError, InputError, MissingError
+from edgekit.formats.engine_layers import find_fallbacks
 from edgekit.models.runfolder import load_pipeline
 from edgekit.quantization.foresight import CalibrationPatients
-from edgekit.quantization.half import halve
+from edgekit.rewriting import halve
 from edgekit.sessions import tensorrt_rtx as session_module
 from edgekit.sessions.cuda_engine import Gpu
 from edgekit.targets import load_target
@@ -107,10 +107,10 @@ def test_every_convolution_of_the_pipeline_is_found_in_the_engines(bundle: Bundl
 
 def test_an_engine_that_falls_back_is_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = load_target("desktop-gpu")
-    monkeypatch.setattr("edgekit.backends.tensorrt_graph.export_lowered", lambda *_, **__: (small_graph(), ()))
-    monkeypatch.setattr("edgekit.backends.tensorrt_graph.list_precisions", lambda model: {CONVOLUTION: "fp16"})  # noqa: ARG005
+    monkeypatch.setattr("edgekit.graphs.tensorrt.export_lowered", lambda *_, **__: (small_graph(), ()))
+    monkeypatch.setattr("edgekit.graphs.tensorrt.list_precisions", lambda model: {CONVOLUTION: "fp16"})  # noqa: ARG005
     monkeypatch.setattr(
-        "edgekit.backends.tensorrt_graph.write_graph",
+        "edgekit.graphs.tensorrt.write_graph",
         lambda model, pipeline, path: path.write_bytes(model.SerializeToString()),  # noqa: ARG005
     )
     with pytest.raises(GateError, match=r"compute capability 8.6 computes 1 of 1 layers wider than the recipe says: .* fp32, not fp16"):

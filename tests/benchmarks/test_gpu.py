@@ -22,10 +22,10 @@ import onnxruntime
 import pytest
 import torch
 
-from edgekit.backends.tensorrt_graph import list_precisions
 from edgekit.errors import EdgekitError, MissingError
 from edgekit.files import write_json
 from edgekit.golden import read_golden
+from edgekit.graphs.tensorrt import list_precisions
 from edgekit.manifest import open_bundle, seal_bundle
 from edgekit.models.runfolder import load_pipeline
 from edgekit.types import OUTPUTS

@@ -22,10 +22,10 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.backends.engine_layers import find_fallbacks, read_inspector
-from edgekit.backends.tensorrt_graph import list_precisions
 from edgekit.files import write_json
+from edgekit.formats.engine_layers import find_fallbacks, read_inspector
 from edgekit.golden import read_golden
+from edgekit.graphs.tensorrt import list_precisions
 from edgekit.manifest import open_bundle, seal_bundle
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.types import Bundle

@@ -109,7 +109,7 @@ def test_the_layers_of_a_peak_run_and_are_counted_right(eight: bool) -> None:
 
 
 def test_the_stages_of_a_pipeline_are_those_of_its_modules(tiny_bundle: Path) -> None:
-    from edgekit.backends.onnx import stage_of
+    from edgekit.graphs.exporting import stage_of
     from edgekit.latency.stages import find_stages
 
     graph = onnx.load(tiny_bundle / "model.onnx").graph

@@ -18,7 +18,7 @@ from edgekit.sessions.torch import open_run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgekit.sessions import Tensors
+    from edgekit.types import Tensors
 
 PATIENT = {"ap": np.zeros((1, 1, 8, 8), np.uint8)}
 

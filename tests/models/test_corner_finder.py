@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from edgekit.backends.corners import write_corner_finder
+from edgekit.graphs.corners import write_corner_finder
 from edgekit.models.corners import CELL, SIDE, CornerFinder, EdgeMaps, draw_edges, find_corners
 
 CELLS = SIDE // CELL

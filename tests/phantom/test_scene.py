@@ -4,7 +4,7 @@ import pytest
 from edgekit.errors import EdgekitError
 from edgekit.phantom import scene
 from edgekit.phantom.body.anatomy import STYLES
-from edgekit.phantom.imaging.processing import FAMILIES
+from edgekit.phantom.imaging.families import FAMILIES
 from edgekit.phantom.scene import simulate_patient, simulate_rows
 from edgekit.phantom.sites import SITES
 

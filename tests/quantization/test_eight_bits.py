@@ -13,8 +13,8 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from edgekit.backends.onnx import export_graph, stage_of
 from edgekit.errors import GateError
+from edgekit.graphs.exporting import export_graph, stage_of
 from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.quantization.observing import Observation, observe
 from edgekit.quantization.placement import OPERATORS, correct_biases, insert_quantization, round_graph, widen

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.backends.onnx import fold_batch_norms
+from edgekit.graphs.exporting import fold_batch_norms
 from edgekit.models.runfolder import load_pipeline
 from edgekit.quantization.headroom import LARGEST, measure_headroom
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.backends.onnx import export_graph
+from edgekit.graphs.exporting import export_graph
 from edgekit.models.runfolder import load_pipeline
 from edgekit.quantization.observing import Observation
 from edgekit.quantization.placement import insert_quantization, round_graph

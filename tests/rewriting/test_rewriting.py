@@ -13,7 +13,7 @@ import torch
 from onnx import numpy_helper
 from PIL import Image
 
-from edgekit.backends.onnx import export_graph, stage_of
+from edgekit.graphs.exporting import export_graph, stage_of
 from edgekit.models.classifier import start_classifier
 from edgekit.models.cropper import crop_and_resize
 from edgekit.models.runfolder import load_pipeline

@@ -15,8 +15,8 @@ import torch
 
 from edgekit.app.server import serve_site
 from edgekit.app.site import build_site
-from edgekit.backends.corners import write_corner_finder
 from edgekit.evaluation.photos import read_photos
+from edgekit.graphs.corners import write_corner_finder
 from edgekit.manifest import open_bundle, seal_bundle
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.photo.album import make_album

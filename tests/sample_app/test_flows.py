@@ -42,7 +42,7 @@ def as_file(content: bytes, name: str = "film.png") -> dict[str, Any]:
 
 def make_photo() -> np.ndarray:
     """A film on a dark screen, at a slant, in colour."""
-    from edgekit.phantom.photo.perspective import fit_homography, make_rectangle
+    from edgekit.straightening import fit_homography, make_rectangle
 
     film = Image.fromarray(np.clip(make_film(4).astype(int) // 2 + 120, 0, 255).astype(np.uint8)).convert("RGB")
     back = fit_homography(np.array(CORNERS), make_rectangle(0, 0, 300, 400)).ravel()[:8]

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from edgekit.phantom.photo.perspective import straighten
 from edgekit.radiograph import make_canvas, read_radiograph
+from edgekit.straightening import straighten
 
 pytestmark = pytest.mark.browser
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from edgekit.formats.mlpackage import import_coremltools, read_specification
 from edgekit.sessions.coreml_reference import interpret
-from edgekit.sessions.coreml_reference.package import import_coremltools, read_specification
 
 ct = import_coremltools()
 from coremltools.optimize import coreml  # noqa: E402

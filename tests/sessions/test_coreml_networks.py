@@ -12,8 +12,8 @@ import timm
 import torch
 import torchvision
 
+from edgekit.formats.mlpackage import import_coremltools
 from edgekit.sessions.coreml_reference import interpret
-from edgekit.sessions.coreml_reference.package import import_coremltools
 
 ct = import_coremltools()
 

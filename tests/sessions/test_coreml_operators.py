@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from edgekit.formats.mlpackage import import_coremltools
 from edgekit.sessions.coreml_reference import interpret
-from edgekit.sessions.coreml_reference.package import import_coremltools
 
 ct = import_coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from edgekit.errors import InputError, MissingError
+from edgekit.formats.mlpackage import import_coremltools
 from edgekit.sessions import coreml
 from edgekit.sessions.coreml_reference import CoreMLReferenceSession, interpret, open_session
-from edgekit.sessions.coreml_reference.package import import_coremltools
 from edgekit.types import Bundle
 
 ct = import_coremltools()

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgekit.phantom.geometry.mesh import Mesh, make_ellipsoid, make_tube, merge, turn
 from edgekit.phantom.geometry.solids import make_lumps, mirror, sweep_all
+from edgekit.phantom.geometry.wires import make_wire
 from edgekit.phantom.materials import Part
-from edgekit.phantom.metal.placing import make_wire
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ from edgekit.phantom.imaging.filtering import convolve
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.phantom.imaging.processing import Processing
+    from edgekit.phantom.imaging.families import Processing
 
 
 def add_medium(grey: NDArray[np.float32], processing: Processing) -> NDArray[np.float32]:

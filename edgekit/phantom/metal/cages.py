@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.phantom.geometry.mesh import loft, make_outline, merge, revolve, stack_rings, turn
+from edgekit.phantom.geometry.wires import make_disc
 from edgekit.phantom.materials import Part
-from edgekit.phantom.metal.placing import make_disc, scatter
+from edgekit.phantom.metal.placing import scatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

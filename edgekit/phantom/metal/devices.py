@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.phantom.geometry.mesh import Mesh, loft, make_box, make_ellipsoid, make_outline, merge, revolve, stack_rings, turn
+from edgekit.phantom.geometry.wires import make_disc, make_wire, smooth
 from edgekit.phantom.materials import Part
 from edgekit.phantom.metal.placing import (
     TO_BACK,
@@ -20,10 +21,7 @@ from edgekit.phantom.metal.placing import (
     find_level,
     find_skin,
     list_levels,
-    make_disc,
-    make_wire,
     scatter,
-    smooth,
     trace_canal,
     trace_midline,
 )

@@ -15,20 +15,11 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.phantom.geometry.mesh import loft, make_box, make_ellipsoid, make_outline, merge, stack_rings, turn
+from edgekit.phantom.geometry.wires import make_disc, make_strip, make_wire, smooth
 from edgekit.phantom.materials import Part
 from edgekit.phantom.metal import devices, limbs, worn
 from edgekit.phantom.metal.cages import CAGES
-from edgekit.phantom.metal.placing import (
-    align,
-    find_level,
-    find_skin,
-    list_levels,
-    make_bone_screw,
-    make_disc,
-    make_strip,
-    make_wire,
-    smooth,
-)
+from edgekit.phantom.metal.placing import align, find_level, find_skin, list_levels, make_bone_screw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.phantom.geometry.mesh import make_ellipsoid, merge, revolve
+from edgekit.phantom.geometry.wires import make_strip, make_wire, smooth
 from edgekit.phantom.materials import Part
-from edgekit.phantom.metal.placing import align, find_level, make_bone_screw, make_strip, make_wire, scatter, smooth
+from edgekit.phantom.metal.placing import align, find_level, make_bone_screw, scatter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,20 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.phantom.geometry.mesh import Mesh, make_box, make_ellipsoid, merge, revolve, turn
+from edgekit.phantom.geometry.wires import make_disc, make_ring, make_strip, make_wire, smooth
 from edgekit.phantom.materials import Part
-from edgekit.phantom.metal.placing import (
-    TO_BACK,
-    align,
-    find_level,
-    find_skin,
-    list_levels,
-    make_disc,
-    make_ring,
-    make_strip,
-    make_wire,
-    scatter,
-    smooth,
-)
+from edgekit.phantom.metal.placing import TO_BACK, align, find_level, find_skin, list_levels, scatter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,10 +13,10 @@ from PIL import Image
 from edgekit.errors import UsageError
 from edgekit.phantom.photo.glare import make_light, place_nodes
 from edgekit.phantom.photo.optics import Lens, Panel, mosaic, project_picture, weaken_grid
-from edgekit.phantom.photo.perspective import choose_size, straighten
 from edgekit.phantom.photo.phone import RESPONSE, Handling, compress, expose, process
 from edgekit.phantom.photo.viewer import show_film
 from edgekit.phantom.photo.viewpoint import take_position
+from edgekit.straightening import choose_size, straighten
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

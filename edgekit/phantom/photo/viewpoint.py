@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.phantom.photo.perspective import make_rectangle, project
+from edgekit.straightening import make_rectangle, project
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

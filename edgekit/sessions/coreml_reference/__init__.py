@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from edgekit.sessions import Session, Tensors
-    from edgekit.types import Bundle
+    from edgekit.types import Bundle, Session, Tensors
 
 
 def interpret(package: Path, half: bool | None = None) -> Callable[[Tensors], Tensors]:

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from edgekit.errors import EdgekitError, InputError
+from edgekit.formats.mlpackage import Blobs, read_specification
 from edgekit.sessions.coreml_reference.binding import WITHOUT_EFFECT, find_conversion, read_parameters, to_torch
 from edgekit.sessions.coreml_reference.operators import EXACT, OPERATORS, compressed
-from edgekit.sessions.coreml_reference.package import Blobs, read_specification
 from edgekit.sessions.coreml_reference.values import TORCH_TYPES, name_type, read_shape, read_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edgekit.sessions import Tensors as Arrays
+    from edgekit.types import Tensors as Arrays
 
     Tensors = tuple[Any, ...]
     Values = dict[str, Any]

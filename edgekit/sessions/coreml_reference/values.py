@@ -15,7 +15,7 @@ from edgekit.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.sessions.coreml_reference.package import Blobs
+    from edgekit.formats.mlpackage import Blobs
 
 NUMPY_TYPES = {
     "float16": "float16",

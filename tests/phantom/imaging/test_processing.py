@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from edgekit.phantom.imaging.families import FAMILIES, Processing, draw_processing
 from edgekit.phantom.imaging.filtering import equalise
-from edgekit.phantom.imaging.processing import FAMILIES, Processing, _filter_bands, apply_window, develop, draw_processing, store
+from edgekit.phantom.imaging.processing import _filter_bands, apply_window, develop, store
 
 LOCAL = ("multifrequency", "clahe")
 

@@ -12,8 +12,8 @@ from edgekit.phantom import workers
 from edgekit.phantom.photo import album
 from edgekit.phantom.photo import snapshot as photo
 from edgekit.phantom.photo.album import COLUMNS, CORNERS, make_album
-from edgekit.phantom.photo.perspective import straighten
 from edgekit.radiograph import read_radiograph
+from edgekit.straightening import straighten
 from edgekit.studies import read_studies, write_studies
 from edgekit.types import Study
 

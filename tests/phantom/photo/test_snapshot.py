@@ -11,11 +11,11 @@ from edgekit.phantom.photo import optics, phone
 from edgekit.phantom.photo import snapshot as photo
 from edgekit.phantom.photo.glare import Light, make_light, place_nodes
 from edgekit.phantom.photo.optics import Lens, Panel, mosaic, project_picture, weaken_grid
-from edgekit.phantom.photo.perspective import fit_homography, make_rectangle, project
 from edgekit.phantom.photo.phone import RESPONSE, Handling, expose, process
 from edgekit.phantom.photo.snapshot import SEVERITIES, photograph, straighten
 from edgekit.phantom.photo.viewer import Screen, show_film
 from edgekit.phantom.photo.viewpoint import FOCAL, take_position
+from edgekit.straightening import fit_homography, make_rectangle, project
 
 PLAIN = Panel(stripe=1.0, lit=1.0)
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from edgekit.phantom.geometry.projector import find_extent
 from edgekit.phantom.imaging.exposure import Exposure, detect, draw_exposure
+from edgekit.phantom.imaging.families import Processing, draw_processing
 from edgekit.phantom.imaging.framing import Framing, draw_framing, frame
-from edgekit.phantom.imaging.processing import Processing, apply_window, develop, draw_processing, store
+from edgekit.phantom.imaging.processing import apply_window, develop, store
 from edgekit.phantom.marks.annotations import annotate
 
 if TYPE_CHECKING:

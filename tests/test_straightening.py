@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgekit.phantom.photo.perspective import estimate_size, straighten
 from edgekit.phantom.photo.viewpoint import take_position
 from edgekit.radiograph import make_canvas, read_radiograph
+from edgekit.straightening import estimate_size, straighten
 
-FOLDER = Path(__file__).parents[2] / "vectors" / "straightening"
+FOLDER = Path(__file__).parent / "vectors" / "straightening"
 INDEX = json.loads((FOLDER / "index.json").read_text())
 VECTORS = {vector["photo"]: vector for vector in INDEX["vectors"]}
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.backends.onnx import export_graph, stage_of
 from edgekit.errors import InputError
+from edgekit.graphs.exporting import export_graph, stage_of
 from edgekit.models.runfolder import load_pipeline
-from edgekit.quantization.half import halve, round_to_half
+from edgekit.rewriting import halve, round_to_half
 from edgekit.types import INPUTS, OUTPUTS
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16

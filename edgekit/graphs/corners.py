@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import edgekit
-from edgekit.backends.onnx import fold_batch_norms, strip_annotations
+from edgekit.graphs.exporting import fold_batch_norms, strip_annotations
 
 if TYPE_CHECKING:
     from pathlib import Path

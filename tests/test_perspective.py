@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from edgekit.phantom.photo.perspective import choose_size, fit_homography, make_rectangle, project, straighten
+from edgekit.straightening import choose_size, fit_homography, make_rectangle, project, straighten
 
 CORNERS = np.array([[31.3, 22.8], [182.1, 40.2], [170.4, 140.9], [20.7, 118.5]])
 

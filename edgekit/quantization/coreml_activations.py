@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgekit.quantization.foresight import CalibrationPatients
-    from edgekit.sessions import Tensors
-    from edgekit.types import Calibration
+    from edgekit.types import Calibration, Tensors
 
 OBSERVERS = {"minmax": "min_max", "average": "moving_average_min_max"}
 """coremltools' names of the recipe's methods."""

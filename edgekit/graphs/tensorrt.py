@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.backends.onnx import MODEL, export_lowered, stage_of, write_graph
 from edgekit.errors import InputError
 from edgekit.files import write_json
+from edgekit.formats.engine_layers import PROMISE
+from edgekit.graphs.exporting import MODEL, stage_of, write_graph
+from edgekit.graphs.lowering import export_lowered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
     from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.types import Target
-
-PROMISE = "precisions.json"
-"""The file beside ``model.onnx`` that says what each convolution and matrix product computes in (see `list_precisions`)."""
 
 OPSETS = range(9, 21)
 """TensorRT 10.3 reads operator sets up to 20."""
@@ -66,7 +65,7 @@ def write_model(pipeline: Any, target: Target, folder: Path, calibration: Calibr
     """Write the pipeline as ``model.onnx`` in the precisions that `target` asks for, and the files that tell them.
 
     Eight-bit stages are symmetric throughout, in the explicit Q/DQ form; blocks that the answers do not survive in 8 bits stay float32
-    (see `edgekit.backends.onnx.export_lowered`).
+    (see `edgekit.graphs.lowering.export_lowered`).
 
     Returns
     -------

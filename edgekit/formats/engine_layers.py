@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+PROMISE = "precisions.json"
+"""The file beside ``model.onnx`` that says what each convolution and product computes in (`edgekit.graphs.tensorrt.list_precisions`)."""
+
 WIDTHS = ("int8", "fp16", "fp32")
 """Precisions that a convolution or matrix product computes in, from narrow to wide."""
 
@@ -93,7 +96,7 @@ def find_fallbacks(layers: Iterable[EngineLayer], promised: Mapping[str, str]) -
     Parameters
     ----------
     promised
-        Precision by ONNX node (see `edgekit.backends.tensorrt_graph.list_precisions`).
+        Precision by ONNX node (see `edgekit.graphs.tensorrt.list_precisions`).
     """
     claimed: dict[str, list[EngineLayer]] = {}
     for layer in layers:

@@ -1,0 +1,1 @@
+"""What a backend writes and a session reads back: the files of other people's runtimes, and what opens them."""

@@ -1,0 +1,61 @@
+"""The pipeline's graph in the precisions that a recipe asks for, and what lowering it is foreseen to change."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import InputError
+from edgekit.files import write_json
+from edgekit.graphs.exporting import export_graph, stage_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgekit.quantization.foresight import CalibrationPatients
+    from edgekit.types import Target
+
+REPAIR = "quantization.json"
+
+
+def export_lowered(
+    pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients, options: dict[str, str], symmetric: bool
+) -> tuple[Any, tuple[str, ...]]:
+    """Return the pipeline's graph in the precisions that `target` asks for, and the names of files written beside it.
+
+    ``quantization.json`` says which blocks stayed float and why (`edgekit.quantization.repair.Repair`), and what the crop is computed in.
+
+    Raises
+    ------
+    InputError
+        Stages of 8 and of 16 bits are asked for together, or see `edgekit.graphs.exporting.export_graph`.
+    GateError
+        The answers do not survive in 8 bits.
+    """
+    from edgekit.quantization.repair import foresee, quantize_graph, rewrite_graph
+    from edgekit.rewriting import halve
+
+    lowered = set(target.stages.values()) - {"fp32"}
+    if len(lowered) > 1:
+        raise InputError(f"the recipe asks for {' and '.join(sorted(lowered))} in one graph", "give every stage fp32 or the same precision")
+    opset = target.settings["opset"]
+    model = export_graph(pipeline, opset)
+    if lowered == {"fp16"}:
+        return halve(model, {node.name for node in model.graph.node if target.stages[stage_of(node.name)] == "fp32"}), ()
+    if lowered == {"w8a8"}:
+        settings = target.calibration
+        assert settings is not None
+        rewritten, crop, foresight = model, "float32", foresee(model, calibration)
+        if not symmetric:  # what TensorRT multiplies in 8 bits are Q/DQ pairs around float operators, with a zero point of zero
+            rewritten, crop = rewrite_graph(model, calibration, foresight, settings.changed)
+        wanted = {node.name for node in rewritten.graph.node if target.stages[stage_of(node.name)] == "w8a8"}
+        quantized, repair = quantize_graph(rewritten, foresight, wanted, calibration, settings, symmetric=symmetric, **options)
+        write_json(folder / REPAIR, {"crop": crop, **repair.to_json()})
+        return quantized, (REPAIR,)
+    return model, ()
+
+
+def read_foreseen(folder: Path) -> float | None:
+    """Return the share of fresh patients foreseen to get another brand from what is in a folder; None where nothing there is in 8 bits."""
+    repair = folder / REPAIR
+    return float(json.loads(repair.read_text(encoding="utf-8"))["after"]) if repair.is_file() else None
