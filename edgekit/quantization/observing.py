@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.quantization.running import run_patients
+from edgekit.quantization.silu import LOWEST, find_silus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ class Observation:
     Attributes
     ----------
     ranges
-        Lowest and highest value of each tensor, zero included.
+        Lowest and highest value of each tensor, zero included; of what goes into a SiLU, none below `LOWEST` counts.
     channel_means
         float64 (C,), mean of the input of each convolution over films and pixels, by tensor.
     moments
@@ -66,11 +67,13 @@ def observe(model: Any, nodes: set[str], calibration: Sequence[Tensors], method:
     convolved = list(dict.fromkeys(node.input[0] for node in chosen if node.op_type == "Conv"))
     wanted = []
     probe.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3], np.int64), "observed.axes"))
+    counted = _leave_out_lowest(probe, activations)
     for reduction, names in (("ReduceMin", activations), ("ReduceMax", activations), ("ReduceMean", convolved)):
         axes = ["observed.axes"] if reduction == "ReduceMean" else []
         for name in names:
             output = f"{name}.{reduction}"
-            probe.graph.node.append(helper.make_node(reduction, [name, *axes], [output], keepdims=0))
+            read = name if axes else counted.get(name, name)
+            probe.graph.node.append(helper.make_node(reduction, [read, *axes], [output], keepdims=0))
             probe.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
             wanted.append(output)
     seen = run_patients(probe, wanted, calibration, "Calibrating")
@@ -86,6 +89,19 @@ def observe(model: Any, nodes: set[str], calibration: Sequence[Tensors], method:
         },
         moments=_observe_moments(model, [node for node in chosen if node.op_type == "Conv"], calibration),
     )
+
+
+def _leave_out_lowest(probe: Any, activations: Sequence[str]) -> dict[str, str]:
+    """Add a copy of what goes into each SiLU in which zero stands for all that it takes for less than `LOWEST`; return them by tensor."""
+    from onnx import helper, numpy_helper
+
+    silus = {name: read for name, read in find_silus(probe).items() if name in activations}
+    constants = {"observed.lowest": LOWEST, "observed.zero": 0.0}
+    probe.graph.initializer.extend(numpy_helper.from_array(np.float32(value), name) for name, value in constants.items())
+    for name, read in silus.items():
+        probe.graph.node.append(helper.make_node("Greater", [read, "observed.lowest"], [f"{name}.counts"]))
+        probe.graph.node.append(helper.make_node("Where", [f"{name}.counts", name, "observed.zero"], [f"{name}.counted"]))
+    return {name: f"{name}.counted" for name in silus}
 
 
 def _observe_moments(model: Any, convolutions: Sequence[Any], calibration: Sequence[Tensors]) -> dict[str, NDArray[np.float64]]:
