@@ -28,7 +28,7 @@ def answer_side_by_side(answer: Callable[[Row], Answer], rows: Iterable[Row]) ->
     answer
         Asks a torch module in eval mode, without gradients.
     rows
-        Read in the calling thread.
+        Read in the calling thread. Where that fails, the answers to the rows before come first.
     """
     import torch
 
@@ -40,8 +40,17 @@ def answer_side_by_side(answer: Callable[[Row], Answer], rows: Iterable[Row]) ->
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(threads)
     waiting: deque[tuple[Row, Future[Answer]]] = deque()
+    failure: Exception | None = None
     try:
-        for row in rows:
+        reading = iter(rows)
+        while True:
+            try:
+                row = next(reading)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
             waiting.append((row, pool.submit(ask, row)))
             if len(waiting) == 2 * threads:
                 first, future = waiting.popleft()
@@ -52,3 +61,5 @@ def answer_side_by_side(answer: Callable[[Row], Answer], rows: Iterable[Row]) ->
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
+    if failure is not None:
+        raise failure

@@ -65,3 +65,14 @@ def test_a_failure_reaches_the_caller() -> None:
     with pytest.raises(ValueError, match="film 5"):
         seen.extend(row for row, _ in answer_side_by_side(fail, range(100)))
     assert seen == [0, 1, 2, 3, 4], "the answers before it are kept"
+
+
+def test_what_was_read_before_a_broken_row_is_answered() -> None:
+    def read() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("row 3")
+
+    seen = []
+    with pytest.raises(ValueError, match="row 3"):
+        seen.extend(row for row, _ in answer_side_by_side(lambda row: row, read()))
+    assert seen == [0, 1, 2]
