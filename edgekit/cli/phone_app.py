@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgekit.cli import console
+
+if TYPE_CHECKING:
+    from edgekit.app.certificates import Certificate
 
 
 def app(
@@ -32,22 +35,26 @@ def app(
 
         certificate = make_certificate(find_address(), Path(typer.get_app_dir("edgekit")))
     with serve_site(site, "0.0.0.0" if lan else "127.0.0.1", port, certificate) as number:
-        if json:
-            url = f"https://{certificate.address}:{number}/" if certificate else f"http://127.0.0.1:{number}/"
-            console.print_json({"url": url, "fingerprint": certificate.fingerprint if certificate else None})
-        elif certificate is None:
-            console.say(f"http://127.0.0.1:{number}/ (this machine only; --lan serves phones). Ctrl-C stops it.")
-        else:
-            url = f"{certificate.address}:{number}"
-            console.say(_draw_code(f"https://{url}/"))
-            console.say(f"https://{url}/ for every device on this network. Ctrl-C stops it.")
-            console.say("The certificate was made here, so the browser asks once. To keep the app offline a phone must trust it:")
-            console.say(f"open http://{url}/ on the phone, install the authority, and compare its SHA-256 fingerprint:")
-            console.say(certificate.fingerprint)
         try:
+            _tell_address(number, certificate, json)
             _wait()
         except KeyboardInterrupt:
             console.say("Stopped.")
+
+
+def _tell_address(port: int, certificate: Certificate | None, json: bool) -> None:
+    if json:
+        url = f"https://{certificate.address}:{port}/" if certificate else f"http://127.0.0.1:{port}/"
+        console.print_json({"url": url, "fingerprint": certificate.fingerprint if certificate else None})
+    elif certificate is None:
+        console.say(f"http://127.0.0.1:{port}/ (this machine only; --lan serves phones). Ctrl-C stops it.")
+    else:
+        url = f"{certificate.address}:{port}"
+        console.say(_draw_code(f"https://{url}/"))
+        console.say(f"https://{url}/ for every device on this network. Ctrl-C stops it.")
+        console.say("The certificate was made here, so the browser asks once. To keep the app offline a phone must trust it:")
+        console.say(f"open http://{url}/ on the phone, install the authority, and compare its SHA-256 fingerprint:")
+        console.say(certificate.fingerprint)
 
 
 def _wait() -> None:
