@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.bundle import RefusedError, export_bundle
-from edgekit.errors import GateError
+from edgekit.errors import CalibrationError, GateError
 from edgekit.targets import list_variants, load_target
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Attempt:
 
 
 def export_first(run: Path, name: str, out: Path, recipe: Path | None, studies: Path | None) -> tuple[Bundle, tuple[Attempt, ...]]:
-    """Export the first variant of a target that passes within its budgets.
+    """Export the first variant of a target that passes within its budgets, and that the run's calibration patients do for.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def export_first(run: Path, name: str, out: Path, recipe: Path | None, studies: 
         start = time.monotonic()
         try:
             return export_bundle(run, load_target(f"{name}:{precision}", recipe), out, studies), tuple(left)
-        except GateError as error:
+        except (GateError, CalibrationError) as error:
             known = (error.size_mb, error.p50_ms, error.foreseen) if isinstance(error, RefusedError) else ()
             left.append(Attempt(f"{name}:{precision}", error.message, time.monotonic() - start, *known))
     left.sort(key=lambda attempt: math.inf if attempt.foreseen is None else attempt.foreseen)

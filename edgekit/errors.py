@@ -72,6 +72,10 @@ class FilmError(InputError):
         self.reason = reason
 
 
+class CalibrationError(InputError):
+    """The run's calibration patients do not do for this variant; another one may need none."""
+
+
 class MissingError(EdgekitError):
     """A dependency is missing, or this machine can't build or run the target."""
 

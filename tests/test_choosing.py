@@ -15,7 +15,7 @@ from edgekit.backends import onnx as backend
 from edgekit.bundle import export_bundle
 from edgekit.choosing import Attempt, export_first, export_only, tabulate
 from edgekit.cli import run as edgekit
-from edgekit.errors import GateError
+from edgekit.errors import CalibrationError, GateError
 from edgekit.studies import read_studies, write_studies
 from edgekit.targets import load_target
 from edgekit.types import Artifact, Study, Target
@@ -83,6 +83,22 @@ def test_the_first_variant_that_passes_is_exported(tiny_run: Path, studies: Path
 
     bundle, left = export_first(tiny_run, "web", tmp_path / "other", recipe(tmp_path, NUMERICAL, STATISTICAL), studies)
     assert (bundle.manifest["precision"], left) == ("fp32", ())
+
+
+def test_too_few_patients_for_8_bits_leave_the_variant_that_needs_none(
+    tiny_run: Path, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = backend.convert
+
+    def calibrate(run: Any, target: Target, folder: Path, calibration: Any) -> Artifact:
+        if target.precision == "fp16":
+            raise CalibrationError("7 calibration patients are too few", "give more")
+        return convert(run, target, folder, calibration)
+
+    monkeypatch.setattr(backend, "convert", calibrate)
+    bundle, left = export_first(tiny_run, "web", tmp_path / "web", recipe(tmp_path, STATISTICAL, NUMERICAL), studies)
+    assert bundle.manifest["precision"] == "fp32"
+    assert [(attempt.variant, attempt.reason) for attempt in left] == [("web:fp16", "7 calibration patients are too few")]
 
 
 def test_where_none_passes_each_is_told(tiny_run: Path, tiny_bundle: Path, studies: Path, tmp_path: Path) -> None:

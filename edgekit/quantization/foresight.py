@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import InputError
+from edgekit.errors import CalibrationError
 from edgekit.models.logistic import cross_fit
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Foresight:
 
     Raises
     ------
-    InputError
+    CalibrationError
         The patients are too few to fit an ensemble without some of them.
     """
 
@@ -83,7 +83,7 @@ class Foresight:
                     looks = np.isin(np.arange(len(members)) % count, rows[left_out]) & (self._evaluated == case).all(axis=1)
                     self._models.append((np.flatnonzero(looks), model))
         if not self._models:
-            raise InputError(
+            raise CalibrationError(
                 f"{count} calibration patients are too few for 8 bits, which need {LEAST_PATIENTS} of each brand with the same films",
                 "give more rows of the run's studies the split 'validation', or choose a variant without 8-bit activations",
             )

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from edgekit.errors import InputError
+from edgekit.errors import CalibrationError
 from edgekit.models.logistic import fit_logistic
 from edgekit.quantization.foresight import NEAR, Foresight
 
@@ -93,5 +93,5 @@ def test_patients_with_other_films_are_answered_by_an_ensemble_of_their_own() ->
 @pytest.mark.parametrize("brands", [["a", "a", "a", "a"], ["a", "a", "a", "b"], ["a", "b"], []])
 def test_too_few_patients_are_refused(brands: list[str]) -> None:
     members = softmax(np.random.default_rng(0).normal(size=(len(brands), 2, 3)), axis=2)
-    with pytest.raises(InputError, match=f"{len(brands)} calibration patients are too few for 8 bits, which need 2 of each brand"):
+    with pytest.raises(CalibrationError, match=f"{len(brands)} calibration patients are too few for 8 bits, which need 2 of each brand"):
         Foresight(members, brands)
