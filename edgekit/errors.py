@@ -6,7 +6,8 @@
     ├── UsageError          2   the command was called wrongly (typer's own usage errors are 2 too)
     ├── GateError           3   a gate failed: parity or a budget
     ├── InputError          4   a film, table, run or setting is unusable
-    │   └── FilmError       4   a film can't be read; it has a reason
+    │   ├── FilmError       4   a film can't be read; it has a reason
+    │   └── CalibrationError 4  the calibration patients do not do for a variant
     ├── MissingError        5   a dependency is missing, or this machine can't build the target
     └── DamagedBundleError  6   a bundle is damaged or was tampered with
 
@@ -16,7 +17,7 @@ traceback (``--debug`` shows it).
 
 from __future__ import annotations
 
-__all__ = ["DamagedBundleError", "EdgekitError", "FilmError", "GateError", "InputError", "MissingError", "UsageError"]
+__all__ = ["CalibrationError", "DamagedBundleError", "EdgekitError", "FilmError", "GateError", "InputError", "MissingError", "UsageError"]
 
 
 class EdgekitError(Exception):

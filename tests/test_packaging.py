@@ -185,6 +185,7 @@ def test_errors_lists_every_exception_with_its_exit_code():
         "GateError": 3,
         "InputError": 4,
         "FilmError": 4,
+        "CalibrationError": 4,
         "MissingError": 5,
         "DamagedBundleError": 6,
     }
