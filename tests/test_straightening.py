@@ -1,4 +1,4 @@
-"""docs/straightening.md: what a phone makes of a photo, held to the vectors that hold the app's JavaScript too."""
+"""docs/straightening.md: what a phone makes of a photo, held to the vectors that hold the app's JavaScript in sample_app/test_pixels.py."""
 
 import importlib.util
 import json

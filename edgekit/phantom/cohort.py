@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import edgekit
-from edgekit.phantom.plan import Patient, plan_cohort
+from edgekit.phantom.plan import CROSSLINK, Patient, plan_cohort
 from edgekit.phantom.scene import simulate_rows
 from edgekit.phantom.workfolder import claim_folder, fill_folder
 from edgekit.studies import write_studies
-from edgekit.types import VIEWS, View
+from edgekit.task import View
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def _make_patient(task: _Task) -> _Boxes:
         [str(row.brand) for row in patient.rows],
         patient.seed,
         size=patient.size,
-        has_crosslink=patient.rows[0].has_crosslink,
+        has_crosslink=patient.rows[0].has.get(CROSSLINK),
         site=patient.site,
         metal=patient.metal,
     )
@@ -88,13 +88,12 @@ def _make_patient(task: _Task) -> _Boxes:
 
 
 def _is_whole(task: _Task, _: _Boxes) -> bool:
-    films = [row.film(view) for row in task.patient.rows for view in VIEWS]
-    return all(film is not None and film.exists() for film in films)
+    return all(film.exists() for row in task.patient.rows for film in row.given.values())
 
 
 def _with_boxes(patient: Patient, boxes: _Boxes) -> list[Study]:
     rows = zip(patient.rows, boxes, strict=True)
-    return [replace(row, ap_box=_read_box(found["ap"]), lateral_box=_read_box(found["lateral"])) for row, found in rows]
+    return [replace(row, boxes={view: _read_box(edges) for view, edges in found.items()}) for row, found in rows]
 
 
 def _read_box(edges: list[float] | None) -> Box | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from edgekit.phantom.film import SimulatedFilm
-    from edgekit.types import View
+    from edgekit.task import View
 
 _NAMESPACE = uuid.UUID("8c1f7b52-3a5e-5d0c-9d55-6a4f5f1f0e11")
 _EMPTY = (  # type 2: must be there, may be empty

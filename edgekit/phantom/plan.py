@@ -11,7 +11,8 @@ from edgekit.errors import UsageError
 from edgekit.phantom.metal.implants import DESIGNS, RANDOM, UNSEEN
 from edgekit.phantom.sites import SITES, check_size
 from edgekit.studies import NO_CONSTRUCT, SPLITS, split_studies
-from edgekit.types import VIEWS, Study
+from edgekit.task import PEDICLE_SCREWS
+from edgekit.types import Study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ class Patient:
     seed
         Everything random follows from it.
     site
-        A name in `edgekit.phantom.scene.SITES`.
+        A name in `edgekit.phantom.sites.SITES`.
     size
         Long side of the films, pixels; None leaves it to the site.
     metal
@@ -65,6 +66,9 @@ class Patient:
     site: str
     size: int | None
     metal: Metal
+
+
+CROSSLINK = PEDICLE_SCREWS.covariate
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +148,8 @@ def plan_cohort(out: Path, parameters: CohortParameters) -> list[Patient]:
         patient_id = f"p{number + 1:0{digits}d}"
         rows = []
         for twin, row in enumerate(drafts[index].rows):
-            films = {view: out / "films" / f"{patient_id}_{'plain_' if twin else ''}{view}.dcm" for view in VIEWS}
-            rows.append(replace(row, patient_id=patient_id, **films))
+            films = {view: out / "films" / f"{patient_id}_{'plain_' if twin else ''}{view}.dcm" for view in PEDICLE_SCREWS.views}
+            rows.append(replace(row, patient_id=patient_id, films=films, boxes=dict.fromkeys(films)))
         site = _choose_site(rows[0], parameters)
         size = parameters.size or (None if parameters.preset == "detector" else 1500)
         patients.append(Patient(tuple(rows), _patient_seed(parameters.seed, site, number), site, size, drafts[index].metal))
@@ -163,7 +167,7 @@ def plan_cohort(out: Path, parameters: CohortParameters) -> list[Patient]:
 def _draft(parameters: CohortParameters) -> Iterator[_Draft]:
     if parameters.preset == "detector":
         for split, (pairs, constructs, empty) in _DETECTOR.items():
-            construct, none = Study("", brand=RANDOM, split=split), Study("", brand=NO_CONSTRUCT, split=split)
+            construct, none = (Study("", brand=brand, has={CROSSLINK: None}, split=split) for brand in (RANDOM, NO_CONSTRUCT))
             yield from [_Draft((construct, none))] * pairs + [_Draft((construct,))] * constructs + [_Draft((none,), metal="some")] * empty
         return
     if parameters.preset == "paper":
@@ -191,13 +195,13 @@ def _with_construct(counts: dict[str, int], split: str | None) -> Iterator[_Draf
     for index, (brand, count) in enumerate(counts.items()):
         for number in range(count):
             has_crosslink = designs[brand].crosslink is not None and (number + index) % 2 == 0
-            yield _Draft((Study("", brand=brand, has_crosslink=has_crosslink, split=split),))
+            yield _Draft((Study("", brand=brand, has={CROSSLINK: has_crosslink}, split=split),))
 
 
 def _without_construct(count: int, split: str) -> Iterator[_Draft]:
     """Half of them plain, half with other metal."""
     for number in range(count):
-        yield _Draft((Study("", brand=NO_CONSTRUCT, has_crosslink=False, split=split),), metal="none" if number % 2 else "some")
+        yield _Draft((Study("", brand=NO_CONSTRUCT, has={CROSSLINK: False}, split=split),), metal="none" if number % 2 else "some")
 
 
 def _choose_site(row: Study, parameters: CohortParameters) -> str:

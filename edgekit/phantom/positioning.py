@@ -13,7 +13,8 @@ from edgekit.phantom.geometry.projector import Camera
 if TYPE_CHECKING:
     from edgekit.phantom.body.anatomy import Vertebra
     from edgekit.phantom.sites import Site
-    from edgekit.types import Box, View
+    from edgekit.task import View
+    from edgekit.types import Box
 
 # Rows: the film's right, the film's down, the beam. On an AP film the patient's left is on the right (PS3.3 C.7.6.1.1.1: seen from the
 # front); a lateral film is taken from either side.

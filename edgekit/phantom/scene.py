@@ -17,7 +17,7 @@ from edgekit.phantom.metal.implants import DESIGNS, RANDOM, UNSEEN, draw_design
 from edgekit.phantom.positioning import find_levels, place_camera
 from edgekit.phantom.sites import check_size, find_site
 from edgekit.studies import NO_CONSTRUCT
-from edgekit.types import VIEWS
+from edgekit.task import PEDICLE_SCREWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgekit.phantom.body.anatomy import Region, Vertebra
     from edgekit.phantom.materials import Part
     from edgekit.phantom.sites import Site
-    from edgekit.types import View
+    from edgekit.task import View
 
 Metal = Literal["none", "chance", "some"]
 
@@ -95,7 +95,7 @@ def simulate_rows(
     streams = np.random.SeedSequence(seed).spawn(3)
     patient = _make_patient(brands[0], has_crosslink, hospital, metal, streams[0])
     rows: list[dict[View, SimulatedFilm]] = [{} for _ in brands]
-    for view, stream in zip(VIEWS, streams[1:], strict=True):
+    for view, stream in zip(PEDICLE_SCREWS.views, streams[1:], strict=True):
         for row, film in zip(rows, _take_films(view, patient, brands, hospital, size, stream), strict=True):
             row[view] = film
     return rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgekit.errors import InputError
 from edgekit.files import write_json, write_text
-from edgekit.phantom.workers import run_parallel
+from edgekit.phantom.parallel import run_parallel
 from edgekit.progress import track
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def fill_folder(
     is_whole
         Tells whether the files of a task with this result are still there.
     description, remedy
-        See `edgekit.progress.track` and `edgekit.phantom.workers.run_parallel`.
+        See `edgekit.progress.track` and `edgekit.phantom.parallel.run_parallel`.
     """
     journal = out / _JOURNAL
     finished = {name: result for name, result in _read_journal(journal) if name in tasks and is_whole(tasks[name], result)}

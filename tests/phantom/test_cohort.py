@@ -9,7 +9,7 @@ import pytest
 from pydicom.pixels import apply_windowing
 
 from edgekit.errors import InputError, UsageError
-from edgekit.phantom import cohort, workers
+from edgekit.phantom import cohort, parallel
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.dicom import write_film
 from edgekit.phantom.plan import CohortParameters, plan_cohort
@@ -24,14 +24,14 @@ def made(tmp_path_factory):
     """Five patients, made by two workers."""
     out = tmp_path_factory.mktemp("cohorts") / "two"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "count_threads", lambda: 2)
+        patch.setattr(parallel, "count_threads", lambda: 2)
         make_cohort(out, FIVE)
     return out
 
 
 @pytest.fixture
 def alone(monkeypatch):
-    monkeypatch.setattr(workers, "count_threads", lambda: 1)
+    monkeypatch.setattr(parallel, "count_threads", lambda: 1)
 
 
 def _read_all(folder):
@@ -44,10 +44,10 @@ def test_the_table_names_films_that_exist(made):
     assert {study.brand for study in studies} == {f"design-{letter}" for letter in "abcde"}
     for study in studies:
         assert study.split == "test"
-        assert study.ap_box is not None
-        assert study.lateral_box is not None
-        assert study.ap.exists()
-        assert study.lateral.exists()
+        assert study.box("ap") is not None
+        assert study.box("lateral") is not None
+        assert study.film("ap").exists()
+        assert study.film("lateral").exists()
 
 
 @pytest.mark.usefixtures("alone")
@@ -194,12 +194,12 @@ def test_the_demo_preset_is_stratified_and_its_order_tells_nothing(tmp_path):
         assert len(brands) == 7
         assert max(brands.values()) - min(brands.values()) <= 1
         for brand, count in brands.items():
-            bridged = sum(bool(row.has_crosslink) for row in with_construct if (row.split, row.brand) == (split, brand))
+            bridged = sum(bool(row.has.get("crosslink")) for row in with_construct if (row.split, row.brand) == (split, brand))
             assert bridged == 0 if brand == "design-f" else abs(bridged - count / 2) <= 0.5, (split, brand)
     # Rank correlation of file order with brand, crosslink and split: a few hundredths by chance.
     order = np.arange(len(with_construct))
-    for label in ("brand", "has_crosslink", "split"):
-        codes = np.unique([str(getattr(row, label)) for row in with_construct], return_inverse=True)[1]
+    for labels in zip(*((row.brand, str(row.has["crosslink"]), row.split) for row in with_construct), strict=True):
+        codes = np.unique(labels, return_inverse=True)[1]
         assert abs(np.corrcoef(order, codes)[0, 1]) < 0.15
 
 
@@ -238,7 +238,7 @@ def test_the_detector_preset_is_balanced_paired_and_shifted(tmp_path):
     assert 2 * sum(row.brand == "none" and row.split == "validation" for row in rows) >= 500
     assert {patient.site for patient in patients if patient.rows[0].split == "train"} == {"many"}
     assert {patient.site for patient in patients if patient.rows[0].split == "validation"} == {"others"}
-    assert len({film for row in rows for film in (row.ap, row.lateral)}) == films
+    assert len({film for row in rows for film in (row.film("ap"), row.film("lateral"))}) == films
 
 
 def test_a_number_of_patients_is_spread_evenly_and_split(tmp_path):
@@ -255,7 +255,7 @@ def test_a_pair_is_two_rows_of_one_patient(tmp_path, monkeypatch):
     for patient_id in {study.patient_id for study in studies}:
         rows = [study for study in studies if study.patient_id == patient_id]
         for row in rows:
-            assert (row.ap_box is None) == (row.brand == "none")
+            assert (row.box("ap") is None) == (row.brand == "none")
         if len(rows) == 2:
             assert {row.split for row in rows} in ({"train"}, {"validation"})
             for view in ("ap", "lateral"):

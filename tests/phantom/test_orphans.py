@@ -12,15 +12,15 @@ import pytest
 
 SCRIPT = """
 import os, pathlib, sys, time
-from edgekit.phantom import workers
+from edgekit.phantom import parallel
 
 def work(task):
     (pathlib.Path(sys.argv[1]) / str(os.getpid())).touch()
     time.sleep(600)
 
 if __name__ == "__main__":
-    workers.count_threads = lambda: 2
-    list(workers.run_parallel(work, [1, 2], "Use fewer films"))
+    parallel.count_threads = lambda: 2
+    list(parallel.run_parallel(work, [1, 2], "Use fewer films"))
 """
 
 

@@ -245,8 +245,3 @@ def _bend_sideways(posture: Posture) -> tuple[NDArray[np.float64], NDArray[np.fl
     tilt[-1] *= 0.3  # the pelvis stays level
     bump = np.cos(np.clip(np.abs(place), 0, 1) * np.pi / 2) ** 2
     return tilt, posture.convex * posture.twist * posture.cobb * bump
-
-
-def measure_tilt(vertebra: Vertebra) -> float:
-    """Return the tilt of a vertebra's end plates in the coronal plane, degrees; positive leans to the patient's left."""
-    return float(np.rad2deg(np.arctan2(vertebra.axes[0, 2], vertebra.axes[2, 2])))

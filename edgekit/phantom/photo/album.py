@@ -14,11 +14,11 @@ from PIL import Image
 import edgekit
 from edgekit.errors import InputError, UsageError
 from edgekit.files import hash_file, replacing, write_bytes, write_text
-from edgekit.phantom.photo.snapshot import Conditions, choose_size, find_severity, photograph, straighten
+from edgekit.phantom.photo.snapshot import Conditions, find_severity, photograph
 from edgekit.phantom.workfolder import claim_folder, fill_folder
 from edgekit.radiograph import read_radiograph
 from edgekit.studies import clip_box, find_box_fault, read_studies, write_studies
-from edgekit.types import VIEWS, View
+from edgekit.task import View
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ def make_album(table: Path, out: Path, *, seed: int = 0, severity: str = "modera
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(finished[name][view] for name in tasks for view in VIEWS if view in finished[name])
+    writer.writerows(finished[name][view] for name in tasks for view in finished[name])
     write_text(out / "photos.csv", text.getvalue())
     rows = {task.row: _move_row(task.study, finished[name], out) for name, task in tasks.items()}
     write_studies(out / "studies.csv", [rows.get(number, study) for number, study in enumerate(studies)])
@@ -148,9 +148,9 @@ def _is_whole(task: _Task, shots: _Shots) -> bool:
 
 def _photograph_row(task: _Task) -> _Shots:
     """Photograph the films of one row; the other film may be on the screen beside."""
-    films = {view: read_radiograph(film).pixels for view in VIEWS if (film := task.study.film(view)) is not None}
+    films = {view: read_radiograph(film).pixels for view, film in task.study.given.items()}
     shots: _Shots = {}
-    for number, view in enumerate(VIEWS):
+    for number, view in enumerate(task.study.films):
         if view not in films:
             continue
         film, box = task.study.film(view), task.study.box(view)
@@ -161,13 +161,11 @@ def _photograph_row(task: _Task) -> _Shots:
         rng = np.random.default_rng(np.random.SeedSequence(task.seed, spawn_key=(task.row, number)))
         beside = next((pixels for other, pixels in films.items() if other != view), None)
         photo = photograph(films[view], rng, task.severity, beside=beside)
-        size = choose_size(photo.corners, width, height)
-        grey = np.asarray(Image.fromarray(photo.pixels).convert("L"))
         file, straightened = task.place("photos", view, ".jpg"), task.place("straightened", view, ".png")
         try:
             write_bytes(file, photo.file)
             with replacing(straightened) as partial:
-                Image.fromarray(straighten(grey, photo.corners, size)).save(partial, "PNG", compress_level=1)
+                Image.fromarray(photo.straighten(width, height)).save(partial, "PNG", compress_level=1)
         except OSError as error:
             raise InputError(f"{file} can't be written ({error.strerror}).", "Make room, or choose another folder.") from error
         shots[view] = {
@@ -197,4 +195,4 @@ def _move_row(study: Study, shots: _Shots, out: Path) -> Study:
                 x, y = picture.width / int(shot["film_width"]), picture.height / int(shot["film_height"])
                 width, height = float(picture.width), float(picture.height)
             boxes[view] = clip_box((box[0] * x, box[1] * y, box[2] * x, box[3] * y), width, height)
-    return replace(study, ap=films.get("ap"), lateral=films.get("lateral"), ap_box=boxes.get("ap"), lateral_box=boxes.get("lateral"))
+    return replace(study, films={view: films.get(view) for view in study.films}, boxes={view: boxes.get(view) for view in study.films})

@@ -62,7 +62,7 @@ class Handling:
 def expose(light: NDArray[np.float32], handling: Handling, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return float32 (H, W), 0 to 1: the raw picture, with shot and read noise, clipped at white.
 
-    Automatic exposure looks at green photosites; `light` is that of `edgekit.phantom.optics.mosaic`.
+    Automatic exposure looks at green photosites; `light` is that of `edgekit.phantom.photo.optics.mosaic`.
     """
     bright = float(np.percentile(light[::8, 1::8], 99))
     gain = np.float32(0.85 * 2**handling.exposure_ev / max(bright, 1e-4))

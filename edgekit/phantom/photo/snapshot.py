@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgekit.phantom.photo.viewer import Screen
     from edgekit.phantom.photo.viewpoint import Viewpoint
 
-__all__ = ["SEVERITIES", "Conditions", "Photo", "Severity", "choose_size", "glimpse", "photograph", "straighten"]
+__all__ = ["SEVERITIES", "Conditions", "Severity", "Snapshot", "glimpse", "photograph"]
 
 SENSOR = (2016, 1512)
 """Photosites: a phone of 12 megapixels after binning 2 x 2."""
@@ -180,7 +180,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Photo:
+class Snapshot:
     """One photo.
 
     Attributes
@@ -200,6 +200,11 @@ class Photo:
     corners: NDArray[np.float64]
     conditions: Conditions
     file: bytes
+
+    def straighten(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Return a film of `width` x `height` pixels as it is in the photo, gray, as large as it appears there; its aspect is known."""
+        grey = np.asarray(Image.fromarray(self.pixels).convert("L"))
+        return straighten(grey, self.corners, choose_size(self.corners, width, height))
 
 
 def find_severity(name: str) -> Severity:
@@ -222,7 +227,7 @@ def photograph(
     *,
     beside: NDArray[np.uint8] | None = None,
     panel: Panel = Panel(),  # noqa: B008 (frozen)
-) -> Photo:
+) -> Snapshot:
     """Show a film on a screen and photograph it.
 
     Parameters
@@ -240,7 +245,7 @@ def photograph(
 
     Returns
     -------
-    Photo
+    Snapshot
         1600 or 2016 pixels on its long side, upright or level as suits the film.
 
     Raises
@@ -260,7 +265,7 @@ def photograph(
     pixels = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
     scale = pixels.shape[1] / shot.view.width, pixels.shape[0] / shot.view.height
     corners = shot.view.find_corners(screen.film) * scale
-    return Photo(pixels, corners, _describe(severity, screen, shot, scale[0]), file)
+    return Snapshot(pixels, corners, _describe(severity, screen, shot, scale[0]), file)
 
 
 def glimpse(screen: Screen, rng: np.random.Generator, severity: str = "moderate") -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from edgekit.types import Box
 
 FOCAL = 26 / 36
-"""Focal length relative to the long side of the sensor: a main camera of 26 mm equivalent."""
+"""Focal length of the simulated phone relative to the long side of its sensor. It is not quite the one that `edgekit.straightening` takes
+for granted: real phones differ too, and who straightens their photos does not know by how much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from PIL import Image
 from edgekit import cli
 from edgekit.errors import InputError, UsageError
 from edgekit.film_check import check_films
-from edgekit.phantom import workers
+from edgekit.phantom import parallel
 from edgekit.phantom.photo import album
 from edgekit.phantom.photo import snapshot as photo
 from edgekit.phantom.photo.album import COLUMNS, CORNERS, make_album
@@ -22,7 +22,7 @@ from edgekit.types import Study
 def _quick(monkeypatch):
     """A small sensor and one process."""
     monkeypatch.setattr(photo, "SENSOR", (504, 378))
-    monkeypatch.setattr(workers, "count_threads", lambda: 1)
+    monkeypatch.setattr(parallel, "count_threads", lambda: 1)
 
 
 @pytest.fixture
@@ -46,11 +46,42 @@ def table(tmp_path):
     broken = folder / "f.png"
     broken.write_bytes(b"not a film")
     rows = [
-        Study("p1", "design-a", True, "test", a, b, a_box, b_box, None),
-        Study("p2", "design-b", False, "test", None, c, None, c_box, None),
-        Study("p1", "none", None, "test", d, None, None, None, None),
-        Study("../x y", None, None, None, e, None, None, None, None),
-        Study("p5", "design-b", None, None, broken, None, None, None, "cut off"),
+        Study(
+            "p1",
+            "design-a",
+            has={"crosslink": True},
+            split="test",
+            films={"ap": a, "lateral": b},
+            boxes={"ap": a_box, "lateral": b_box},
+            exclude=None,
+        ),
+        Study(
+            "p2",
+            "design-b",
+            has={"crosslink": False},
+            split="test",
+            films={"ap": None, "lateral": c},
+            boxes={"ap": None, "lateral": c_box},
+            exclude=None,
+        ),
+        Study(
+            "p1",
+            "none",
+            has={"crosslink": None},
+            split="test",
+            films={"ap": d, "lateral": None},
+            boxes={"ap": None, "lateral": None},
+            exclude=None,
+        ),
+        Study("../x y", None, has={"crosslink": None}, films={"ap": e, "lateral": None}, boxes={"ap": None, "lateral": None}, exclude=None),
+        Study(
+            "p5",
+            "design-b",
+            has={"crosslink": None},
+            films={"ap": broken, "lateral": None},
+            boxes={"ap": None, "lateral": None},
+            exclude="cut off",
+        ),
     ]
     write_studies(folder / "studies.csv", rows)
     return folder / "studies.csv"
@@ -69,10 +100,10 @@ def test_the_straightened_films_are_a_table_like_any_other(table, tmp_path):
     out = make_album(table, tmp_path / "out").parent
     before, after = read_studies(table), read_studies(out / "studies.csv")
     check_films(after)
-    assert [(s.patient_id, s.brand, s.has_crosslink, s.split, s.exclude) for s in after] == [
-        (s.patient_id, s.brand, s.has_crosslink, s.split, s.exclude) for s in before
+    assert [(s.patient_id, s.brand, s.has.get("crosslink"), s.split, s.exclude) for s in after] == [
+        (s.patient_id, s.brand, s.has.get("crosslink"), s.split, s.exclude) for s in before
     ]
-    assert after[4].ap.resolve() == before[4].ap.resolve()
+    assert after[4].film("ap").resolve() == before[4].film("ap").resolve()
     for old, new in zip(before[:4], after[:4], strict=True):
         for view in ("ap", "lateral"):
             assert (old.film(view) is None) == (new.film(view) is None)
@@ -145,7 +176,7 @@ def test_two_processes_make_the_same_photos(table, tmp_path, monkeypatch):
     write_studies(small, rows)
     monkeypatch.setattr(photo, "SENSOR", (2016, 1512))  # workers are new processes: they don't know of the small one
     one = make_album(small, tmp_path / "one").parent
-    monkeypatch.setattr(workers, "count_threads", lambda: 2)
+    monkeypatch.setattr(parallel, "count_threads", lambda: 2)
     two = make_album(small, tmp_path / "two").parent
     for path in one.rglob("*.jpg"):
         assert path.read_bytes() == (two / path.relative_to(one)).read_bytes()

@@ -12,10 +12,10 @@ from edgekit.phantom.photo import snapshot as photo
 from edgekit.phantom.photo.glare import Light, make_light, place_nodes
 from edgekit.phantom.photo.optics import Lens, Panel, mosaic, project_picture, weaken_grid
 from edgekit.phantom.photo.phone import RESPONSE, Handling, expose, process
-from edgekit.phantom.photo.snapshot import SEVERITIES, photograph, straighten
+from edgekit.phantom.photo.snapshot import SEVERITIES, photograph
 from edgekit.phantom.photo.viewer import Screen, show_film
 from edgekit.phantom.photo.viewpoint import FOCAL, take_position
-from edgekit.straightening import fit_homography, make_rectangle, project
+from edgekit.straightening import choose_size, fit_homography, make_rectangle, project, straighten
 
 PLAIN = Panel(stripe=1.0, lit=1.0)
 
@@ -84,6 +84,15 @@ def test_the_straightened_photo_is_the_film():
         # A tenth of the film further on, it is not.
         shifted = np.roll(flat, 42, axis=1)
         assert np.corrcoef(shifted.ravel(), film.ravel())[0, 1] < least - 0.2
+
+
+def test_a_photo_is_straightened_in_the_grey_of_the_specification():
+    film = _make_film()
+    taken = photograph(film, np.random.default_rng(5), "moderate")
+    grey = taken.pixels.astype(int) @ (19595, 38470, 7471) + 32768 >> 16  # docs/canvas.md, 1
+    flat = taken.straighten(film.shape[1], film.shape[0])
+    size = choose_size(taken.corners, film.shape[1], film.shape[0])
+    np.testing.assert_array_equal(flat, straighten(grey.astype(np.uint8), taken.corners, size))
 
 
 def test_all_corners_are_in_the_photo_and_go_round_it():
