@@ -1,4 +1,4 @@
-"""Overlap of boxes."""
+"""Boxes: their overlap, and what a crop shows of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from edgekit.types import Box
 
 
 def box_iou(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -27,3 +29,10 @@ def box_iou(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]])
     union = (first[:, 2:] - first[:, :2]).prod(axis=1) + (second[:, 2:] - second[:, :2]).prod(axis=1) - shared
     overlaps: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return overlaps
+
+
+def grow_box(box: Box, margin: float, side: int) -> Box:
+    """Add `margin`, a share of each side, at both ends, and cut the box at the edges of a canvas of `side` pixels: what a crop shows."""
+    x0, y0, x1, y1 = box
+    x, y = margin * (x1 - x0), margin * (y1 - y0)
+    return max(x0 - x, 0.0), max(y0 - y, 0.0), min(x1 + x, float(side)), min(y1 + y, float(side))

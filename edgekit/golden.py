@@ -1,8 +1,10 @@
 """Golden vectors: simulated canvases and the outputs expected of them, in every bundle.
 
+How closely each output is compared, and which are not, stands in the manifest (``tensors``, `edgekit.contract`).
+
 They let any runtime on any device check itself without a film of a patient and without this package::
 
-    golden/golden.json     {"schema": 1, "cases": [{"name", "films": {view: png}, "outputs": {...}, "exposes": {...}}], "tolerance": {...}}
+    golden/golden.json     {"schema": 2, "cases": [{"name", "films": {view: png}, "outputs": {...}, "exposes": {...}}]}
     golden/<case>-<view>.png    uint8 canvases
 """
 
@@ -17,64 +19,34 @@ import numpy as np
 
 import edgekit
 from edgekit.canvases import graph_inputs
+from edgekit.contract import measure_errors, output_dtype
 from edgekit.errors import GateError
 from edgekit.processors import read_features
 from edgekit.remembered import is_remembered, remember
-from edgekit.types import OUTPUTS, VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from edgekit.stress import Canvases
-    from edgekit.types import Bundle, Session, Tensors, View
+    from edgekit.task import Task, View
+    from edgekit.types import Bundle, Session, Tensors
 
+SCHEMA = 2
 FOLDER = "golden"
 FILE = "golden.json"
 
-CASES: dict[str, tuple[str, tuple[View, ...]]] = {
-    "both": ("design-a", VIEWS),
-    "ap": ("design-b", ("ap",)),
-    "lateral": ("design-c", ("lateral",)),
-    "none": ("none", VIEWS),
-}
-"""Simulated design and the films given, by case."""
+EMPTY = "none"
+"""The case whose films show nothing to identify. The others are named as the task's: of each film alone, and of all of them."""
 
+STEP = 4
+"""Seeds between one draw of a case and its next."""
 DRAWS = 6
 """Simulated patients that a case is chosen from below float32, at most."""
 
 STRESS = "stress"
 """The case chosen to expose broken kernels (`edgekit.stress`); it alone has ``exposes``."""
-
-TOLERANCE = {
-    "probabilities": 1e-4,
-    "members": 1e-4,
-    "boxes": 0.5,
-    "box_scores": 1e-4,
-    "view_scores": 1e-4,
-    "heatmaps": 1e-2,
-    "prediction_set": 0.0,
-    "unfamiliarity": 1e-4,
-    "decision": 0.0,
-}
-"""Largest difference accepted between fp32 runtimes, by output; boxes in canvas pixels, where a construct was found."""
-
-LOOSE_TOLERANCE = {
-    "probabilities": 0.05,
-    "members": 0.1,
-    "boxes": 4.0,
-    "box_scores": 0.05,
-    "view_scores": 0.05,
-    "heatmaps": 0.25,
-    "prediction_set": 1.0,
-    "unfamiliarity": 0.1,
-    "decision": 4.0,
-}
-"""The same below fp32, where every runtime rounds in its own way: a probability beside a threshold may fall on either side of it, so
-the last word on decisions is a verdict on many patients, not this check."""
-
-INTEGERS = ("prediction_set", "decision")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,23 +92,25 @@ def write_golden(bundle: Bundle, session: Session, exact: bool) -> None:
     session
         Whose outputs are expected: the reference, or for a file below fp32 a runtime that opened it.
     exact
-        Whether other runtimes must agree within `TOLERANCE`, or only within `LOOSE_TOLERANCE`. Only then there is no `STRESS`: nothing
-        in float32 saturates.
+        Whether every stage is float32: then there is no `STRESS`, for nothing saturates.
     """
     from PIL import Image
 
     from edgekit.stress import choose_stress, nudge, open_faults
 
-    side, folder, threshold = bundle.canvas_side, bundle.folder / FOLDER, bundle.manifest["thresholds"]["box"]
-    tolerance = TOLERANCE if exact else LOOSE_TOLERANCE
-    moves = None if exact else lambda films: nudge(films, side, session, tolerance, threshold)[1]
-    patients = {name: _choose_patient(name, place, side, moves) for place, name in enumerate(CASES)}
-    films = {name: {view: patients[name][view] for view in views} for name, (_, views) in CASES.items()}
+    side, views, folder = bundle.canvas_side, bundle.views, bundle.folder / FOLDER
+    outputs = bundle.manifest.tensors["outputs"]
+    moves = None if exact else lambda films: nudge(films, views, side, session, outputs)[1]
+    patients = {
+        name: _choose_patient(case, place, views, side, moves)
+        for place, (name, case) in enumerate(list_cases(bundle.manifest.task).items())
+    }
+    films = {name: {view: patients[name][view] for view in given} for name, (_, given) in list_cases(bundle.manifest.task).items()}
     exposes: dict[str, dict[str, float]] = {}
     if not exact:
         with open_faults(bundle) as faults:
-            constructs = [patients[name] for name, (design, _) in CASES.items() if design != "none"]
-            stress = choose_stress(constructs, side, session, faults, tolerance, threshold)
+            constructs = [canvases for name, canvases in patients.items() if name != EMPTY]
+            stress = choose_stress(constructs, side, session, faults, outputs)
         films[STRESS], exposes[STRESS] = stress.canvases, stress.exposes
     folder.mkdir()
     cases = []
@@ -144,30 +118,39 @@ def write_golden(bundle: Bundle, session: Session, exact: bool) -> None:
         files = {view: f"{name}-{view}.png" for view in canvases}
         for view, file in files.items():
             Image.fromarray(canvases[view]).save(folder / file)
-        outputs = session.infer(graph_inputs(canvases, side))
-        case = {"name": name, "films": files, "outputs": {key: _shorten(value) for key, value in outputs.items()}}
+        answer = session.infer(graph_inputs(canvases, views, side))
+        case = {"name": name, "films": files, "outputs": {key: _shorten(value) for key, value in answer.items()}}
         cases.append({**case, "exposes": exposes[name]} if name in exposes else case)
-    document = {"schema": 1, "cases": cases, "tolerance": tolerance}
+    document = {"schema": SCHEMA, "cases": cases}
     (folder / FILE).write_text(json.dumps(document, allow_nan=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _choose_patient(name: str, place: int, side: int, moves: Callable[[Canvases], float] | None) -> Canvases:
+def list_cases(task: Task) -> dict[str, tuple[str, tuple[View, ...]]]:
+    """Return the cases by name: the simulated design that is shown, and the films given."""
+    single = {view: (design, (view,)) for view, design in zip(task.views, ("design-b", "design-c", "design-d"), strict=False)}
+    everything = {list(task.cases)[-1]: ("design-a", task.views)} if len(task.views) > 1 else {}
+    return {**everything, **single, EMPTY: ("none", task.views)}
+
+
+def _choose_patient(
+    case: tuple[str, tuple[View, ...]], place: int, views: Sequence[View], side: int, moves: Callable[[Canvases], float] | None
+) -> Canvases:
     """Return the canvases of the first patient simulated for a case whose answer bears a grey level; of `DRAWS` that don't, the steadiest.
 
     Parameters
     ----------
-    name, place
-        The case, and which one of `CASES` it is: the seed of the first patient.
+    case, place
+        One of `list_cases`, and which one: the seed of the first patient.
     moves
         How far the answer to the films of a case moves (`edgekit.stress.nudge`); None takes the first patient.
     """
     from edgekit.stress import BORNE
 
-    design, views = CASES[name]
+    design, given = case
     best: tuple[float, Canvases] | None = None
     for draw in range(DRAWS):
-        canvases = simulate_canvases(design, place + draw * len(CASES), side)
-        moved = 0.0 if moves is None else moves({view: canvases[view] for view in views})
+        canvases = simulate_canvases(design, place + draw * STEP, views, side)
+        moved = 0.0 if moves is None else moves({view: canvases[view] for view in given})
         if best is None or moved < best[0]:
             best = moved, canvases
         if best[0] <= BORNE:
@@ -176,13 +159,19 @@ def _choose_patient(name: str, place: int, side: int, moves: Callable[[Canvases]
     return best[1]
 
 
-def simulate_canvases(design: str, seed: int, side: int) -> dict[View, NDArray[np.uint8]]:
-    """Return the canvases, uint8 (S, S), of one simulated patient."""
+def simulate_canvases(design: str, seed: int, views: Sequence[View], side: int) -> dict[View, NDArray[np.uint8]]:
+    """Return the canvases, uint8 (S, S), of one simulated patient of the study, whatever the task: they need not be of its implants.
+
+    A view that the simulator draws is shown as such; of other tasks' views the first shows the AP film, the second the lateral one, and
+    so on in turn.
+    """
     from edgekit.phantom.scene import simulate_patient
     from edgekit.radiograph import make_canvas
 
-    films = simulate_patient(design, seed, size=side, has_crosslink=False)
-    return {view: make_canvas(film.display, side)[0] for view, film in films.items()}
+    films = list(simulate_patient(design, seed, size=side, has_crosslink=False).items())
+    named = dict(films)
+    shown = {view: named.get(view, films[place % len(films)][1]) for place, view in enumerate(views)}
+    return {view: make_canvas(film.display, side)[0] for view, film in shown.items()}
 
 
 def read_golden(bundle: Bundle) -> list[Case]:
@@ -192,25 +181,20 @@ def read_golden(bundle: Bundle) -> list[Case]:
     folder = bundle.folder / FOLDER
     cases = []
     for case in json.loads((folder / FILE).read_text(encoding="utf-8"))["cases"]:
-        canvases = {view: np.array(Image.open(folder / case["films"][view])) for view in VIEWS if view in case["films"]}
-        outputs: Tensors = {name: np.array(case["outputs"][name], dtype=np.int32 if name in INTEGERS else np.float32) for name in OUTPUTS}
-        cases.append(Case(case["name"], graph_inputs(canvases, bundle.canvas_side), outputs))
+        canvases = {view: np.array(Image.open(folder / film)) for view, film in case["films"].items()}
+        outputs: Tensors = {name: np.array(value, dtype=output_dtype(name)) for name, value in case["outputs"].items()}
+        cases.append(Case(case["name"], graph_inputs(canvases, bundle.views, bundle.canvas_side), outputs))
     return cases
 
 
 def check_golden(bundle: Bundle, session: Session) -> GoldenCheck:
     """Run the golden vectors in `session` and measure how far its outputs are from the expected ones."""
-    tolerance = json.loads((bundle.folder / FOLDER / FILE).read_text(encoding="utf-8"))["tolerance"]
-    errors = dict.fromkeys(OUTPUTS, 0.0)
+    outputs = bundle.manifest.tensors["outputs"]
+    errors: dict[str, float] = {}
     for case in read_golden(bundle):
-        found = session.infer(case.inputs)
-        has_construct = case.outputs["box_scores"] >= bundle.manifest["thresholds"]["box"]
-        for name in OUTPUTS:
-            difference = np.abs(found[name].astype(np.float64) - case.outputs[name].astype(np.float64))
-            if name == "boxes":  # without a construct the best cell is arbitrary
-                difference = difference[has_construct]
-            errors[name] = max(errors[name], float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0)))
-    return GoldenCheck(session.name, errors, tolerance)
+        measured = measure_errors(case.outputs, session.infer(case.inputs), outputs)
+        errors = {name: max(error, errors.get(name, 0.0)) for name, error in measured.items()}
+    return GoldenCheck(session.name, errors, {name: outputs[name]["tolerance"] for name in errors})
 
 
 def require_golden(bundle: Bundle, session: Session, threads: int | None = None) -> None:
@@ -250,10 +234,10 @@ def _describe_circumstances(bundle: Bundle, session: Session, threads: int | Non
     return {
         "passed": "golden vectors",
         "edgekit": edgekit.__version__,
-        "model_sha256": manifest["model_sha256"],
-        "files": {name: entry["sha256"] for name, entry in manifest["files"].items()},
-        "canvas": manifest["canvas"],
-        "thresholds": manifest["thresholds"],
+        "model_sha256": manifest.model_sha256,
+        "files": {name: entry["sha256"] for name, entry in manifest.files.items()},
+        "canvas": manifest.canvas,
+        "tensors": manifest.tensors,
         "session": session.name,
         "runtime": session.runtime,
         "threads": threads,

@@ -7,17 +7,16 @@ Imports neither torch nor ultralytics, and no DICOM reader unless a film is a DI
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from itertools import islice, permutations
+from itertools import permutations
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
+from edgekit.boxes import grow_box
 from edgekit.bundle import describe_verification
-from edgekit.canvases import THREADS, graph_inputs, refusing
+from edgekit.canvases import THREADS, graph_inputs, read_ahead
 from edgekit.cores import count_threads
 from edgekit.errors import FilmError, InputError, UsageError
 from edgekit.files import hash_file, require_writable
@@ -26,15 +25,16 @@ from edgekit.journal import Journal
 from edgekit.manifest import open_bundle
 from edgekit.radiograph import make_canvas, read_radiograph
 from edgekit.sessions import open_session
-from edgekit.types import DECISIONS, EXCLUDED, REFUSED, VIEWS, Prediction
+from edgekit.types import DECISIONS, EXCLUDED, REFUSED, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from edgekit.radiograph import Letterbox
-    from edgekit.types import Radiograph, Session, Study, Tensors, View
+    from edgekit.task import View
+    from edgekit.types import Box, Radiograph, Session, Study, Tensors
 
 SCHEMA = 1
 
@@ -85,7 +85,7 @@ class Predictor:
     Examples
     --------
     >>> with Predictor(Path("build/desktop-cpu")) as predictor:  # doctest: +SKIP
-    ...     print(predictor.predict(ap=Path("ap.dcm"), lateral=Path("lateral.dcm")).brand)
+    ...     print(predictor.predict({"ap": Path("ap.dcm"), "lateral": Path("lateral.dcm")}).brand)
     """
 
     def __init__(self, bundle: Path, session: str | None = None, threads: int | None = None) -> None:
@@ -97,12 +97,12 @@ class Predictor:
         self._session: Future[tuple[Session, float]] = self._pool.submit(self._load, session, threads)
         manifest = self.bundle.manifest
         self.model = {
-            "name": manifest["name"],
-            "version": manifest["provenance"]["run"]["sha256"][:12],
-            "target": manifest["target"],
-            "precision": manifest["precision"],
+            "name": manifest.name,
+            "version": manifest.provenance["run"]["sha256"][:12],
+            "target": manifest.target,
+            "precision": manifest.precision,
             "session": session,
-            "verified": manifest["verified"],
+            "verified": manifest.verified,
             "verification": describe_verification(self.bundle),
         }
 
@@ -114,46 +114,66 @@ class Predictor:
         if not self._session.exception():
             self._session.result()[0].__exit__(kind, error, trace)
 
-    def predict(self, ap: Path | None = None, lateral: Path | None = None, patient_id: str = "") -> Prediction:
+    def predict(self, films: Mapping[View, Path], patient_id: str = "") -> Prediction:
         """Answer for one patient.
 
         Parameters
         ----------
-        ap, lateral
-            Film files; one may be missing.
+        films
+            Film file by view, of those that the patient has.
         patient_id
             Copied into the answer.
 
         Raises
         ------
         UsageError
-            No film was given.
+            No film was given, or one of a view that the bundle does not know.
         InputError
             A film can't be read.
         GateError
             The session misses the golden vectors.
         """
-        paths: dict[View, Path | None] = {"ap": ap, "lateral": lateral}
-        if ap is None and lateral is None:
-            raise UsageError("no film was given", "give --ap FILE, --lateral FILE or both")
-        films, started = {}, time.perf_counter()
-        for view in VIEWS:
-            path = paths[view]
-            if path is not None:
-                films[view] = read_radiograph(path)
-        return self._answer(self._prepare(films, started), patient_id)
+        started = time.perf_counter()
+        return self._answer(self._prepare(self._read(films), started), patient_id)
+
+    def explain(self, films: Mapping[View, Path]) -> dict[View, bytes]:
+        """Draw each film with the box found and, over its crop, the heat map of the most probable brand.
+
+        Parameters
+        ----------
+        films
+            As for `predict`, which raises the same errors.
+
+        Returns
+        -------
+        dict
+            JPEG bytes by view. A film on which nothing was found is drawn as it is.
+        """
+        from edgekit.evaluation.figures import draw_film
+
+        read = self._read(films)
+        prepared = self._prepare(read, time.perf_counter())
+        outputs, manifest = self._infer(prepared.inputs), self.bundle.manifest
+        drawn = {}
+        for view, film in read.items():
+            row, letterbox = self.bundle.views.index(view), prepared.letterboxes[view]
+            box: Box = tuple(map(float, outputs["boxes"][row]))  # type: ignore[assignment]
+            crop = grow_box(box, manifest.crop["margin"], self.bundle.canvas_side)
+            shown = [tuple(letterbox.to_film_within(edges)) for edges in (box, crop)] if outputs["found"][row] else [None, None]
+            drawn[view] = draw_film(film.pixels, shown[0], None, outputs["heatmaps"][row], shown[1])  # type: ignore[arg-type]
+        return drawn
 
     def find_views(self, paths: Sequence[Path]) -> dict[View, Path]:
-        """Tell which of one patient's films is the AP and which the lateral one.
+        """Tell which view each of one patient's films shows.
 
-        Where all files name their view (DICOM View Position) and the names differ, they decide. Otherwise the detector does: of the
-        possible assignments the one with the largest sum of view scores. Two films of the same view are assigned too: `predict` then
-        says ``films swapped`` for them if one clearly shows the other view.
+        Where all files name a view of the task (DICOM View Position) and the names differ, they decide. Otherwise the detector does: of
+        the possible assignments the one with the largest sum of view scores. Two films of the same view are assigned too: `predict` then
+        says ``films swapped`` for them if one clearly shows another view.
 
         Parameters
         ----------
         paths
-            One film or two.
+            At most one film a view.
 
         Returns
         -------
@@ -163,19 +183,24 @@ class Predictor:
         Raises
         ------
         InputError
-            A film can't be read.
+            A film can't be read; or nothing tells the films' views: the task has several, and no detector.
         GateError
             The session misses the golden vectors.
         """
+        views = self.bundle.views
         films = [read_radiograph(path) for path in paths]
-        named = {film.view: path for film, path in zip(films, paths, strict=True) if film.view is not None}
+        named = {film.view: path for film, path in zip(films, paths, strict=True) if film.view in views}
         if len(named) == len(films):
             return named
-        prepared = self._prepare(dict(zip(VIEWS, films, strict=False)), time.perf_counter())
-        scores = self._infer(prepared.inputs)["view_scores"]  # a row for each film; columns: AP, lateral
-        assignments = list(permutations(range(len(VIEWS)), len(films)))
+        if len(views) > 1 and not self.bundle.manifest.task.locate:
+            raise InputError(
+                "the films don't say which views they show", f"name them: {', '.join(f'--film {view}=FILE' for view in views)}"
+            )
+        prepared = self._prepare(dict(zip(views, films, strict=False)), time.perf_counter())
+        scores = self._infer(prepared.inputs)["view_scores"]  # a row for each film, a column for each view
+        assignments = list(permutations(range(len(views)), len(films)))
         best = max(assignments, key=lambda columns: sum(scores[row, column] for row, column in enumerate(columns)))
-        return {VIEWS[column]: path for column, path in zip(best, paths, strict=True)}
+        return {views[column]: path for column, path in zip(best, paths, strict=True)}
 
     def predict_studies(self, studies: Sequence[Study], done: Container[int] = ()) -> Iterator[tuple[int, Prediction | InputError]]:
         """Answer row by row, in order, with a progress bar; memory does not grow with the number of rows.
@@ -199,28 +224,24 @@ class Predictor:
         GateError
             The session misses the golden vectors.
         """
-        from edgekit.progress import track
+        views = self.bundle.views
 
-        def prepare(study: Study) -> _Films | InputError:
+        def prepare(study: Study) -> _Films:
             started = time.perf_counter()
-            try:
-                with refusing(study):
-                    return self._prepare({view: read_radiograph(film) for view in VIEWS if (film := study.film(view))}, started)
-            except InputError as error:
-                return error
+            return self._prepare({view: read_radiograph(film) for view in views if (film := study.film(view))}, started)
 
-        pool = ThreadPoolExecutor(THREADS)
-        try:
-            waiting = (study for place, study in enumerate(studies) if place not in done)
-            ahead = deque(pool.submit(prepare, study) for study in islice(waiting, 2 * THREADS))
-            for place, study in enumerate(track(studies, "Predicting")):
-                if place in done:
-                    continue
-                films = ahead.popleft().result()
-                ahead.extend(pool.submit(prepare, later) for later in islice(waiting, 1))
-                yield place, films if isinstance(films, InputError) else self._answer(films, study.patient_id)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for place, films in read_ahead(studies, prepare, "Predicting", done):
+            yield place, films if isinstance(films, InputError) else self._answer(films, studies[place].patient_id)
+
+    def _read(self, films: Mapping[View, Path]) -> dict[View, Radiograph]:
+        """Decode films, in the order of the bundle's views."""
+        views = self.bundle.views
+        if not films or set(films) - set(views):
+            raise UsageError(
+                f"films of {', '.join(films) or 'no view'} were given, this bundle looks at {', '.join(views)}",
+                f"give {' or '.join(f'--film {view}=FILE' for view in views)}",
+            )
+        return {view: read_radiograph(films[view]) for view in views if view in films}
 
     def _load(self, name: str, threads: int | None) -> tuple[Session, float]:
         started = time.perf_counter()
@@ -237,7 +258,7 @@ class Predictor:
         """Letterbox decoded films; `started` is when their decoding began."""
         decoded = time.perf_counter()
         made = {view: make_canvas(film.pixels, self.bundle.canvas_side) for view, film in films.items()}
-        inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, self.bundle.canvas_side)
+        inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, self.bundle.views, self.bundle.canvas_side)
         elapsed_ms = {"decode": 1000 * (decoded - started), "canvas": 1000 * (time.perf_counter() - decoded)}
         paths = {view: film.source for view, film in films.items()}
         return _Films(inputs, paths, {view: letterbox for view, (_, letterbox) in made.items()}, elapsed_ms)
@@ -263,15 +284,14 @@ class Predictor:
         )
 
     def _describe_view(self, view: View, films: _Films, outputs: Tensors) -> dict[str, Any]:
-        row = VIEWS.index(view)
+        row = self.bundle.views.index(view)
         score = float(outputs["box_scores"][row])
         x0, y0, x1, y1 = map(float, outputs["boxes"][row])
-        found = outputs["box_scores"][row] >= np.float32(self.bundle.manifest["thresholds"]["box"])
         return {
             "film": str(films.paths[view]),
-            "box": films.letterboxes[view].to_film_within((x0, y0, x1, y1)) if found else None,
+            "box": films.letterboxes[view].to_film_within((x0, y0, x1, y1)) if outputs["found"][row] else None,
             "score": score,
-            "view_scores": dict(zip(VIEWS, map(float, outputs["view_scores"][row]), strict=True)),
+            "view_scores": dict(zip(self.bundle.views, map(float, outputs["view_scores"][row]), strict=True)),
         }
 
 
@@ -336,9 +356,10 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
         `out` can't be written. As everything about `out`, this is noticed before the first film.
     """
     from edgekit.evaluation.predictions import PredictionRow, write_predictions
-    from edgekit.studies import read_studies
+    from edgekit.studies import read_studies, require_views
 
     studies = read_studies(table)
+    require_views(studies, predictor.bundle.views, str(table))
     if out.suffix not in (".csv", ".jsonl"):
         raise InputError(f"{out} is no kind of file that predictions are written to", "give an --out that ends in .csv or .jsonl")
     if out.resolve() == table.resolve():
@@ -346,8 +367,8 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
     require_writable(out)
     manifest = predictor.bundle.manifest
     begun_with = {
-        "run": manifest["provenance"]["run"]["sha256"],
-        "bundle": manifest["model_sha256"],
+        "run": manifest.provenance["run"]["sha256"],
+        "bundle": manifest.model_sha256,
         "session": predictor.model["session"],
         "table": hash_file(table),
     }
@@ -384,26 +405,26 @@ def predict_table(predictor: Predictor, table: Path, out: Path) -> TableAnswers:
         }
         journal.append(entry)
         take(entry)
-    write_predictions(out, table.parent, predictor.bundle.brands, [rows[place] for place in sorted(rows)])
+    write_predictions(out, table.parent, manifest.task, predictor.bundle.brands, [rows[place] for place in sorted(rows)])
     if not unreadable:
         journal.remove()
     return TableAnswers(dict(Counter(row.decision or "" for row in rows.values())), tuple(unreadable))
 
 
-def find_films(folder: Path) -> tuple[list[Path], dict[Path, str]]:
+def find_films(folder: Path, views: Sequence[View]) -> tuple[list[Path], dict[Path, str]]:
     """Find one patient's films in a folder and the folders in it. Hidden files are not looked at.
 
     Returns
     -------
     films
-        One or two, sorted by name.
+        At most as many as there are `views`, sorted by name.
     others
         The files that are no films, each with the reason.
 
     Raises
     ------
     InputError
-        `folder` is none, it holds no film, more than two or those of two patients, or a film in it can't be read.
+        `folder` is none, it holds no film, more than there are views or those of two patients, or a film in it can't be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder", "give --folder the folder with one patient's films")
@@ -425,11 +446,11 @@ def find_films(folder: Path) -> tuple[list[Path], dict[Path, str]]:
             f"{folder} holds films of {len(patients - {''})} patients by their Patient ID",
             "leave the films of one patient there, or name them with --films A B",
         )
-    if not films or len(films) > len(VIEWS):
+    if not films or len(films) > len(views):
         listed = "".join(f"\n  {path}" for path in films[:LISTED]) + ("\n  ..." if len(films) > LISTED else "")
         raise InputError(
-            f"{folder} holds {len(films) or 'no'} films, expected one or two of one patient{listed}",
-            "leave one AP and one lateral film there, or name them with --films A B",
+            f"{folder} holds {len(films) or 'no'} films, expected at most one of each view ({', '.join(views)}) of one patient{listed}",
+            "leave one film of each view there, or name them with --film VIEW=FILE",
         )
     return films, others
 

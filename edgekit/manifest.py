@@ -2,8 +2,7 @@
 
 The manifest carries the sha256 of itself and of every other file but two: the list of the processors that the bundle is proven on grows
 when it is judged on another one, and the model card shows it. So ``processors.json`` stands beside the manifest, and carries the sha256 of
-the card, of itself and of the model that it belongs to; the manifest stays as it was. A bundle made before that has its card in the
-manifest and needs no ``processors.json``.
+the card, of itself and of the model that it belongs to; the manifest stays as it was.
 
 It is a check against damage and careless edits, not a signature: whoever can write the folder can also write a new manifest.
 """
@@ -13,17 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import asdict, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import DamagedBundleError, InputError
 from edgekit.files import hash_file
-from edgekit.types import Bundle
+from edgekit.task import parse_task
+from edgekit.types import Bundle, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST = "manifest.json"
 SELF_HASH = "manifest_sha256"
 CARD = "MODEL_CARD.md"
@@ -53,7 +54,7 @@ def open_bundle(path: Path) -> Bundle:
     if not (path / MANIFEST).exists():
         raise InputError(f"{path} is not a bundle: it has no {MANIFEST}", "make one with: edgekit export RUN TARGET --out BUNDLE")
     manifest = _read_manifest(path / MANIFEST)
-    files: dict[str, dict[str, Any]] = manifest["files"]
+    files = manifest.files
     for name in files:
         if not _stays_inside(name):
             raise _damaged(path, f"the manifest lists '{name}', which leaves the bundle")
@@ -71,7 +72,7 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest, tuple(beside["processors"]))
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> Manifest:
     """Read a manifest and check that it is exactly what was written."""
     content = path.read_bytes()
     if path.is_symlink():
@@ -87,23 +88,35 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not genuine:
         raise _damaged(path.parent, f"{MANIFEST} was changed")
     if schema != SCHEMA:
-        raise InputError(f"{path}: schema {schema}, this edgekit reads {SCHEMA}", "pip install --upgrade edgekit-imaging")
+        raise _explain_schema(path, manifest)
     entry_keys = {"sha256", "size"}
     if not isinstance(files, dict) or not all(isinstance(entry, dict) and set(entry) == entry_keys for entry in files.values()):
         raise _damaged(path.parent, f"'files' of {MANIFEST} does not list a sha256 and a size for each file")
-    _check_contents(path, manifest)
-    return dict(manifest)
+    return _parse_manifest(path, manifest)
 
 
-def _read_processors(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Read ``processors.json`` and check that it is exactly what was written for this model; without one there are no rows."""
+def _explain_schema(path: Path, manifest: dict[str, Any]) -> InputError:
+    """Say that another version of edgekit wrote a bundle, and how to make it again."""
+    schema = manifest["schema"]
+    if not isinstance(schema, int) or schema > SCHEMA:
+        return InputError(f"{path}: schema {schema}, this edgekit reads {SCHEMA}", "pip install --upgrade edgekit-imaging")
+    try:
+        run = os.path.normpath(path.parent / manifest["provenance"]["run"]["path"])
+        command = f"edgekit export {run} {manifest['target']}:{manifest['precision']} --out NEW"
+    except (KeyError, TypeError):
+        command = "edgekit export RUN TARGET --out NEW"
+    return InputError(
+        f"{path} was written by an earlier edgekit: schema {schema}, this one reads {SCHEMA}", f"make it again from its run: {command}"
+    )
+
+
+def _read_processors(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """Read ``processors.json`` and check that it is exactly what was written for this model."""
     path = folder / PROCESSORS
     if path.is_symlink():
         raise _damaged(folder, f"{PROCESSORS} is a link")
     if not path.exists():
-        if CARD not in manifest["files"]:
-            raise _damaged(folder, f"'{PROCESSORS}' is missing")
-        return {"card": None, "processors": []}
+        raise _damaged(folder, f"'{PROCESSORS}' is missing")
     content = path.read_bytes()
     try:
         document = json.loads(content)
@@ -115,61 +128,66 @@ def _read_processors(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         raise _damaged(folder, f"{PROCESSORS} was changed")
     if schema != PROCESSORS_SCHEMA:
         raise InputError(f"{path}: schema {schema}, this edgekit reads {PROCESSORS_SCHEMA}", "pip install --upgrade edgekit-imaging")
-    if model != manifest.get("model_sha256"):
+    if model != manifest.model_sha256:
         raise _damaged(folder, f"{PROCESSORS} belongs to another bundle")
     return dict(document)
 
 
-def _check_contents(path: Path, manifest: dict[str, Any]) -> None:
-    """Refuse a manifest without what a `Bundle` is asked for."""
+def _parse_manifest(path: Path, document: dict[str, Any]) -> Manifest:
+    """Turn the document into a `Manifest`: its keys are exactly that type's, and each holds what it should."""
+    wanted = {field.name: str(field.type) for field in fields(Manifest)}
+    if wrong := sorted(set(document) - {"schema", SELF_HASH} ^ set(wanted)):
+        raise InputError(f"{path} does not describe a bundle: {', '.join(wrong)} missing or unknown", "export the bundle again")
 
-    def has_names(value: object) -> bool:
-        return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+    def is_sound(name: str, value: Any) -> bool:
+        if name == "canvas":
+            return isinstance(value, dict) and type(value.get("side")) is int and value["side"] > 0
+        if name in ("brands", "sessions", "cases", "members"):
+            return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
+        if name == "model":
+            return isinstance(value, str) and _stays_inside(value)
+        kind = wanted[name].partition("[")[0]
+        if "None" in wanted[name] and value is None:
+            return True
+        return isinstance(value, {"str": str, "bool": bool, "dict": dict, "tuple": list, "Task": dict}[kind])
 
-    canvas, model = manifest.get("canvas"), manifest.get("model")
-    side = canvas.get("side") if isinstance(canvas, dict) else None
-    sound = {
-        "brands": has_names(manifest.get("brands")),
-        "sessions": has_names(manifest.get("sessions")),
-        "canvas": type(side) is int and side > 0,
-        "model": isinstance(model, str) and _stays_inside(model),
-    }
-    if wrong := [key for key, is_sound in sound.items() if not is_sound]:
-        found = ", ".join(f"{key} = {manifest.get(key)!r}"[:200] for key in wrong)
+    if wrong := [name for name in wanted if not is_sound(name, document[name])]:
+        found = ", ".join(f"{name} = {document[name]!r}"[:200] for name in wrong)
         raise InputError(f"{path} does not describe a bundle: {found}", "export the bundle again")
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value := document[name], list) else value for name in wanted}
+    return Manifest(**{**values, "task": parse_task(document["task"], f"{path} [task]")})
 
 
-def seal_bundle(folder: Path, manifest: dict[str, Any], processors: Sequence[dict[str, Any]] = ()) -> Bundle:
+def to_document(manifest: Manifest) -> dict[str, Any]:
+    """Return what ``manifest.json`` says, without its own hash."""
+    return {"schema": SCHEMA, **asdict(manifest), "task": manifest.task.to_json()}
+
+
+def seal_bundle(folder: Path, manifest: Manifest, processors: Sequence[dict[str, Any]] = ()) -> Bundle:
     """Measure every file of a new bundle, write its manifest and the processors that it is proven on, and open it."""
-    files = {name: _measure(folder / name) for name in sorted(_list_files(folder) - {CARD})}
-    sealed = {**manifest, "files": files}
+    sealed = replace(manifest, files={name: _measure(folder / name) for name in sorted(_list_files(folder) - {CARD})})
     write_manifest(folder, sealed)
     _write_processors(folder, sealed, processors)
     return open_bundle(folder)
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest as a whole; it gets a new hash of itself."""
-    _replace(folder, MANIFEST, _sign(manifest, SELF_HASH))
+    _replace(folder, MANIFEST, _sign(to_document(manifest), SELF_HASH))
 
 
 def replace_processors(bundle: Bundle, processors: Sequence[dict[str, Any]], card: str) -> Bundle:
-    """Replace the list of the processors that a bundle is proven on, and the model card that shows it; the manifest stays as it is.
-
-    A bundle whose manifest lists its card keeps that card.
-    """
-    if CARD not in bundle.manifest["files"]:
-        _replace(bundle.folder, CARD, card.encode())
+    """Replace the list of the processors that a bundle is proven on, and the model card that shows it; the manifest stays as it is."""
+    _replace(bundle.folder, CARD, card.encode())
     _write_processors(bundle.folder, bundle.manifest, processors)
     return open_bundle(bundle.folder)
 
 
-def _write_processors(folder: Path, manifest: dict[str, Any], processors: Sequence[dict[str, Any]]) -> None:
-    own_card = CARD not in manifest["files"] and (folder / CARD).exists()
+def _write_processors(folder: Path, manifest: Manifest, processors: Sequence[dict[str, Any]]) -> None:
     document = {
         "schema": PROCESSORS_SCHEMA,
-        "model_sha256": manifest.get("model_sha256"),
-        "card": _measure(folder / CARD) if own_card else None,
+        "model_sha256": manifest.model_sha256,
+        "card": _measure(folder / CARD) if (folder / CARD).exists() else None,
         "processors": list(processors),
     }
     _replace(folder, PROCESSORS, _sign(document, PROCESSORS_HASH))

@@ -16,15 +16,22 @@ from typing import TYPE_CHECKING
 from edgekit.errors import InputError
 from edgekit.files import write_text
 from edgekit.tables import find_file, parse_number, read_table
-from edgekit.types import VIEWS, Study
+from edgekit.task import PEDICLE_SCREWS
+from edgekit.types import Study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgekit.tables import Table
-    from edgekit.types import Box, View
+    from edgekit.task import View
+    from edgekit.types import Box
 
 COLUMNS = ("patient_id", "brand", "has_crosslink", "split", "ap", "lateral", "ap_box", "lateral_box", "exclude")
+"""The columns of the study's table. Another task has its own views, ``<view>`` and ``<view>_box``, and its own ``has_<property>``."""
+FIXED = ("patient_id", "brand", "split", "exclude")
+"""The columns of every table."""
+HAS, BOX = "has_", "_box"
+"""How the columns of yes/no properties begin, and those of boxes end."""
 SPLITS = ("train", "validation", "test", "readers", "external")
 NO_CONSTRUCT = "none"
 """The brand of a film without a screw construct."""
@@ -106,12 +113,12 @@ def read_studies(path: Path) -> list[Study]:
     Raises
     ------
     InputError
-        The table can't be read, its columns are not `COLUMNS`, it has no rows, or rows are wrong.
+        The table can't be read, its columns are not those of a table of studies, it has no rows, or rows are wrong.
     """
-    table = read_table(path, COLUMNS, files=VIEWS)
-    _check_header(path, table)
+    table = read_table(path, COLUMNS, files=_find_views)
+    layout = _read_layout(path, table)
     rows = [_Row(row.line, row.cells, [row.misfit] if row.misfit else []) for row in table.rows]
-    studies = [_parse_study(row, path.parent) for row in rows]
+    studies = [_parse_study(row, layout, path.parent) for row in rows]
     _refuse_conflicts(rows, studies)
     errors = [f"{path}:{row.line} {error}" for row in rows for error in row.errors]
     if errors:
@@ -130,7 +137,7 @@ def write_studies(path: Path, studies: Sequence[Study]) -> None:
     path
         The table; replaced when it exists.
     studies
-        The rows.
+        At least one row; the table has the views and the properties of all of them.
 
     Raises
     ------
@@ -139,8 +146,10 @@ def write_studies(path: Path, studies: Sequence[Study]) -> None:
     """
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(_format_study(study, path.parent) for study in studies)
+    views = dict.fromkeys(view for study in studies for view in study.films)
+    layout = _Layout(tuple(views), tuple(dict.fromkeys(name for study in studies for name in study.has)))
+    table.writerow(layout.columns)
+    table.writerows(_format_study(study, layout, path.parent) for study in studies)
     try:
         write_text(path, text.getvalue())
     except OSError as error:
@@ -263,7 +272,7 @@ def count_patients(studies: Sequence[Study]) -> dict[str, dict[str, int]]:
 
 def count_films(studies: Sequence[Study]) -> dict[View, int]:
     """Count the films of each view, without the excluded rows."""
-    return {view: sum(study.film(view) is not None for study in studies if study.exclude is None) for view in VIEWS}
+    return {view: sum(study.film(view) is not None for study in studies if study.exclude is None) for view in studies[0].films}
 
 
 def find_gaps(studies: Sequence[Study]) -> list[str]:
@@ -306,21 +315,58 @@ def warn_of_clipped(count: int) -> list[str]:
     return [f"{boxes} beyond the film by at most {OVERSHOOT:.0%} of its side and count up to its edge"] if count else []
 
 
-def _check_header(path: Path, table: Table) -> None:
-    """Raise when the columns are not exactly `COLUMNS`, in any order."""
-    header = table.columns
-    problems = [f"column {column!r} is missing" for column in COLUMNS if column not in header]
-    problems += [f"column {column!r} is unknown" for column in header if column not in COLUMNS]
-    problems += [f"column {column!r} appears {header.count(column)} times" for column in COLUMNS if header.count(column) > 1]
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What a table's columns are about.
+
+    Attributes
+    ----------
+    views, properties
+        In the order of the columns.
+    """
+
+    views: tuple[View, ...]
+    properties: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The first line of the table, in the order in which it is written."""
+        properties, boxes = [f"{HAS}{name}" for name in self.properties], [f"{view}{BOX}" for view in self.views]
+        return ("patient_id", "brand", *properties, "split", *self.views, *boxes, "exclude")
+
+
+def _find_views(columns: Sequence[str]) -> tuple[View, ...]:
+    """Return the views of a table: the columns that have another one for their boxes, and the study's own."""
+    boxed = [column.removesuffix(BOX) for column in columns if column.endswith(BOX) and not column.startswith(HAS)]
+    known = {*boxed, *PEDICLE_SCREWS.views}
+    return tuple(dict.fromkeys([column for column in columns if column in known and column not in FIXED] + boxed))
+
+
+def _read_layout(path: Path, table: Table) -> _Layout:
+    """Tell the views and properties of a table from its first line.
+
+    Raises
+    ------
+    InputError
+        A column is unknown, there twice or missing: those of every table, a view's ``<view>`` or ``<view>_box``, or all views.
+    """
+    properties = [column.removeprefix(HAS) for column in table.columns if column.startswith(HAS) and column != HAS]
+    layout = _Layout(_find_views(table.columns) or PEDICLE_SCREWS.views, tuple(dict.fromkeys(properties)))
+    problems = [f"column {column!r} is missing" for column in layout.columns if column not in table.columns]
+    problems += [f"column {column!r} is unknown" for column in table.columns if column not in layout.columns]
+    problems += [
+        f"column {column!r} appears {table.columns.count(column)} times" for column in layout.columns if table.columns.count(column) > 1
+    ]
     if problems:
         raise InputError(f"{path}:{table.line}: {'; '.join(problems)}.", f"The first line must be: {','.join(COLUMNS)}")
+    return layout
 
 
-def _parse_study(row: _Row, folder: Path) -> Study:
+def _parse_study(row: _Row, layout: _Layout, folder: Path) -> Study:
     """Turn a row into a study; what is wrong is noted in the row."""
     cells = row.cells
-    films = {view: _parse_film(row, view, folder) for view in VIEWS}
-    boxes = {view: _parse_box(row, view) for view in VIEWS}
+    films = {view: _parse_film(row, view, folder) for view in layout.views}
+    boxes = {view: _parse_box(row, view) for view in layout.views}
     if not cells["patient_id"]:
         row.refuse("patient_id", "the patient's identifier")
     if cells["patient_id"] in {example[0] for example in EXAMPLES}:
@@ -329,21 +375,21 @@ def _parse_study(row: _Row, folder: Path) -> Study:
         row.refuse("brand", f"{NO_CONSTRUCT!r} in lower case")
     if cells["brand"].lower() in NOT_BRANDS:
         row.refuse("brand", f"a brand; leave the cell empty or write {UNKNOWN!r} where it is not known, {NO_CONSTRUCT!r} for no construct")
-    if cells["has_crosslink"] not in ("", "0", "1"):
-        row.refuse("has_crosslink", "0, 1 or empty")
+    for name in layout.properties:
+        if cells[f"{HAS}{name}"] not in ("", "0", "1"):
+            row.refuse(f"{HAS}{name}", "0, 1 or empty")
     if cells["split"] not in ("", *SPLITS):
         row.refuse("split", f"{', '.join(SPLITS)} or empty")
-    if not cells["ap"] and not cells["lateral"]:
-        row.refuse("ap", "a film here or in 'lateral'")
+    if not any(cells[view] for view in layout.views):
+        others = "".join(f" or in {view!r}" for view in layout.views[1:])
+        row.refuse(layout.views[0], f"a film here{others}")
     return Study(
         patient_id=cells["patient_id"],
         brand=None if cells["brand"].lower() in ("", UNKNOWN) else cells["brand"],
-        has_crosslink={"0": False, "1": True}.get(cells["has_crosslink"]),
+        has={name: {"0": False, "1": True}.get(cells[f"{HAS}{name}"]) for name in layout.properties},
         split=cells["split"] or None,
-        ap=films["ap"],
-        lateral=films["lateral"],
-        ap_box=boxes["ap"],
-        lateral_box=boxes["lateral"],
+        films=films,
+        boxes=boxes,
         exclude=cells["exclude"] or None,
     )
 
@@ -360,7 +406,7 @@ def _parse_film(row: _Row, view: View, folder: Path) -> Path | None:
 
 def _parse_box(row: _Row, view: View) -> Box | None:
     """Return the box, or None when the cell is empty."""
-    column = f"{view}_box"
+    column = f"{view}{BOX}"
     if not row.cells[column]:
         return None
     numbers = row.cells[column].split()
@@ -393,20 +439,31 @@ def _refuse_conflicts(rows: list[_Row], studies: list[Study]) -> None:
             split, line = first_split.setdefault(study.patient_id, (study.split, row.line))
             if split != study.split:
                 row.refuse("split", f"{split!r}, the split of patient {study.patient_id} in line {line}")
-        for view in VIEWS:
-            film = study.film(view)
-            if film is not None:
-                owner, line = first_owner.setdefault(film, (study.patient_id, row.line))
-                if owner != study.patient_id:
-                    row.refuse(view, f"a film of this patient; line {line} has it for patient {owner}")
+        for view, film in study.given.items():
+            owner, line = first_owner.setdefault(film, (study.patient_id, row.line))
+            if owner != study.patient_id:
+                row.refuse(view, f"a film of this patient; line {line} has it for patient {owner}")
 
 
-def _format_study(study: Study, folder: Path) -> list[str]:
-    """Return the cells of a row in the order of `COLUMNS`."""
-    films = ["" if film is None else Path(os.path.relpath(film, folder)).as_posix() for film in (study.ap, study.lateral)]
-    boxes = ["" if box is None else format_box(box) for box in (study.ap_box, study.lateral_box)]
-    crosslink = "" if study.has_crosslink is None else str(int(study.has_crosslink))
-    return [study.patient_id, study.brand or "", crosslink, study.split or "", *films, *boxes, study.exclude or ""]
+def _format_study(study: Study, layout: _Layout, folder: Path) -> list[str]:
+    """Return the cells of a row in the order of the layout's columns."""
+    films = ["" if (film := study.film(view)) is None else Path(os.path.relpath(film, folder)).as_posix() for view in layout.views]
+    boxes = ["" if (box := study.box(view)) is None else format_box(box) for view in layout.views]
+    properties = ["" if (has := study.has.get(name)) is None else str(int(has)) for name in layout.properties]
+    return [study.patient_id, study.brand or "", *properties, study.split or "", *films, *boxes, study.exclude or ""]
+
+
+def require_views(studies: Sequence[Study], views: Sequence[View], where: str) -> None:
+    """Refuse a table without a column for one of the `views` that are asked about.
+
+    Raises
+    ------
+    InputError
+        It names `where`, and the columns that are missing.
+    """
+    if missing := [view for view in views if view not in studies[0].films]:
+        columns = ", ".join(column for view in missing for column in (view, f"{view}{BOX}"))
+        raise InputError(f"{where}: the task has the views {', '.join(views)}, and the table lacks {columns}", "add these columns")
 
 
 def format_box(box: Box) -> str:
@@ -415,7 +472,7 @@ def format_box(box: Box) -> str:
 
 
 def _find_strata(studies: Sequence[Study]) -> dict[tuple[str, str], set[str]]:
-    """Group the patients that are to be split by brand and by whether any of their films has a crosslink.
+    """Group the patients that are to be split by brand and by the table's first property: whether any of their films has a crosslink.
 
     A patient with films before and after surgery counts under the brand, not under ``none``.
     """
@@ -427,9 +484,9 @@ def _find_strata(studies: Sequence[Study]) -> dict[tuple[str, str], set[str]]:
     strata: dict[tuple[str, str], set[str]] = defaultdict(set)
     for patient, known in rows.items():
         brands = sorted({str(study.brand) for study in known}, key=lambda brand: (brand == NO_CONSTRUCT, brand))
-        crosslinks = {study.has_crosslink for study in known}
-        crosslink = "with" if True in crosslinks else "without" if False in crosslinks else "unknown"
-        strata[brands[0], crosslink].add(patient)
+        answers = {next(iter(study.has.values()), None) for study in known}
+        property_of = "with" if True in answers else "without" if False in answers else "unknown"
+        strata[brands[0], property_of].add(patient)
     return strata
 
 

@@ -15,7 +15,7 @@ from edgekit.errors import InputError
 
 if TYPE_CHECKING:
     from _csv import Reader
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 __all__ = ["Row", "Table", "find_file", "parse_number", "read_rows", "read_table", "refuse_rows"]
 
@@ -69,7 +69,7 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def read_table(path: Path, known: Collection[str], files: Collection[str] = ()) -> Table:
+def read_table(path: Path, known: Collection[str], files: Callable[[Sequence[str]], Collection[str]]) -> Table:
     """Read a table as spreadsheets save it.
 
     UTF-8 with or without a byte order mark, or UTF-16 with one (Excel's "Unicode text"); lines that end in LF, CRLF or CR; separated
@@ -84,7 +84,8 @@ def read_table(path: Path, known: Collection[str], files: Collection[str] = ()) 
         Names that the header may have. The separator is the one that finds most of them: counting would mistake decimal commas for
         separators.
     files
-        Columns of file names. They stay as they are spelled, because a file system may tell the forms apart (`find_file`).
+        Tells which of the header's columns hold file names. These stay as they are spelled, because a file system may tell the forms
+        apart (`find_file`).
 
     Returns
     -------
@@ -116,8 +117,9 @@ def read_table(path: Path, known: Collection[str], files: Collection[str] = ()) 
         ) from error
     line, header = next(((line, cells) for line, cells in lines if any(cells)), (1, []))
     columns = tuple(normalize("NFC", name) for name in _without_end(header, 0))
+    paths = files(columns)
     return Table(
-        line, columns, tuple(_make_row(number, cells, columns, files, separator) for number, cells in lines if number > line and any(cells))
+        line, columns, tuple(_make_row(number, cells, columns, paths, separator) for number, cells in lines if number > line and any(cells))
     )
 
 
@@ -129,7 +131,7 @@ def read_rows(path: Path, columns: Sequence[str], files: Collection[str] = ()) -
     InputError
         See `read_table`; or a column is missing or repeated.
     """
-    table = read_table(path, columns, files)
+    table = read_table(path, columns, lambda _: files)
     missing = [column for column in columns if table.columns.count(column) != 1]
     if missing:
         raise InputError(

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
 
-View = Literal["ap", "lateral"]
+    from edgekit.task import Task, View
+
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels; origin at the outer corner of the top-left pixel, x1 and y1 exclusive."""
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-
-VIEWS: tuple[View, View] = ("ap", "lateral")
-"""The order of the films everywhere: graph inputs, ``present``, ``boxes``, detector classes."""
-
-INPUTS = ("ap", "lateral", "present")
-OUTPUTS = (
-    "probabilities",
-    "members",
-    "boxes",
-    "box_scores",
-    "view_scores",
-    "heatmaps",
-    "prediction_set",
-    "unfamiliarity",
-    "decision",
-)
-"""Tensor names of the exported graph, in order. Shapes and dtypes: ``edgekit.models.pipeline``."""
 
 Tensors = dict[str, "NDArray[np.generic]"]
 """The graph's inputs or outputs, by name."""
@@ -45,11 +30,6 @@ REFUSED = frozenset(DECISIONS[2:])
 
 EXCLUDED = "excluded"
 """Stands for the decision of a row that is excluded in ``studies.csv``: it is not asked about."""
-
-INTENDED_USE = (
-    "Research software, not a medical device. Not for diagnosis and not for choosing surgical instruments. "
-    "Figures come from simulated films unless stated otherwise."
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,34 +64,50 @@ class Study:
     Attributes
     ----------
     brand
-        A brand, ``"none"`` (no screw construct) or None (unknown: predict only).
+        A brand, ``"none"`` (nothing to identify is on the films) or None (unknown: predict only).
+    has
+        Yes/no properties of the patient by name: the table's columns ``has_<name>``. None: not known.
     split
         ``train``, ``validation``, ``test``, ``readers``, ``external`` or None.
-    ap, lateral
-        The films; at least one is given.
-    ap_box, lateral_box
-        The construct in film pixels; None means not annotated (or, for brand ``"none"``, that there is none).
+    films
+        Film by view, for each view of the table; None where the patient has none. At least one is given.
+    boxes
+        What is to be found, in film pixels, by view; None means not annotated (or, for brand ``"none"``, that there is nothing).
     exclude
         The reason why the row is left out; None keeps it.
     """
 
     patient_id: str
     brand: str | None = None
-    has_crosslink: bool | None = None
+    has: Mapping[str, bool | None] = field(default_factory=dict)
     split: str | None = None
-    ap: Path | None = None
-    lateral: Path | None = None
-    ap_box: Box | None = None
-    lateral_box: Box | None = None
+    films: Mapping[View, Path | None] = field(default_factory=dict)
+    boxes: Mapping[View, Box | None] = field(default_factory=dict)
     exclude: str | None = None
+
+    def __hash__(self) -> int:
+        return hash((self.patient_id, self.brand, self.split, tuple(self.films.items())))
+
+    @property
+    def given(self) -> dict[View, Path]:
+        """The films that the patient has, by view."""
+        return {view: film for view, film in self.films.items() if film is not None}
 
     def film(self, view: View) -> Path | None:
         """Return the film of `view`, or None when the patient has none."""
-        return self.ap if view == "ap" else self.lateral
+        return self.films.get(view)
 
     def box(self, view: View) -> Box | None:
         """Return the annotated box of `view` in film pixels, or None."""
-        return self.ap_box if view == "ap" else self.lateral_box
+        return self.boxes.get(view)
+
+    def with_film(self, view: View, film: Path | None, box: Box | None) -> Study:
+        """Return the row with another film of `view`, and its box."""
+        return replace(self, films={**self.films, view: film}, boxes={**self.boxes, view: box})
+
+    def with_box(self, view: View, box: Box | None) -> Study:
+        """Return the row with another box of `view`."""
+        return replace(self, boxes={**self.boxes, view: box})
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +275,81 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Manifest:
+    """``manifest.json``: what a bundle is, and what proves it. Attributes are its keys.
+
+    Attributes
+    ----------
+    name, target, precision
+        What was exported, as people call it; the target's folder in ``export/``; the variant.
+    verified
+        Whether every verdict was PASS.
+    task
+        What it is asked.
+    brands, members
+        K and M names, in the order of ``probabilities`` and of ``members``.
+    ensemble, cases
+        The ensemble that answers, and the cases of the task that it can answer.
+    thresholds
+        ``box``, ``view_margin`` and ``coverage``: see `edgekit.models.pipeline.PipelineSpec`.
+    canvas, crop
+        ``side``, ``dtype``, ``padding`` and ``specification`` of the canvas; ``side`` and ``margin`` of a member's crop, and what is
+        ``black`` around a whole film (`edgekit.models.pipeline.PipelineSpec`).
+    tensors
+        See `edgekit.contract.describe_tensors`.
+    backend, stages, judge, recipe
+        What made it, the precision by stage, how it is judged, and the recipe that says so.
+    sessions
+        Names of the sessions that can open it; the first is the default.
+    model, model_sha256, graph
+        The model file or package folder, its hash, and what its backend tells about it.
+    corners
+        ``model``, ``side`` and ``weights`` of the corner finder; None where there is none.
+    unproven
+        What was not shown, one sentence each.
+    parity, latency
+        Rows of ``parity.json``; documents of ``latency.json``.
+    provenance
+        Where it comes from: software, run, studies, calibration.
+    licence, notices
+        What whoever distributes it owes.
+    files
+        Every file with its ``sha256`` and ``size``.
+    """
+
+    name: str
+    target: str
+    precision: str
+    verified: bool
+    intended_use: str
+    task: Task
+    brands: tuple[str, ...]
+    members: tuple[str, ...]
+    ensemble: str
+    cases: tuple[str, ...]
+    thresholds: dict[str, float]
+    canvas: dict[str, Any]
+    crop: dict[str, Any]
+    tensors: dict[str, Any]
+    backend: str
+    stages: dict[str, str]
+    judge: dict[str, Any]
+    recipe: dict[str, Any]
+    sessions: tuple[str, ...]
+    model: str
+    model_sha256: str
+    graph: dict[str, Any]
+    corners: dict[str, Any] | None
+    unproven: tuple[str, ...]
+    parity: tuple[dict[str, Any], ...]
+    latency: tuple[dict[str, Any], ...]
+    provenance: dict[str, Any]
+    licence: str
+    notices: tuple[str, ...]
+    files: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
     """An opened bundle: its hashes were verified.
 
@@ -289,28 +360,33 @@ class Bundle:
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     processors: tuple[dict[str, Any], ...] = ()
 
     @property
-    def brands(self) -> list[str]:
+    def brands(self) -> tuple[str, ...]:
         """Brands in the order of ``probabilities``."""
-        return list(self.manifest["brands"])
+        return self.manifest.brands
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views in the order of ``present``."""
+        return self.manifest.task.views
 
     @property
     def canvas_side(self) -> int:
         """Side of the square input canvas in pixels."""
-        return int(self.manifest["canvas"]["side"])
+        return int(self.manifest.canvas["side"])
 
     @property
     def sessions(self) -> tuple[str, ...]:
         """Names of the sessions that can open it; the first is the default."""
-        return tuple(self.manifest["sessions"])
+        return self.manifest.sessions
 
     @property
     def model(self) -> Path:
         """The model file (or package folder)."""
-        return self.folder / str(self.manifest["model"])
+        return self.folder / self.manifest.model
 
 
 class Session(Protocol):
@@ -324,7 +400,7 @@ class Session(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
     def infer(self, inputs: Tensors) -> Tensors:
-        """Map the graph's inputs (`INPUTS`) to its outputs (`OUTPUTS`)."""
+        """Map the graph's inputs to its outputs (`edgekit.contract`)."""
         ...
 
 

@@ -2,91 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-BRANDS = ("design-a", "design-b", "design-c")
-
-
-def settle(module: Any, side: int, lightest: float = 1.0) -> Any:
-    """Give BatchNorm the statistics of real activations: a fresh network answers every film alike."""
-    import torch
-
-    for part in module.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.momentum = 1.0
-    smooth = torch.nn.functional.interpolate(torch.rand(16, 1, side // 8, side // 8), scale_factor=8, mode="bilinear")
-    module.train()(lightest * smooth)
-    return module
-
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder: 3 brands, random weights, every member and ensemble, canvas 128."""
-    import torch
+    from edgekit.testing.tiny import make_run
 
-    from edgekit.files import write_json
-    from edgekit.models import runfolder
-    from edgekit.models.classifier import MEMBERS, Classifier
-    from edgekit.models.detector import Detector
-    from edgekit.models.ensemble import EVALUABLE, Case, Ensemble
-
-    torch.manual_seed(0)
-    random = np.random.default_rng(0)
-    run = tmp_path_factory.mktemp("runs") / "tiny"
-    run.mkdir()
-
-    detector = settle(Detector("relu", 64, "yolov5n"), 64)
-    head = detector.network.model[-1]
-    for branch in [*head.cv2, *head.cv3]:
-        torch.nn.init.normal_(branch[-1].weight, std=0.01)
-    runfolder.save_detector(run, detector, box_threshold=0.0)
-    for name in MEMBERS:
-        member = settle(Classifier("efficientnet_lite0", len(BRANDS)), 64)
-        member.network.get_classifier().weight.data *= 0.1  # random features are large: keep the softmax out of saturation
-        runfolder.save_weights(run / f"member_{name}.safetensors", member)
-
-    def ensemble(name: str, members: tuple[str, ...]) -> Ensemble:
-        fitted = {}
-        for case, evaluable in EVALUABLE.items():
-            used = tuple(member for member in members if member in evaluable)
-            if used:
-                coefficients = random.normal(size=(len(BRANDS), len(used) * len(BRANDS))).astype(np.float32) * 3
-                intercepts = random.normal(size=len(BRANDS)).astype(np.float32)
-                fitted[case] = Case(used, coefficients, intercepts, 1.0, 0.2, 0.9)
-        return Ensemble(name, members, fitted, 1.0)
-
-    runfolder.save_ensembles(
-        run,
-        [
-            ensemble("ap", ("ap",)),
-            ensemble("lateral", ("lateral",)),
-            ensemble("ap+lateral", ("ap", "lateral")),
-            ensemble("all", MEMBERS),
-        ],
-    )
-    runfolder.save_settings(
-        run,
-        runfolder.RunSettings(
-            brands=BRANDS,
-            canvas_side=128,
-            crop_side=64,
-            architectures=dict.fromkeys(MEMBERS, "efficientnet_lite0"),
-            ensemble="ap+lateral",
-            view_margin=0.3,
-            coverage=0.95,
-        ),
-    )
-    write_json(run / "provenance.json", {"studies": {"path": "", "sha256": ""}})
-    return run
+    return make_run(tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +37,7 @@ def random_finder() -> Any:
     import torch
 
     from edgekit.models.corners import SIDE, CornerFinder
+    from edgekit.testing.tiny import settle
 
     torch.manual_seed(3)
     return settle(CornerFinder(), SIDE, 255).eval()
@@ -112,17 +46,21 @@ def random_finder() -> Any:
 @pytest.fixture(scope="session")
 def web_bundle(tiny_bundle: Path, random_finder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny_bundle` with the web runner and `random_finder`. Whoever changes it takes a copy."""
+    return add_web_runner(tiny_bundle, random_finder, tmp_path_factory.mktemp("web") / "bundle")
+
+
+def add_web_runner(bundle: Path, finder: Any, folder: Path) -> Path:
+    """Copy a bundle of ONNX with the web runner in place of its own, and a corner finder."""
+    from edgekit.bundle import copy_runner
     from edgekit.graphs.corners import MODEL, write_corner_finder
-    from edgekit.manifest import seal_bundle
+    from edgekit.manifest import open_bundle, seal_bundle
     from edgekit.targets import load_target
 
-    folder = tmp_path_factory.mktemp("web") / "bundle"
-    shutil.copytree(tiny_bundle, folder, ignore=shutil.ignore_patterns("runner"))
-    shutil.copytree(load_target("web").folder / "runner", folder / "runner")
-    write_corner_finder(random_finder, folder / MODEL, "float32")
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    del manifest["manifest_sha256"]
-    seal_bundle(folder, {**manifest, "corners": {"model": MODEL, "side": random_finder.side, "weights": "float32"}})
+    shutil.copytree(bundle, folder, ignore=shutil.ignore_patterns("runner"))
+    copy_runner(load_target("web"), folder)
+    write_corner_finder(finder, folder / MODEL, "float32")
+    manifest = open_bundle(bundle).manifest
+    seal_bundle(folder, replace(manifest, corners={"model": MODEL, "side": finder.side, "weights": "float32"}))
     return folder
 
 
@@ -205,23 +143,80 @@ def needed() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def eight_bit_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny_run` exported to desktop-cpu:w8a8, everything in 8 bits; too few films judged it, so it is stamped not verified."""
-    from PIL import Image
-
     from edgekit.bundle import export_bundle
-    from edgekit.files import hash_file, write_json
-    from edgekit.studies import write_studies
     from edgekit.targets import load_target
-    from edgekit.types import Study
+    from edgekit.testing.tiny import add_studies
 
-    folder, random, rows = tmp_path_factory.mktemp("eight-bit"), np.random.default_rng(2), []
-    for number, split in enumerate((*["validation"] * 4, "test")):
-        films = {view: folder / f"{number}-{view}.png" for view in ("ap", "lateral")}
-        for path in films.values():
-            Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(path)
-        rows.append(Study(f"p{number}", BRANDS[number % 2], split=split, **films))
-    write_studies(folder / "studies.csv", rows)
+    folder = tmp_path_factory.mktemp("eight-bit")
     run = shutil.copytree(tiny_run, folder / "run", ignore=shutil.ignore_patterns(".references"))
-    write_json(run / "provenance.json", {"studies": {"path": "../studies.csv", "sha256": hash_file(folder / "studies.csv")}})
+    add_studies(run)
     target = load_target("desktop-cpu")
     (folder / "mine.toml").write_text(target.recipe.read_text().replace("changed = 0.004", "changed = 0.99").replace(', "openvino"', ""))
     return export_bundle(run, load_target("desktop-cpu", folder / "mine.toml"), folder / "bundle", force=True).folder
+
+
+@pytest.fixture(scope="session")
+def tiny_front_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder of another task: hip stems on one view, `front`, whole films without a detector; random weights, canvas 128."""
+    import torch
+
+    from edgekit.files import write_json
+    from edgekit.models import runfolder
+    from edgekit.models.classifier import Classifier
+    from edgekit.models.ensemble import Case, Ensemble
+    from edgekit.task import parse_task
+    from edgekit.testing.tiny import BRANDS, settle
+
+    task = parse_task(
+        {
+            "name": "hips",
+            "question": "Which hip stem is this?",
+            "found": "hip stem",
+            "told": "stem",
+            "views": ["front"],
+            "locate": False,
+            "intended_use": "Research software for hips. Not for choosing implants.",
+        },
+        "conftest [task]",
+    )
+    torch.manual_seed(1)
+    random = np.random.default_rng(1)
+    run = tmp_path_factory.mktemp("runs") / "front"
+    run.mkdir()
+    member = settle(Classifier("efficientnet_lite0", len(BRANDS)), 64)
+    member.network.get_classifier().weight.data *= 0.1  # as in `tiny_run`
+    runfolder.save_weights(run / "member_front.safetensors", member)
+    coefficients = random.normal(size=(len(BRANDS), len(BRANDS))).astype(np.float32) * 3
+    case = Case(("front",), coefficients, random.normal(size=len(BRANDS)).astype(np.float32), 1.0, 0.2, 0.9)
+    runfolder.save_ensembles(run, [Ensemble("front", ("front",), {"front": case}, 1.0)])
+    runfolder.save_settings(
+        run,
+        runfolder.RunSettings(
+            brands=BRANDS,
+            canvas_side=128,
+            crop_side=64,
+            architectures={"front": "efficientnet_lite0"},
+            ensemble="front",
+            view_margin=0.3,
+            coverage=0.95,
+            task=task,
+        ),
+    )
+    write_json(run / "provenance.json", {"studies": {"path": "", "sha256": ""}})
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_front_bundle(tiny_front_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_front_run` exported to desktop-cpu:fp32; it names no studies, so it is stamped not verified."""
+    from edgekit.bundle import export_bundle
+    from edgekit.targets import load_target
+
+    target = replace(load_target("desktop-cpu:fp32"), ensemble="best")
+    return export_bundle(tiny_front_run, target, tmp_path_factory.mktemp("bundles") / "front", force=True).folder
+
+
+@pytest.fixture(scope="session")
+def web_front_bundle(tiny_front_bundle: Path, random_finder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_front_bundle` with the web runner and `random_finder`. Whoever changes it takes a copy."""
+    return add_web_runner(tiny_front_bundle, random_finder, tmp_path_factory.mktemp("web") / "front")

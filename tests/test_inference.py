@@ -29,7 +29,8 @@ from edgekit.radiograph import read_radiograph
 from edgekit.sessions import open_session
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.studies import write_studies
-from edgekit.types import DECISIONS, INTENDED_USE, Prediction, Radiograph, Study
+from edgekit.task import INTENDED_USE
+from edgekit.types import DECISIONS, Prediction, Radiograph, Study
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def replace_session(predictor: Predictor, session: object, monkeypatch: pytest.M
 
 def test_the_answer_is_the_graphs(predictor: Predictor, tiny_bundle: Path, films: dict[str, Path]) -> None:
     case = read_golden(open_bundle(tiny_bundle))[0]
-    prediction = predictor.predict(films["both-ap"], films["both-lateral"], "p7")
+    prediction = predictor.predict({"ap": films["both-ap"], "lateral": films["both-lateral"]}, "p7")
     assert prediction.patient_id == "p7"
     assert list(prediction.probabilities) == ["design-a", "design-b", "design-c"]
     np.testing.assert_allclose(list(prediction.probabilities.values()), case.outputs["probabilities"], atol=1e-5)
@@ -105,12 +106,12 @@ def test_the_answer_is_the_graphs(predictor: Predictor, tiny_bundle: Path, films
 
 
 def test_one_film_is_enough_and_none_is_not(predictor: Predictor, films: dict[str, Path]) -> None:
-    assert list(predictor.predict(lateral=films["lateral-lateral"]).views) == ["lateral"]
-    assert list(predictor.predict(films["ap-ap"]).views) == ["ap"]
-    with pytest.raises(UsageError, match="no film"):
-        predictor.predict()
+    assert list(predictor.predict({"lateral": films["lateral-lateral"]}).views) == ["lateral"]
+    assert list(predictor.predict({"ap": films["ap-ap"]}).views) == ["ap"]
+    with pytest.raises(UsageError, match="films of no view"):
+        predictor.predict({})
     with pytest.raises(InputError, match=r"gone\.png"):
-        predictor.predict(Path("gone.png"))
+        predictor.predict({"ap": Path("gone.png")})
 
 
 def answer(**changes: Any) -> dict[str, np.ndarray]:
@@ -118,6 +119,7 @@ def answer(**changes: Any) -> dict[str, np.ndarray]:
         "probabilities": np.array([0.1, 0.7, 0.2], np.float32),
         "boxes": np.array([[10, 20, 110, 100], [0, 0, 128, 128]], np.float32),
         "box_scores": np.array([0.9, 0.8], np.float32),
+        "found": np.array([1, 1], np.int32),
         "prediction_set": np.array([0, 1, 0], np.int32),
         "unfamiliarity": np.array([0.25], np.float32),
         "decision": np.array([0], np.int32),
@@ -129,7 +131,7 @@ def test_boxes_come_back_in_film_pixels_within_the_film(predictor: Predictor, tm
     # 512 high and 256 wide on a canvas of 128: a quarter, between columns 32 and 96.
     Image.fromarray(paint(512, 256, 90)).save(tmp_path / "tall.png")
     replace_session(predictor, BrightIsLateral(answer()), monkeypatch)
-    prediction = predictor.predict(tmp_path / "tall.png")
+    prediction = predictor.predict({"ap": tmp_path / "tall.png"})
     assert prediction.views["ap"]["box"] == pytest.approx([0, 80, 256, 400])  # x: 4 * (10 - 32) and 4 * (110 - 32), cut to the film
     assert (prediction.decision, prediction.brand, prediction.prediction_set) == ("identified", "design-b", ["design-b"])
 
@@ -137,15 +139,16 @@ def test_boxes_come_back_in_film_pixels_within_the_film(predictor: Predictor, tm
 @pytest.mark.parametrize("decision", range(5))
 def test_a_brand_is_named_only_when_identified(predictor: Predictor, films: dict[str, Path], decision: int, monkeypatch: Any) -> None:
     replace_session(predictor, BrightIsLateral(answer(decision=np.array([decision], np.int32))), monkeypatch)
-    prediction = predictor.predict(films["ap-ap"])
+    prediction = predictor.predict({"ap": films["ap-ap"]})
     assert prediction.decision == DECISIONS[decision]
     assert prediction.brand == ("design-b" if decision == 0 else None)
 
 
-def test_a_box_below_the_threshold_is_null(predictor: Predictor, films: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(predictor.bundle.manifest, "thresholds", {"box": 0.85, "view_margin": 0.3, "coverage": 0.95})
-    replace_session(predictor, BrightIsLateral(answer()), monkeypatch)
-    views = predictor.predict(films["both-ap"], films["both-lateral"]).views
+def test_the_box_of_a_film_on_which_nothing_was_found_is_null(
+    predictor: Predictor, films: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_session(predictor, BrightIsLateral(answer(found=np.array([1, 0], np.int32))), monkeypatch)
+    views = predictor.predict({"ap": films["both-ap"], "lateral": films["both-lateral"]}).views
     assert (views["ap"]["box"] is None, views["lateral"]["box"] is None) == (False, True)
     assert views["lateral"]["score"] == pytest.approx(0.8)
 
@@ -181,17 +184,17 @@ def test_many_patients_get_one_row_each(
 ) -> None:
     table, out = tmp_path / "studies.csv", tmp_path / "out" / "predictions.csv"
     rows = [
-        Study("p1", "design-a", has_crosslink=True, ap=films["both-ap"], lateral=films["both-lateral"]),
-        Study("p2", None, ap=films["ap-ap"], exclude="blurred"),
-        Study("p3", "none", lateral=films["none-lateral"]),
+        Study("p1", "design-a", has={"crosslink": True}, films={"ap": films["both-ap"], "lateral": films["both-lateral"]}),
+        Study("p2", None, exclude="blurred", films={"ap": films["ap-ap"], "lateral": None}),
+        Study("p3", "none", films={"ap": None, "lateral": films["none-lateral"]}),
     ]
     write_studies(table, rows)
     decisions = predict_table(predictor, table, out).decisions
     assert sum(decisions.values()) == 3
     assert decisions["excluded"] == 1
     written = read_predictions(out)
-    assert (written.patients, written.truth, written.has_crosslink) == (("p1", "p3"), ("design-a", "none"), (True, None))
-    single = predictor.predict(films["both-ap"], films["both-lateral"])
+    assert (written.patients, written.truth, written.has["crosslink"]) == (("p1", "p3"), ("design-a", "none"), (True, None))
+    single = predictor.predict({"ap": films["both-ap"], "lateral": films["both-lateral"]})
     assert written.probabilities[0] == pytest.approx(list(single.probabilities.values()), abs=1e-6)
 
     replace_session(
@@ -218,7 +221,7 @@ def test_memory_holds_a_few_patients_whatever_the_number_of_rows(
                 held.append(sum(type(each) in (Prediction, Radiograph) for each in gc.get_objects()))
             return super().infer(inputs)
 
-    rows = [Study(f"p{row}", ap=tmp_path / f"p{row}.png") for row in range(120)]
+    rows = [Study(f"p{row}", films={"ap": tmp_path / f"p{row}.png", "lateral": None}) for row in range(120)]
     for row in rows:
         shutil.copyfile(films["ap-ap"], tmp_path / f"{row.patient_id}.png")
     write_studies(tmp_path / "studies.csv", rows)
@@ -241,7 +244,7 @@ def test_over_many_patients_the_graph_leaves_cores_to_the_decoders(
         return open_session(name, bundle, threads)
 
     monkeypatch.setattr(inference, "open_session", open_counted)
-    write_studies(tmp_path / "studies.csv", [Study("p1", ap=films["ap-ap"])])
+    write_studies(tmp_path / "studies.csv", [Study("p1", films={"ap": films["ap-ap"], "lateral": None})])
     assert edgekit(["predict", str(tiny_bundle), "--ap", str(films["ap-ap"])]) == 0
     assert edgekit(["predict", str(tiny_bundle), "--studies", str(tmp_path / "studies.csv"), "--out", str(tmp_path / "p.csv")]) == 0
     cores = os.cpu_count() or 1
@@ -326,7 +329,7 @@ def test_a_folder_of_one_patients_films_is_enough(tiny_bundle: Path, tmp_path: P
         write_dicom(folder / name, paint(64, 64, 60), "AP")
     lateral.unlink()
     assert edgekit(command) == 4
-    assert "3 films, expected one or two" in capsys.readouterr().err
+    assert "3 films, expected at most one of each view (ap, lateral)" in capsys.readouterr().err
     assert edgekit([*command[:3], str(tmp_path / "patient" / "DICOM" / "ST0"), "--json"]) == 4
     assert "no films" in capsys.readouterr().err
 
@@ -356,7 +359,7 @@ def test_a_model_that_does_not_open_is_told_once_the_answer_is_needed(tiny_bundl
 
     monkeypatch.setattr(OnnxRuntimeSession, "__init__", fail)
     with pytest.raises(MemoryError, match="does not fit"), Predictor(tiny_bundle) as predictor:
-        predictor.predict(films["ap-ap"])
+        predictor.predict({"ap": films["ap-ap"]})
 
 
 def test_a_cold_process_answers_quickly_and_imports_no_toolchain(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -67,9 +67,30 @@ def test_a_table_becomes_studies(folder: Path) -> None:
     )
     films = folder / "films"
     assert read_studies(path) == [
-        Study("p1", "design-a", True, "train", films / "a1.png", films / "a2.png", (1, 2, 20.5, 30), (0, 0, 30, 40)),
-        Study("p2", "none", None, "test", films / "b1.png"),
-        Study("p3", None, False, None, None, films / "b2.png", exclude="motion blur"),
+        Study(
+            "p1",
+            "design-a",
+            has={"crosslink": True},
+            split="train",
+            films={"ap": films / "a1.png", "lateral": films / "a2.png"},
+            boxes={"ap": (1, 2, 20.5, 30), "lateral": (0, 0, 30, 40)},
+        ),
+        Study(
+            "p2",
+            "none",
+            has={"crosslink": None},
+            split="test",
+            films={"ap": films / "b1.png", "lateral": None},
+            boxes={"ap": None, "lateral": None},
+        ),
+        Study(
+            "p3",
+            None,
+            has={"crosslink": False},
+            films={"ap": None, "lateral": films / "b2.png"},
+            boxes={"ap": None, "lateral": None},
+            exclude="motion blur",
+        ),
     ]
 
 
@@ -101,7 +122,7 @@ def test_boxes_with_decimal_commas(folder: Path) -> None:
         header="",
     )
     path.write_text(path.read_text().lstrip("\n"))
-    assert [study.ap_box for study in read_studies(path)] == [(0.5, 1.5, 20, 30.25), (1.234, 0, 20.5, 30)]
+    assert [study.box("ap") for study in read_studies(path)] == [(0.5, 1.5, 20, 30.25), (1.234, 0, 20.5, 30)]
     message = refuse(write_table(folder, "p1;a;;;films/a1.png;;1,234 1,300 2,000 2,100;;", header=header))
     assert "studies.csv:2 column 'ap_box': got '1,234 1,300 2,000 2,100', expected numbers with a decimal point" in message
     assert "'1,234' may mean 1.234 or 1234" in message
@@ -121,8 +142,8 @@ def test_names_in_either_normal_form_are_the_same(folder: Path) -> None:
     )
     first, second = read_studies(path)
     assert (first.patient_id, first.brand) == (second.patient_id, second.brand) == (composed, composed)
-    assert first.ap == folder / "films" / f"{decomposed} 1.png"
-    assert second.ap == folder / "films" / f"{composed} 2.png"
+    assert first.film("ap") == folder / "films" / f"{decomposed} 1.png"
+    assert second.film("ap") == folder / "films" / f"{composed} 2.png"
     assert count_patients([first, second])[composed]["train"] == 1
     check_films([first, second])
     path.write_text(path.read_text().replace(",train,", ",test,", 1))
@@ -189,9 +210,30 @@ def test_unusable_tables(folder: Path) -> None:
 
 def test_writing_and_reading_give_the_same_rows(folder: Path) -> None:
     studies = [
-        Study("p1", "brand, with comma", True, "train", folder / "films/a1.png", folder / "films/a2.png", (0.1, 2, 20.5, 30), None),
-        Study("p2", None, False, None, None, folder / "films/b1.png", None, (1 / 3, 0, 9, 9), 'said "no"\nand more'),
-        Study("p3", "none", None, "external", folder / "films/b2.png"),
+        Study(
+            "p1",
+            "brand, with comma",
+            has={"crosslink": True},
+            split="train",
+            films={"ap": folder / "films/a1.png", "lateral": folder / "films/a2.png"},
+            boxes={"ap": (0.1, 2, 20.5, 30), "lateral": None},
+        ),
+        Study(
+            "p2",
+            None,
+            has={"crosslink": False},
+            films={"ap": None, "lateral": folder / "films/b1.png"},
+            boxes={"ap": None, "lateral": (1 / 3, 0, 9, 9)},
+            exclude='said "no"\nand more',
+        ),
+        Study(
+            "p3",
+            "none",
+            has={"crosslink": None},
+            split="external",
+            films={"ap": folder / "films/b2.png", "lateral": None},
+            boxes={"ap": None, "lateral": None},
+        ),
     ]
     write_studies(folder / "out.csv", studies)
     assert read_studies(folder / "out.csv") == studies
@@ -201,7 +243,9 @@ def test_writing_and_reading_give_the_same_rows(folder: Path) -> None:
     write_studies(folder / "tables" / "out.csv", studies)
     assert "../films/a1.png" in (folder / "tables" / "out.csv").read_text()
     again = read_studies(folder / "tables" / "out.csv")
-    assert [study.ap and study.ap.resolve() for study in again] == [study.ap and study.ap.resolve() for study in studies]
+    assert [study.film("ap") and study.film("ap").resolve() for study in again] == [
+        study.film("ap") and study.film("ap").resolve() for study in studies
+    ]
 
 
 def test_a_table_appears_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +270,7 @@ def make_patients(counts: dict[tuple[str | None, bool | None], int], **fields: o
     """One row a patient; `counts` patients of each brand and crosslink."""
     keys = itertools.chain.from_iterable([key] * number for key, number in counts.items())
     return [
-        Study(f"p{place:04d}", brand, crosslink, ap=Path("x.png"), **fields)  # type: ignore[arg-type]
+        Study(f"p{place:04d}", brand, **fields, films={"ap": Path("x.png"), "lateral": None})  # type: ignore[arg-type]
         for place, (brand, crosslink) in enumerate(keys)
     ]
 
@@ -244,7 +288,7 @@ def test_counts_are_exact_to_one_patient(seed: int) -> None:
     studies = split_studies(make_patients({key: int(rng.integers(1, 25)) for key in strata}), seed)
     groups = defaultdict(list)
     for study in studies:
-        groups[study.brand, study.has_crosslink].append(study)
+        groups[study.brand, study.has.get("crosslink")].append(study)
         groups[study.brand, "any"].append(study)
     for group in groups.values():
         assert_shares(group)
@@ -284,7 +328,9 @@ def test_a_seed_gives_one_split_whatever_the_order() -> None:
 
 def test_patients_are_never_divided() -> None:
     rows = [
-        dataclasses.replace(study, lateral=Path(f"{visit}.png"), brand="none" if visit == 0 and place % 3 == 0 else study.brand)
+        dataclasses.replace(study, brand="none" if visit == 0 and place % 3 == 0 else study.brand).with_film(
+            "lateral", Path(f"{visit}.png"), study.box("lateral")
+        )
         for place, study in enumerate(make_patients({("a", True): 20, ("a", False): 20, ("b", None): 20}))
         for visit in range(3)
     ]
@@ -308,14 +354,53 @@ def test_films_before_surgery_leave_a_patient_his_brand(seed: int) -> None:
 
 def test_readers_external_unknown_and_excluded_rows() -> None:
     fixed = [
-        Study("r1", "a", None, "readers", Path("x")),
-        Study("r1", "a", None, None, Path("x")),
-        Study("e1", "rare", None, "external", Path("x")),
+        Study(
+            "r1",
+            "a",
+            has={"crosslink": None},
+            split="readers",
+            films={"ap": Path("x"), "lateral": None},
+            boxes={"ap": None, "lateral": None},
+        ),
+        Study("r1", "a", has={"crosslink": None}, films={"ap": Path("x"), "lateral": None}, boxes={"ap": None, "lateral": None}),
+        Study(
+            "e1",
+            "rare",
+            has={"crosslink": None},
+            split="external",
+            films={"ap": Path("x"), "lateral": None},
+            boxes={"ap": None, "lateral": None},
+        ),
     ]
-    unknown = [Study("u1", None, None, "train", Path("x")), Study("p0000", None, None, None, Path("x"))]
+    unknown = [
+        Study(
+            "u1",
+            None,
+            has={"crosslink": None},
+            split="train",
+            films={"ap": Path("x"), "lateral": None},
+            boxes={"ap": None, "lateral": None},
+        ),
+        Study("p0000", None, has={"crosslink": None}, films={"ap": Path("x"), "lateral": None}, boxes={"ap": None, "lateral": None}),
+    ]
     excluded = [
-        Study("x1", "rare", None, "test", Path("x"), exclude="broken"),
-        Study("p0001", "a", None, None, Path("x"), exclude="blurred"),
+        Study(
+            "x1",
+            "rare",
+            has={"crosslink": None},
+            split="test",
+            films={"ap": Path("x"), "lateral": None},
+            boxes={"ap": None, "lateral": None},
+            exclude="broken",
+        ),
+        Study(
+            "p0001",
+            "a",
+            has={"crosslink": None},
+            films={"ap": Path("x"), "lateral": None},
+            boxes={"ap": None, "lateral": None},
+            exclude="blurred",
+        ),
     ]
     studies = split_studies([*fixed, *unknown, *excluded, *make_patients({("a", None): 10})], 0)
     assert [study.split for study in studies[:6]] == ["readers", None, "external", None, None, None]
@@ -334,11 +419,11 @@ def test_select_leaves_excluded_rows_out() -> None:
 
 def test_counts_by_hand() -> None:
     studies = [
-        Study("1", "a", split="train", ap=Path("x"), lateral=Path("y")),
-        Study("1", "a", split="train", ap=Path("x")),
-        Study("2", "a", split="test", lateral=Path("x")),
-        Study("3", None, ap=Path("x")),
-        Study("4", "b", ap=Path("x"), exclude="blurred"),
+        Study("1", "a", split="train", films={"ap": Path("x"), "lateral": Path("y")}),
+        Study("1", "a", split="train", films={"ap": Path("x"), "lateral": None}),
+        Study("2", "a", split="test", films={"ap": None, "lateral": Path("x")}),
+        Study("3", None, films={"ap": Path("x"), "lateral": None}),
+        Study("4", "b", exclude="blurred", films={"ap": Path("x"), "lateral": None}),
     ]
     patients = count_patients(studies)
     assert {brand: {split: n for split, n in splits.items() if n} for brand, splits in patients.items()} == {
@@ -353,9 +438,9 @@ def test_all_unusable_films_are_listed(folder: Path) -> None:
     (films / "a2.png").write_bytes((films / "a2.png").read_bytes()[:60])
     (films / "b1.png").write_bytes(b"")
     studies = [
-        Study("1", "a", ap=films / "a1.png", lateral=films / "a2.png", ap_box=(0, 0, 30, 40)),
-        Study("2", "a", ap=films / "b1.png", lateral=films / "b2.png", lateral_box=(0, 0, 30.5, 40)),
-        Study("3", "a", ap=films / "b1.png", exclude="empty file"),
+        Study("1", "a", films={"ap": films / "a1.png", "lateral": films / "a2.png"}, boxes={"ap": (0, 0, 30, 40), "lateral": None}),
+        Study("2", "a", films={"ap": films / "b1.png", "lateral": films / "b2.png"}, boxes={"ap": None, "lateral": (0, 0, 30.5, 40)}),
+        Study("3", "a", exclude="empty file", films={"ap": films / "b1.png", "lateral": None}),
     ]
     with pytest.raises(InputError, match="3 films") as caught:
         check_films(studies)
@@ -374,9 +459,9 @@ def test_a_film_in_two_splits_is_a_leak_however_it_is_stored(folder: Path) -> No
     Image.open(first).save(second, compress_level=0)
     assert first.read_bytes() != second.read_bytes()
     rows = [
-        Study("p1", "a", split="train", ap=first),
-        Study("p2", "a", split="train", lateral=other),
-        Study("p3", "a", split="test", lateral=second),
+        Study("p1", "a", split="train", films={"ap": first, "lateral": None}),
+        Study("p2", "a", split="train", films={"ap": None, "lateral": other}),
+        Study("p3", "a", split="test", films={"ap": None, "lateral": second}),
     ]
     with pytest.raises(InputError) as caught:
         check_films(rows)
@@ -386,7 +471,7 @@ def test_a_film_in_two_splits_is_a_leak_however_it_is_stored(folder: Path) -> No
         f"  {first} (patient p1, split train) and {second} (patient p3, split test)"
     )
     assert "exclude" in caught.value.remedy
-    assert check_films([dataclasses.replace(row, exclude="twice" if row.ap else None) for row in rows]).hints == []
+    assert check_films([dataclasses.replace(row, exclude="twice" if row.film("ap") else None) for row in rows]).hints == []
     assert check_films([dataclasses.replace(row, split="train", patient_id="p1") for row in rows]).hints == []
     for split in ("train", None):
         (hint,) = check_films([dataclasses.replace(row, split=split) for row in rows]).hints
@@ -399,7 +484,15 @@ def test_films_of_equal_bytes_and_another_shape_are_two(folder: Path) -> None:
     paths = [folder / "wide.png", folder / "high.png"]
     for path, shape in zip(paths, ((30, 60), (60, 30)), strict=True):
         Image.fromarray(pixels.reshape(shape)).save(path)
-    assert check_films([Study("p1", "a", split="train", ap=paths[0]), Study("p2", "a", split="test", ap=paths[1])]).hints == []
+    assert (
+        check_films(
+            [
+                Study("p1", "a", split="train", films={"ap": paths[0], "lateral": None}),
+                Study("p2", "a", split="test", films={"ap": paths[1], "lateral": None}),
+            ]
+        ).hints
+        == []
+    )
 
 
 def test_bad_films_and_leaks_are_listed_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,9 +510,15 @@ def test_bad_films_and_leaks_are_listed_together(folder: Path, monkeypatch: pyte
     with pytest.raises(InputError) as caught:
         check_films(
             [
-                Study("p1", "a", split="train", ap=wild, lateral=films / "broken.png", lateral_box=(0, 0, 5, 5)),
-                Study("p2", "a", split="train", ap=first, ap_box=(0, 0, 31, 40)),
-                Study("p3", "a", split="readers", ap=second),
+                Study(
+                    "p1",
+                    "a",
+                    split="train",
+                    films={"ap": wild, "lateral": films / "broken.png"},
+                    boxes={"ap": None, "lateral": (0, 0, 5, 5)},
+                ),
+                Study("p2", "a", split="train", films={"ap": first, "lateral": None}, boxes={"ap": (0, 0, 31, 40), "lateral": None}),
+                Study("p3", "a", split="readers", films={"ap": second, "lateral": None}),
             ]
         )
     lines = caught.value.message.splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pydicom.data import get_testdata_file
 from edgekit.cli import run
 from edgekit.errors import InputError
 from edgekit.studies import read_studies, select, write_studies
+from edgekit.task import PEDICLE_SCREWS
 from edgekit.training.config import load_config
 from edgekit.training.requirements import check_boxes, check_brands
 from edgekit.types import Study
@@ -54,7 +56,16 @@ def make_table(folder: Path, counts: dict[str, int], splits: str = "") -> Path:
             films = [save_film(folder / f"{name}-{view}.png", 2 * len(rows) + number) for number, view in enumerate(("ap", "lateral"))]
             split = {"t": "train", "v": "validation", "e": "test"}.get(splits[place : place + 1])
             box = None if brand == "none" else (10, 10, 200, 300)
-            rows.append(Study(name, brand, None, split, films[0], films[1], box, box))
+            rows.append(
+                Study(
+                    name,
+                    brand,
+                    has={"crosslink": None},
+                    split=split,
+                    films={"ap": films[0], "lateral": films[1]},
+                    boxes={"ap": box, "lateral": box},
+                )
+            )
     write_studies(folder / "studies.csv", rows)
     return folder / "studies.csv"
 
@@ -101,7 +112,7 @@ def test_boxes_in_parts_of_the_film_are_refused(tmp_path: Path, capsys: pytest.C
     assert "got '0.39 0.23 0.57 0.87', expected film pixels" in said
     assert "multiply x0 and x1 by its width, y0 and y1 by its height" in said
     path = write_table(tmp_path, "p0,a,,,0.png,,0.39 0.23 1.57 0.87,,")
-    assert read_studies(path)[0].ap_box == (0.39, 0.23, 1.57, 0.87)
+    assert read_studies(path)[0].box("ap") == (0.39, 0.23, 1.57, 0.87)
 
 
 def test_boxes_that_overshoot_a_little_are_counted_once_and_others_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,15 +203,15 @@ def test_a_spelling_of_three_patients_is_no_slip(tmp_path: Path, capsys: pytest.
 def test_check_names_what_train_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = make_table(tmp_path, {"a": 4, "b": 4, "c": 2}, "ttvv")
     rows = read_studies(path)
-    rows = [Study(**{**as_dict(row), "split": "validation"}) if row.brand == "c" else row for row in rows]
-    rows = [Study(**{**as_dict(row), "split": "train"}) if row.patient_id == "a-2" else row for row in rows]
-    rows = [Study(**{**as_dict(row), "lateral": None, "lateral_box": None}) if row.patient_id == "b-3" else row for row in rows]
+    rows = [replace(row, split="validation") if row.brand == "c" else row for row in rows]
+    rows = [replace(row, split="train") if row.patient_id == "a-2" else row for row in rows]
+    rows = [row.with_film("lateral", None, None) if row.patient_id == "b-3" else row for row in rows]
     write_studies(path, rows)
     (demo, paper) = ask(capsys, "check", path)["warnings"]
     for warning, preset in ((demo, "demo"), (paper, "paper")):
         with pytest.raises(InputError) as refused:
             check_brands(
-                {split: select(rows, split) for split in ("train", "validation")}, load_config(preset).members.names
+                {split: select(rows, split) for split in ("train", "validation")}, PEDICLE_SCREWS, load_config(preset).members.names
             )  # fmt: skip
         assert warning.startswith(f"edgekit train --preset {preset} would refuse this table:")
         assert refused.value.remedy in warning
@@ -213,16 +224,10 @@ def test_check_names_what_train_refuses(tmp_path: Path, capsys: pytest.CaptureFi
     assert "member lateral" not in paper, "said once"
 
 
-def as_dict(study: Study) -> dict[str, object]:
-    return {name: getattr(study, name) for name in Study.__slots__}
-
-
 def test_check_names_missing_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = make_table(tmp_path, {"a": 4, "b": 4}, "ttvv")
     assert ask(capsys, "check", path)["warnings"] == []
-    rows = [
-        Study(**{**as_dict(row), "ap_box": None, "lateral_box": None}) if row.split == "validation" else row for row in read_studies(path)
-    ]
+    rows = [replace(row, boxes={}) if row.split == "validation" else row for row in read_studies(path)]
     write_studies(path, rows)
     (said,) = ask(capsys, "check", path)["warnings"]
     assert "no validation film has a box" in said

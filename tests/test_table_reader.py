@@ -9,7 +9,7 @@ from unicodedata import normalize
 import pytest
 
 from edgekit.errors import InputError
-from edgekit.tables import Row, find_file, parse_number, read_rows, read_table
+from edgekit.tables import Row, Table, find_file, parse_number, read_rows, read_table
 
 COLUMNS = ("patient_id", "brand", "score")
 WANTED = [{"patient_id": "p1", "brand": "a", "score": "0,5"}, {"patient_id": "p2", "brand": "b", "score": "1,5"}]
@@ -19,6 +19,10 @@ def save(folder: Path, text: str, encoding: str = "utf-8") -> Path:
     path = folder / "table.csv"
     path.write_bytes(text.encode(encoding))
     return path
+
+
+def read(path: Path) -> Table:
+    return read_table(path, COLUMNS, lambda _: ())
 
 
 def cells(rows: list[Row] | tuple[Row, ...]) -> list[dict[str, str]]:
@@ -32,7 +36,7 @@ def test_what_spreadsheets_write(tmp_path: Path, separator: str, end: str, encod
     lines = ["patient_id, brand ,score", f"p1,a,{quote}0#5{quote}", "", ",,", f" p2 ,b , {quote}1#5{quote}", ",,"]
     text = end.join(line.replace(",", separator).replace("#", ",") for line in lines)
     mark = "\ufeff" if encoding.endswith("mark") else ""
-    table = read_table(save(tmp_path, mark + text, encoding.split()[0]), COLUMNS)
+    table = read(save(tmp_path, mark + text, encoding.split()[0]))
     assert table.columns == COLUMNS
     assert cells(table.rows) == WANTED
     assert [(row.line, row.surplus) for row in table.rows] == [(2, 0), (5, 0)]
@@ -41,7 +45,7 @@ def test_what_spreadsheets_write(tmp_path: Path, separator: str, end: str, encod
 def test_decimal_commas_do_not_choose_the_separator(tmp_path: Path) -> None:
     """Every line of it has more commas than semicolons, the header too."""
     path = save(tmp_path, "patient_id;brand;score;p_1,5 mm;p_2,5 mm;p_3,5 mm;p_4,5,6,7 mm\np1;a;0,5;0,1;0,2;0,3;0,4\n")
-    (row,) = read_table(path, COLUMNS).rows
+    (row,) = read(path).rows
     assert row.cells["score"] == "0,5"
     assert row.cells["p_2,5 mm"] == "0,2"
 
@@ -51,7 +55,7 @@ def test_decimal_commas_do_not_choose_the_separator(tmp_path: Path) -> None:
 )
 def test_the_line_that_tells_excel_the_separator(tmp_path: Path, first: str, separator: str) -> None:
     path = save(tmp_path, f"{first}\r\n" + "patient_id;brand;score\r\np1;a;1\r\n".replace(";", separator), "utf-8-sig")
-    table = read_table(path, COLUMNS)
+    table = read(path)
     assert table.columns == COLUMNS
     assert (table.line, table.rows[0].line) == (2, 3)
     assert table.rows[0].cells == {"patient_id": "p1", "brand": "a", "score": "1"}
@@ -60,18 +64,18 @@ def test_the_line_that_tells_excel_the_separator(tmp_path: Path, first: str, sep
 def test_a_separator_that_the_first_line_gets_wrong(tmp_path: Path) -> None:
     """A program that saved the table anew with another separator kept the line as a cell."""
     path = save(tmp_path, "sep=;\npatient_id,brand,score\np1,a,1\n")
-    assert cells(read_table(path, COLUMNS).rows) == [{"patient_id": "p1", "brand": "a", "score": "1"}]
+    assert cells(read(path).rows) == [{"patient_id": "p1", "brand": "a", "score": "1"}]
 
 
 def test_quoted_cells_hold_separators_quotes_and_lines(tmp_path: Path) -> None:
     path = save(tmp_path, 'patient_id,brand,score\n"p1","a ""b"", c","one\ntwo"\np2,b,2\n')
-    first, second = read_table(path, COLUMNS).rows
+    first, second = read(path).rows
     assert first.cells == {"patient_id": "p1", "brand": 'a "b", c', "score": "one\ntwo"}
     assert (first.line, second.line) == (2, 4)
 
 
 def test_rows_of_another_length(tmp_path: Path) -> None:
-    short, padded, long = read_table(save(tmp_path, "patient_id,brand,score,,\np1,a\np2,b,1,,,,\np3,c,0,9\n"), COLUMNS).rows
+    short, padded, long = read(save(tmp_path, "patient_id,brand,score,,\np1,a\np2,b,1,,,,\np3,c,0,9\n")).rows
     assert short.cells == {"patient_id": "p1", "brand": "a", "score": ""}
     assert (short.surplus, short.misfit) == (-1, "has 2 cells, expected 3")
     assert (padded.surplus, padded.misfit) == (0, "")
@@ -103,7 +107,7 @@ def test_what_is_no_such_table(tmp_path: Path, content: bytes, expected: str) ->
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent.csv can't be read: No such file"):
-        read_table(tmp_path / "absent.csv", COLUMNS)
+        read(tmp_path / "absent.csv")
 
 
 @pytest.mark.parametrize(

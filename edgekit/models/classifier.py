@@ -12,8 +12,11 @@ from edgekit.errors import InputError, MissingError
 if TYPE_CHECKING:
     from pathlib import Path
 
-MEMBERS = ("ap", "lateral", "concat", "merge")
-"""The study's members, in the order of the graph's ``members`` rows."""
+STRIDE = 32
+"""Pixels of a crop along each side of one cell of the last feature map."""
+
+STAGES = 7
+"""Stages of blocks between the stem and the last convolution, of either architecture."""
 
 NORMALIZATION = {"efficientnet_lite0": (0.5, 0.5), "efficientnet_b0": (0.449, 0.226)}
 """Mean and standard deviation of the [0, 1] input by architecture: the timm weights' own, averaged over the three channels."""
@@ -29,6 +32,8 @@ class Classifier(nn.Module):
     n_brands
         Number of outputs K.
     """
+
+    notice = "The members' networks come from timm (Apache-2.0); EfficientNet-Lite0 starts from ImageNet weights under Apache-2.0."
 
     def __init__(self, architecture: str, n_brands: int) -> None:
         super().__init__()
@@ -53,6 +58,15 @@ class Classifier(nn.Module):
     def forward(self, crops: Tensor) -> Tensor:
         """Map crops float (N, 1, H, W) in [0, 1] to logits, float (N, K)."""
         return self.classify(self.features(crops))
+
+    def list_blocks(self) -> dict[str, str]:
+        """Return the blocks of timm's EfficientNet; see `edgekit.models.networks.Network`.
+
+        Each stage is one, and so are both convolutions outside them with the activation after them, which timm keeps in the normalization.
+        """
+        stages = {f"network.blocks.{place}": f"network.blocks.{place}" for place in range(len(self.network.blocks))}
+        ends = {"conv_stem": "conv_stem", "bn1": "conv_stem", "conv_head": "conv_head", "bn2": "conv_head"}
+        return {"network": "network", **stages, **{f"network.{layer}": f"network.{block}" for layer, block in ends.items()}}
 
     @property
     def brand_weights(self) -> Tensor:

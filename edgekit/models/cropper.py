@@ -10,13 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MARGIN = 0.05
-"""Share of the box's side that is added on each side before cropping."""
 SMALLEST_SIDE = 2.0
 """A degenerate box is widened to this many canvas pixels, so that the filter always has support."""
 
 
-def expand_boxes(boxes: Tensor, side: int, margin: float = MARGIN) -> Tensor:
+def expand_boxes(boxes: Tensor, side: int, margin: float) -> Tensor:
     """Add a margin to boxes and clip them to the canvas.
 
     Parameters

@@ -4,7 +4,7 @@ Its backbone is YOLOv5n's own, or the first five stages of EfficientNet-Lite0 wi
 photographs and are kept while the rest learns on simulated films carry over to real ones (Hinterstoisser et al., *On pre-trained image
 features and synthetic images for deep learning*, ECCV Workshops 2018).
 
-The two classes are the two views, so the detector also tells an AP film from a lateral one. One construct a film, so the best
+Its classes are the views, so the detector also tells an AP film from a lateral one. One construct a film, so the best
 anchor is the answer and the graph needs no non-maximum suppression.
 """
 
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from edgekit.errors import InputError
 from edgekit.models.classifier import Classifier, start_classifier
-from edgekit.types import VIEWS
 
 BACKBONES = ("yolov5n", "efficientnet_lite0")
 FROZEN_LAYERS = {"yolov5n": (), "efficientnet_lite0": (0,)}
@@ -52,8 +51,8 @@ def import_ultralytics() -> None:
         ultralytics.settings.update(dict.fromkeys(("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"), False))
 
 
-def build_network(activation: str, backbone: str) -> Any:
-    """Build ultralytics' YOLOv5n for one gray channel and two classes, with random weights.
+def build_network(activation: str, backbone: str, n_views: int) -> Any:
+    """Build ultralytics' YOLOv5n for one gray channel and a class for each view, with random weights.
 
     Parameters
     ----------
@@ -76,10 +75,10 @@ def build_network(activation: str, backbone: str) -> Any:
 
     previous = Conv.default_act
     try:  # parse_model sets the activation on the class, for every later model of the process
-        settings = {**yaml_model_load("yolov5n.yaml"), "nc": len(VIEWS), "activation": ACTIVATIONS[activation]}
+        settings = {**yaml_model_load("yolov5n.yaml"), "nc": n_views, "activation": ACTIVATIONS[activation]}
         network = DetectionModel(settings, ch=1, verbose=False)
         if backbone == "efficientnet_lite0":
-            _replace_backbone(network, Conv)
+            _replace_backbone(network, Conv, n_views)
         return network
     finally:
         Conv.default_act = previous
@@ -111,10 +110,10 @@ class Stages(nn.Module):
         return result
 
 
-def _replace_backbone(network: Any, conv: Any) -> None:
+def _replace_backbone(network: Any, conv: Any, n_views: int) -> None:
     """Put EfficientNet-Lite0's stages in the place of YOLOv5n's layers up to stride 16; the neck and the head stay."""
     activation = type(network.model[0].act)  # by now the class of `conv` has its own again
-    classifier = Classifier("efficientnet_lite0", len(VIEWS))
+    classifier = Classifier("efficientnet_lite0", n_views)
     deep, fine = 5, 3
     layers = {
         0: (Stages(classifier, 0, fine), -1),  # stride 8, 40 channels
@@ -140,7 +139,7 @@ def start_backbone(detector: Detector) -> None:
     MissingError
         The package that they come from is missing.
     """
-    source = start_classifier("efficientnet_lite0", len(VIEWS), "imagenet")
+    source = start_classifier("efficientnet_lite0", detector.n_views, "imagenet")
     layers: Any = detector.network.model
     layers[0].load_state_dict(Stages(source, 0, 3).state_dict())
     layers[5].load_state_dict(Stages(source, 3, 5).state_dict())
@@ -157,20 +156,28 @@ class Detector(nn.Module):
         Side of the square input in pixels, a multiple of 32.
     backbone
         A name in `BACKBONES`.
+    n_views
+        Number of views V, which are its classes.
     """
+
+    notice = (
+        "The detector's network comes from ultralytics (AGPL-3.0): whoever distributes this bundle, or serves a program that embeds it, "
+        "owes its users the source under that licence."
+    )
 
     anchors: Tensor
     strides: Tensor
     bins: Tensor
 
-    def __init__(self, activation: str, side: int, backbone: str) -> None:
+    def __init__(self, activation: str, side: int, backbone: str, n_views: int) -> None:
         super().__init__()
         if side % 32:
             raise InputError(f"detector side {side} is not a multiple of 32")
         self.activation = activation
         self.side = side
         self.backbone = backbone
-        self.network: Any = build_network(activation, backbone)
+        self.n_views = n_views
+        self.network: Any = build_network(activation, backbone, n_views)
         centres, strides = [], []
         for stride in self.network.stride.int().tolist():
             cells = torch.arange(side // stride) + 0.5
@@ -181,6 +188,33 @@ class Detector(nn.Module):
         self.register_buffer("strides", torch.cat(strides, dim=1).unsqueeze(0), persistent=False)  # (1, 1, A), pixels
         bins = self.network.model[-1].reg_max
         self.register_buffer("bins", torch.arange(bins, dtype=torch.float32).reshape(1, 1, bins), persistent=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Side, activation and backbone."""
+        return {"side": self.side, "activation": self.activation, "backbone": self.backbone}
+
+    def loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return the loss of ultralytics' network and its parts; see `edgekit.models.networks.Locator`."""
+        total, parts = self.network.loss(batch)
+        return total, parts
+
+    def list_blocks(self) -> dict[str, str]:
+        """Return the blocks of ultralytics' network; see `edgekit.models.networks.Network`.
+
+        Each of its layers is one. Of a borrowed backbone each stage is, and of the head each layer of a branch: boxes and classes bear
+        8 bits differently.
+        """
+        paths, last = ["network"], len(self.network.model) - 1
+        for place, layer in enumerate(self.network.model):
+            paths.append(f"network.model.{place}")
+            if isinstance(layer, Stages):
+                paths += [f"{paths[-1]}.stem"] if layer.stem is not None else []
+                paths += [f"network.model.{place}.blocks.{stage}" for stage in range(len(layer.blocks))]
+        for name in ("cv2", "cv3"):
+            for level, branch in enumerate(getattr(self.network.model[last], name)):
+                paths += [f"network.model.{last}.{name}.{level}.{part}" for part in range(len(branch))]
+        return {path: path for path in paths}
 
     def forward(self, films: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find the construct.
@@ -197,7 +231,7 @@ class Detector(nn.Module):
         scores
             float (N,), confidence of the box.
         view_scores
-            float (N, 2), the best score of each class: how AP-like and how lateral-like the film's construct is.
+            float (N, V), the best score of each class: how much the film looks like each view.
         """
         layers: Any = self.network.model
         outputs: list[Tensor] = []
@@ -208,7 +242,7 @@ class Detector(nn.Module):
             outputs.append(x)
         head = layers[-1]
         maps = [outputs[i] for i in head.f]
-        logits = torch.cat([branch(level).flatten(2) for branch, level in zip(head.cv3, maps, strict=True)], dim=2)  # (N, 2, A)
+        logits = torch.cat([branch(level).flatten(2) for branch, level in zip(head.cv3, maps, strict=True)], dim=2)  # (N, V, A)
         best = logits.amax(dim=1, keepdim=True).argmax(dim=2, keepdim=True)  # (N, 1, 1), on logits: sigmoids saturate and tie
         count = films.shape[0]
         anchor = torch.gather(self.anchors.expand(count, -1, -1), 2, best.expand(-1, 2, -1)).squeeze(2)

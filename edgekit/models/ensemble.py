@@ -1,7 +1,7 @@
 """Logistic ensembles: multinomial logistic regression over the members' probability vectors.
 
-Each ensemble answers three cases with coefficients of their own, fitted for the films a patient has: AP only, lateral only,
-both. A case that none of its members can evaluate is absent.
+Each ensemble answers the cases of its task (`edgekit.task.Task.cases`) with coefficients of their own, fitted for the films a patient
+has. A case that none of its members can evaluate is absent.
 """
 
 from __future__ import annotations
@@ -13,12 +13,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-CASES: dict[str, tuple[int, ...]] = {"ap": (0,), "lateral": (1,), "both": (0, 1)}
-"""Films a patient has: the views by case, in the order of the pipeline's case selector."""
-
-EVALUABLE = {"ap": ("ap", "merge"), "lateral": ("lateral", "merge"), "both": ("ap", "lateral", "concat", "merge")}
-"""Members that can be evaluated in each case."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,13 +67,10 @@ class Ensemble:
     @property
     def cases(self) -> tuple[str, ...]:
         """The cases it can answer."""
-        return tuple(case for case in CASES if case in self.fitted)
+        return tuple(self.fitted)
 
     def predict(
-        self,
-        member_probabilities: dict[str, NDArray[np.float32]],
-        has_ap: NDArray[np.bool_],
-        has_lateral: NDArray[np.bool_],
+        self, member_probabilities: dict[str, NDArray[np.float32]], found: NDArray[np.bool_], cases: dict[str, tuple[int, ...]]
     ) -> NDArray[np.float32]:
         """Combine the members' probabilities.
 
@@ -87,8 +78,10 @@ class Ensemble:
         ----------
         member_probabilities
             float32 (N, K) by member.
-        has_ap, has_lateral
-            bool (N,), whether the patient has the film (found by the detector).
+        found
+            bool (N, V), whether the patient has the film of a view (found by the detector).
+        cases
+            The task's: the places of the views by case.
 
         Returns
         -------
@@ -96,9 +89,9 @@ class Ensemble:
         """
         first = next(iter(member_probabilities.values()))
         result = np.zeros_like(first, dtype=np.float32)
-        chosen = {"ap": has_ap & ~has_lateral, "lateral": has_lateral & ~has_ap, "both": has_ap & has_lateral}
         for name, case in self.fitted.items():
-            rows = chosen[name]
+            wanted = np.isin(np.arange(found.shape[1]), cases[name])
+            rows = (found == wanted).all(axis=1)
             features = np.concatenate([member_probabilities[member][rows] for member in case.members], axis=1)
             logits = features @ case.coefficients.T + case.intercepts
             exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))

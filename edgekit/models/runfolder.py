@@ -6,7 +6,8 @@
           history.csv  provenance.json  films.json  corners.safetensors
 
 ``pipeline.json`` is written last: a folder without it is unfinished. ``detector.json`` is written when the detector is done, so that
-it can be used before there are members. ``corners.safetensors`` finds films in photos: it is not part of the pipeline, and may be missing.
+it can be used before there are members; a run whose task takes whole films has no detector. ``corners.safetensors`` finds films in
+photos: it is not part of the pipeline, and may be missing.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.files import hash_file, replacing, write_json
-from edgekit.models.classifier import MEMBERS, Classifier
+from edgekit.models.classifier import Classifier
 from edgekit.models.corners import CornerFinder
 from edgekit.models.detector import Detector
 from edgekit.models.ensemble import Ensemble
 from edgekit.models.pipeline import Pipeline, PipelineSpec
+from edgekit.task import PEDICLE_SCREWS, Task, parse_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torch import Tensor, nn
 
+    from edgekit.task import View
     from edgekit.types import Bundle
-
 
 CORNERS = "corners.safetensors"
 """The run's corner finder."""
@@ -51,13 +53,17 @@ class DetectorSettings:
     side, activation, backbone
         See `edgekit.models.detector.Detector`.
     box_threshold
-        The construct is found when the box's score is at least this.
+        Something is found when the box's score is at least this.
+    views
+        Its classes.
     """
 
     side: int
     activation: str
     backbone: str
     box_threshold: float
+    views: tuple[View, ...] = PEDICLE_SCREWS.views
+    """A run of before tasks were data is one of the study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,10 @@ class RunSettings:
 
     Attributes
     ----------
+    crop_margin
+        Share of a box's side that is added on each side before cropping.
+    black
+        See `edgekit.models.pipeline.PipelineSpec`.
     architectures
         timm architecture by trained member.
     ensemble
@@ -79,6 +89,10 @@ class RunSettings:
     ensemble: str
     view_margin: float
     coverage: float
+    crop_margin: float = 0.05
+    black: int = 8
+    task: Task = PEDICLE_SCREWS
+    """A run of before tasks were data is one of the study, and its crops had this margin."""
 
 
 def save_films(run: Path, hashes: Iterable[str]) -> None:
@@ -156,13 +170,13 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
 def save_settings(run: Path, settings: RunSettings) -> None:
     """Write ``pipeline.json``."""
-    write_json(run / "pipeline.json", asdict(settings))
+    write_json(run / "pipeline.json", {**asdict(settings), "task": settings.task.to_json()})
 
 
-def save_detector(run: Path, detector: Detector, box_threshold: float) -> None:
+def save_detector(run: Path, detector: Detector, box_threshold: float, views: tuple[View, ...]) -> None:
     """Write ``detector.safetensors`` and ``detector.json``."""
     save_weights(run / "detector.safetensors", detector)
-    settings = DetectorSettings(detector.side, detector.activation, detector.backbone, box_threshold)
+    settings = DetectorSettings(**detector.settings, box_threshold=box_threshold, views=views)
     write_json(run / "detector.json", asdict(settings))
 
 
@@ -174,8 +188,9 @@ def load_detector_settings(run: Path) -> DetectorSettings:
     InputError
         The run has no detector yet, or was written by another version.
     """
+    document = read_json(run / "detector.json")
     try:
-        return DetectorSettings(**read_json(run / "detector.json"))
+        return DetectorSettings(**{**document, "views": tuple(document.get("views", PEDICLE_SCREWS.views))})
     except TypeError as error:
         raise InputError(f"{run / 'detector.json'}: {error}", "the run was made by another version of edgekit: train again") from error
 
@@ -190,7 +205,8 @@ def load_settings(run: Path) -> RunSettings:
     """
     document = read_json(run / "pipeline.json")
     try:
-        return RunSettings(**{**document, "brands": tuple(document["brands"])})
+        task = parse_task(document["task"], f"{run / 'pipeline.json'} [task]") if "task" in document else PEDICLE_SCREWS
+        return RunSettings(**{**document, "brands": tuple(document["brands"]), "task": task})
     except (KeyError, TypeError) as error:
         raise InputError(f"{run / 'pipeline.json'}: {error}", "the run was made by another version of edgekit: train again") from error
 
@@ -226,7 +242,7 @@ def load_ensembles(run: Path) -> dict[str, Ensemble]:
 def load_detector(run: Path) -> Detector:
     """Build the run's detector and load its weights."""
     settings = load_detector_settings(run)
-    detector = Detector(settings.activation, settings.side, settings.backbone)
+    detector = Detector(settings.activation, settings.side, settings.backbone, len(settings.views))
     load_weights(run / "detector.safetensors", detector)
     return detector.eval()
 
@@ -257,16 +273,20 @@ def load_pipeline(run: Path, ensemble: str | None = None) -> Pipeline:
     Raises
     ------
     InputError
-        The run is unfinished, the name is unknown, or the ensemble can't answer for AP only, lateral only and both.
+        The run is unfinished, the name is unknown, or the ensemble can't answer a case of a task that wants every case answered.
     """
-    ensembles = load_ensembles(run)
-    name = ensemble or load_settings(run).ensemble
+    ensembles, settings = load_ensembles(run), load_settings(run)
+    name = ensemble or settings.ensemble
     if name not in ensembles:
         raise InputError(f"the run has no ensemble {name!r}", f"choose one of {', '.join(ensembles)}")
-    if len(ensembles[name].cases) < 3:
+    task = settings.task
+    if task.every_case and (unanswered := [case for case in task.cases if case not in ensembles[name].fitted]):
+        needed = [f"{case} (without a film of {' and '.join(task.missing_views(case)) or 'any other view'})" for case in unanswered]
+        complete = [other.name for other in ensembles.values() if set(other.fitted) == set(task.cases)]
         raise InputError(
-            f"ensemble {name!r} answers only for {', '.join(ensembles[name].cases)}",
-            "choose one that answers for AP only, lateral only and both, such as ap+lateral",
+            f"ensemble {name!r} answers only for {', '.join(ensembles[name].cases)}, not for {', '.join(needed)}",
+            f"choose one that answers every case: {', '.join(complete) or 'the run has none'}; "
+            f"or say in [task] every_case = false that the answer then is 'no {task.found} found'",
         )
     return assemble_pipeline(run, ensembles[name], ensembles[name].members)
 
@@ -274,35 +294,42 @@ def load_pipeline(run: Path, ensemble: str | None = None) -> Pipeline:
 def load_members_pipeline(run: Path) -> Pipeline:
     """Load a pipeline whose ``members`` rows are every trained member, for evaluation."""
     settings = load_settings(run)
-    return assemble_pipeline(run, load_ensembles(run)[settings.ensemble], [name for name in MEMBERS if name in settings.architectures])
+    trained = [member.name for member in settings.task.members if member.name in settings.architectures]
+    return assemble_pipeline(run, load_ensembles(run)[settings.ensemble], trained)
 
 
 def assemble_pipeline(run: Path, ensemble: Ensemble, members: Iterable[str]) -> Pipeline:
     """Put the run's detector, the named members and one ensemble together."""
-    settings, detector = load_settings(run), load_detector_settings(run)
+    settings = load_settings(run)
+    located = load_detector_settings(run) if settings.task.locate else None
     classifiers = {}
     for name in members:
         classifiers[name] = Classifier(settings.architectures[name], len(settings.brands))
         load_weights(run / f"member_{name}.safetensors", classifiers[name])
     spec = PipelineSpec(
+        task=settings.task,
         brands=settings.brands,
         canvas_side=settings.canvas_side,
-        detector_side=detector.side,
         crop_side=settings.crop_side,
+        crop_margin=settings.crop_margin,
+        black=settings.black,
         members=tuple(classifiers),
         ensemble=ensemble.name,
-        box_threshold=detector.box_threshold,
+        box_threshold=0.0 if located is None else located.box_threshold,
         view_margin=settings.view_margin,
         coverage=settings.coverage,
     )
-    return Pipeline(spec, load_detector(run), classifiers, ensemble)
+    return Pipeline(spec, None if located is None else load_detector(run), classifiers, ensemble)
 
 
 def run_hash(run: Path) -> str:
     """Sha256 over everything that decides the run's answers: its weights, ensembles and settings."""
     digest = hashlib.sha256()
     weights = [path for path in run.glob("*.safetensors") if path.name != CORNERS]
-    files = sorted([*weights, run / "detector.json", run / "ensembles.json", run / "pipeline.json"])
+    settings = [run / "ensembles.json", run / "pipeline.json"]
+    if load_settings(run).task.locate:
+        settings.append(run / "detector.json")
+    files = sorted([*weights, *settings])
     for path in files:
         if not path.is_file():
             raise InputError(f"{run} is not a finished run folder: {path.name} is missing")
@@ -344,7 +371,7 @@ def find_run(bundle: Bundle, run: Path | None = None) -> Path:
     InputError
         It is not there, or it is another run.
     """
-    origin = bundle.manifest["provenance"]["run"]
+    origin = bundle.manifest.provenance["run"]
     folder = run or Path(os.path.normpath(bundle.folder / origin["path"]))
     if not folder.is_dir():
         raise InputError(f"{folder}: the run that this bundle was made from is not there", "say where it is with --run RUN")

@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from edgekit.errors import InputError, UsageError
+from edgekit.task import PEDICLE_SCREWS, SIDE_BY_SIDE, Task, parse_task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,8 @@ class DetectorConfig:
         Ranges of ultralytics' augmentation: +/- degrees, +/- share of the side, +/- gain.
     photo_share
         Share of the training films that are shown as photographed off a screen.
+    view_margin
+        A film is in the wrong slot when another view's score exceeds its own by more than this.
     """
 
     side: int
@@ -48,6 +51,7 @@ class DetectorConfig:
     translate: float
     scale: float
     photo_share: float
+    view_margin: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,21 @@ class MembersConfig:
     Attributes
     ----------
     names
-        Members to train, of ``ap``, ``lateral``, ``concat``, ``merge``.
+        Members to train, of the task's.
     architecture
         ``efficientnet_lite0`` or ``efficientnet_b0``.
     init
         ``imagenet`` or ``random``.
     side
         Side of the square crop in pixels.
+    margin
+        Share of a box's side that is added on each side before cropping; a whole film gets none.
+    black
+        Gray level, 0 to 254, up to which what surrounds a whole film is none of it.
+    frozen_stages
+        Stages that keep ImageNet's weights, from the first on, and the stem with them; 0 keeps nothing.
+    averaging
+        Share of the running average of the weights that a step keeps, from 0, which is the last weights, to below 1.
     batch
         Samples a step, shared by the processes where there are several.
     cuda_batch
@@ -88,6 +100,10 @@ class MembersConfig:
     architecture: str
     init: str
     side: int
+    margin: float
+    black: int
+    frozen_stages: int
+    averaging: float
     epochs: int
     batch: int
     cuda_batch: int
@@ -143,6 +159,8 @@ class TrainingConfig:
 
     Attributes
     ----------
+    task
+        What the pipeline is asked: the study's `edgekit.task.PEDICLE_SCREWS` unless the user's file has a ``[task]``, which is taken whole.
     canvas_side
         Side of the square canvas in pixels, a property of the run.
     device
@@ -155,16 +173,26 @@ class TrainingConfig:
     device: str
     canvas_side: int
     tensorboard: bool
+    task: Task
     detector: DetectorConfig
     members: MembersConfig
     corners: CornersConfig
     ensembles: EnsemblesConfig
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as a document."""
+        return {**asdict(self), "task": self.task.to_json()}
+
     def to_toml(self) -> str:
         """Return the settings as TOML text."""
         import tomli_w
 
-        return tomli_w.dumps(asdict(self))
+        return tomli_w.dumps(self.to_json())
+
+    @property
+    def crop_margin(self) -> float:
+        """Share of a box's side that is added on each side before cropping."""
+        return self.members.margin if self.task.locate else 0.0
 
 
 def load_config(preset: str, override: Path | None = None) -> TrainingConfig:
@@ -193,6 +221,11 @@ def load_config(preset: str, override: Path | None = None) -> TrainingConfig:
         for key, value in changes.items():
             both_tables = isinstance(value, dict) and isinstance(settings.get(key), dict)
             settings[key] = {**settings[key], **value} if both_tables else value
+        named = changes.get("members")
+        if "task" in changes and not (isinstance(named, dict) and "names" in named):
+            task = parse_task(changes["task"], f"{override} [task]")
+            settings["members"] = {**settings["members"], "names": [member.name for member in task.members]}
+    settings.setdefault("task", PEDICLE_SCREWS.to_json())
     config: TrainingConfig = build_section(TrainingConfig, settings, str(override or preset))
     check_config(config)
     return config
@@ -209,7 +242,9 @@ def build_section(section: Any, settings: Any, where: str) -> Any:
     values: dict[str, Any] = {}
     for name in accepted:
         value, hint = settings[name], hints[name]
-        if hasattr(hint, "__dataclass_fields__"):
+        if hint is Task:
+            values[name] = parse_task(value, f"{where} [{name}]")
+        elif hasattr(hint, "__dataclass_fields__"):
             values[name] = build_section(hint, value, f"{where} [{name}]")
         elif hint is float and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             values[name] = float(value)  # not nan, inf or a whole number of 400 digits
@@ -224,7 +259,7 @@ def build_section(section: Any, settings: Any, where: str) -> Any:
 
 def check_config(config: TrainingConfig) -> None:
     """Refuse impossible settings by name."""
-    from edgekit.models.classifier import MEMBERS, NORMALIZATION
+    from edgekit.models.classifier import NORMALIZATION, STAGES
     from edgekit.models.detector import ACTIVATIONS, BACKBONES
     from edgekit.training.screens import LEAST_PHOTOS
 
@@ -255,8 +290,15 @@ def check_config(config: TrainingConfig) -> None:
         )
     if members.side < 32 or members.side % 32:
         raise InputError(f"members side {members.side} must be a multiple of 32", "the study's is 256")
-    if not members.names or set(members.names) - set(MEMBERS):
-        raise InputError(f"members names {list(members.names)}", f"choose from {', '.join(MEMBERS)}")
+    known = [member.name for member in config.task.members]
+    if not members.names or set(members.names) - set(known):
+        raise InputError(f"members names {list(members.names)}", f"choose from {', '.join(known)}")
+    for member in config.task.members:
+        if member.layout == SIDE_BY_SIDE and members.side % len(member.views):
+            raise InputError(
+                f"members side {members.side} can't be shared by the {len(member.views)} views of {member.name!r}",
+                f"take a multiple of {32 * len(member.views)}",
+            )
     positive = {
         "detector film_passes": detector.film_passes,
         "detector batch": detector.batch,
@@ -276,6 +318,18 @@ def check_config(config: TrainingConfig) -> None:
         raise InputError(f"corners photos {config.corners.photos} must be 0 or at least {LEAST_PHOTOS}", "0 trains no corner finder")
     if min(members.gamma, members.noise) < 0:
         raise InputError(f"members gamma {members.gamma} and noise {members.noise} must be at least 0")
+    if not 0 <= members.margin < 1:
+        raise InputError(f"members margin {members.margin} must be at least 0 and below 1", "the study's is 0.05")
+    if not 0 <= members.black < 255:
+        raise InputError(f"members black {members.black} must be from 0 to 254", "the presets' is 8")
+    if not 0 <= members.frozen_stages <= STAGES:
+        raise InputError(f"members frozen_stages {members.frozen_stages} must be from 0 to {STAGES}", "the presets' is 0")
+    if members.frozen_stages and members.init == "random":
+        raise InputError(f"members frozen_stages {members.frozen_stages} would keep random weights", 'set init = "imagenet"')
+    if not 0 <= members.averaging < 1:
+        raise InputError(f"members averaging {members.averaging} must be at least 0 and below 1", "the presets' is 0")
+    if not 0 < detector.view_margin <= 1:
+        raise InputError(f"detector view_margin {detector.view_margin} must be above 0 and at most 1", "the presets' is 0.25")
     if members.weight_decay < 0:
         raise InputError(f"members weight_decay {members.weight_decay} must be at least 0")
     if not 0 <= detector.translate <= 1:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.training.config import CornersConfig
-    from edgekit.training.screens import Photos
+    from edgekit.training.screens import ScreenPhotos
 
 WARM_UP = 200
 """Steps in which the learning rate rises."""
@@ -32,7 +32,7 @@ _MIRRORED = [1, 0, 3, 2]
 
 
 def train_corner_finder(
-    photos: Photos,
+    photos: ScreenPhotos,
     config: CornersConfig,
     device: torch.device,
     seed: int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,8 @@ def train_detector(
             trainer.train()
         state = load_checkpoint(folder / "checkpoints")
     assert state is not None
-    detector = Detector(config.activation, config.side, config.backbone)
+    views = json.loads((folder / "setup.json").read_text(encoding="utf-8"))["views"]
+    detector = Detector(config.activation, config.side, config.backbone, len(views))
     detector.network.load_state_dict(state["ema"])
     return detector.eval()
 
@@ -105,13 +107,14 @@ def lay_out_films(
         boxes = some.boxes[rows] * (config.side / some.canvases.shape[1])
         np.savez(folder / f"{name}.labels.npz", views=np.where(known, some.view[rows], -1), boxes=np.nan_to_num(boxes))
     torch.manual_seed(seed)
-    start = Detector(config.activation, config.side, config.backbone)
+    start = Detector(config.activation, config.side, config.backbone, len(films["train"].views))
     if weights is not None:
         load_weights(weights, start)
     elif config.backbone != "yolov5n":
         start_backbone(start)
     save_weights(folder / "start.safetensors", start.network)
-    write_json(folder / "setup.json", {"activation": config.activation, "backbone": config.backbone})
+    setup = {"activation": config.activation, "backbone": config.backbone, "views": list(films["train"].views)}
+    write_json(folder / "setup.json", setup)
 
 
 def override_settings(folder: Path, config: DetectorConfig, epochs: int, device: str, seed: int) -> dict[str, Any]:
@@ -180,7 +183,7 @@ def select_annotated(films: FilmSet, what: str) -> NDArray[np.int64]:
     """Return the rows of the films that can teach: those with a box, and those known to hold no construct."""
     annotated = np.isfinite(films.boxes).all(axis=1)
     if not annotated.any():
-        raise InputError(f"no {what} film has a box", "fill ap_box and lateral_box in studies.csv")
+        raise InputError(f"no {what} film has a box", "fill the columns <view>_box in studies.csv")
     return np.flatnonzero(annotated | (films.brands == "none"))
 
 

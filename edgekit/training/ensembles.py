@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import InputError
-from edgekit.models.classifier import MEMBERS
-from edgekit.models.ensemble import CASES, Case, Ensemble
+from edgekit.models.ensemble import Case, Ensemble
 from edgekit.models.logistic import cross_fit, fit_logistic, softmax_coefficients
 from edgekit.studies import LEAST_PATIENTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgekit.task import Task
     from edgekit.training.config import EnsemblesConfig
 
 UNFAMILIAR_QUANTILE = 0.99
@@ -42,8 +42,12 @@ class Evidence:
     patients: NDArray[np.str_]
 
 
-def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: int) -> list[Ensemble]:
-    """Fit every non-empty subset of the members, each for AP only, lateral only and both as far as it can answer.
+ALL = "all"
+"""Name of the ensemble of a task's members, where there are more than two."""
+
+
+def fit_ensembles(evidence: dict[str, Evidence], task: Task, config: EnsemblesConfig, seed: int) -> list[Ensemble]:
+    """Fit every non-empty subset of the members, each for the cases of the task that it can answer.
 
     Parameters
     ----------
@@ -52,12 +56,12 @@ def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: 
 
     Returns
     -------
-    The ensembles, named by their members joined with ``+`` (``all`` for all of four).
+    The ensembles, named by their members joined with ``+``, or `ALL`.
     """
     enough = {case: some for case, some in evidence.items() if count_rarest(some) >= LEAST_PATIENTS["validation"]}
     if not enough:
         raise InputError(f"no case has {LEAST_PATIENTS['validation']} validation patients of every brand", "split again, or add patients")
-    members = [name for name in MEMBERS if any(name in some.probabilities for some in enough.values())]
+    members = [member.name for member in task.members if any(member.name in some.probabilities for some in enough.values())]
     ensembles = []
     for size in range(1, len(members) + 1):
         for subset in combinations(members, size):
@@ -67,8 +71,9 @@ def fit_ensembles(evidence: dict[str, Evidence], config: EnsemblesConfig, seed: 
                 if used:
                     fitted[case], losses[case] = fit_case(used, some, config, seed)
             if fitted:
-                most_films = list(losses)[-1]  # the cases end with both films
-                ensembles.append(Ensemble("all" if size == len(MEMBERS) else "+".join(subset), subset, fitted, losses[most_films]))
+                most_films = list(losses)[-1]  # the cases end with all films
+                name = ALL if size == len(task.members) > 2 else "+".join(subset)
+                ensembles.append(Ensemble(name, subset, fitted, losses[most_films]))
     return ensembles
 
 
@@ -119,10 +124,10 @@ def conformal_threshold(true_probabilities: NDArray[np.float64], coverage: float
     return float(np.sort(true_probabilities)[::-1][rank - 1]) if rank <= count else 0.0
 
 
-def choose_ensemble(ensembles: list[Ensemble]) -> str:
+def choose_ensemble(ensembles: list[Ensemble], task: Task) -> str:
     """Name the ensemble to export: lowest cross-validated log loss, ties to fewer members.
 
     Only those that answer every case take part, if there is one.
     """
-    complete = [ensemble for ensemble in ensembles if set(ensemble.cases) == set(CASES)]
+    complete = [ensemble for ensemble in ensembles if set(ensemble.fitted) == set(task.cases)]
     return min(complete or ensembles, key=lambda ensemble: (round(ensemble.validation_log_loss, 6), len(ensemble.members))).name

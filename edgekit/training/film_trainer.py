@@ -4,7 +4,7 @@ The module imports ultralytics when it is imported: import it inside functions. 
 that ultralytics can start it again in processes of its own, one a GPU:
 
 =================== ==============================================================
-`setup.json`         ``activation``, ``backbone``; the films are those below
+`setup.json`         ``activation``, ``backbone``, ``views``
 `start.safetensors`  the network's first weights
 `<split>.npy`        uint8 (N, side, side), for ``train`` and ``val``
 `<split>.labels.npz` ``views`` int (N,), -1 without a construct; ``boxes`` (N, 4)
@@ -27,7 +27,6 @@ from edgekit.models.detector import build_network, import_ultralytics
 from edgekit.models.runfolder import load_state
 from edgekit.training.augmentation import vary_film
 from edgekit.training.checkpoints import load_checkpoint, save_checkpoint
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +107,12 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
     def get_dataset(self) -> dict[str, Any]:
         """Return where the films are."""
         paths = {split: str(self.folder / f"{split}.npy") for split in ("train", "val")}
-        return {**paths, "nc": len(VIEWS), "names": dict(enumerate(VIEWS)), "channels": 1}
+        views = self.read_setup()["views"]
+        return {**paths, "nc": len(views), "names": dict(enumerate(views)), "channels": 1}
+
+    def read_setup(self) -> dict[str, Any]:
+        """Read ``setup.json``."""
+        return dict(json.loads((self.folder / "setup.json").read_text(encoding="utf-8")))
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         """Build the data set of a split."""
@@ -131,14 +135,14 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def setup_model(self) -> dict[str, Any] | None:
         """Build the network; return the checkpoint to go on from, as ultralytics reads it."""
-        setup = json.loads((self.folder / "setup.json").read_text(encoding="utf-8"))
+        setup = self.read_setup()
         checkpoint = load_checkpoint(self.folder / "checkpoints")
-        network = build_network(setup["activation"], setup["backbone"])
+        network = build_network(setup["activation"], setup["backbone"], len(setup["views"]))
         if checkpoint is None:
             network.load_state_dict(load_state(self.folder / "start.safetensors"))
         else:
             network.load_state_dict(checkpoint["network"])
-            average = build_network(setup["activation"], setup["backbone"])
+            average = build_network(setup["activation"], setup["backbone"], len(setup["views"]))
             average.load_state_dict(checkpoint["ema"])
             checkpoint["ema"] = average
         self.model = network.to(memory_format=torch.channels_last)  # twice as fast on a CPU, and what Tensor Cores want

@@ -14,13 +14,13 @@ from edgekit.canvases import stream_inputs
 from edgekit.errors import InputError
 from edgekit.files import write_json
 from edgekit.studies import clip_box
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from edgekit.task import View
     from edgekit.types import Study
 
 KEPT_ROWS = 32
@@ -36,13 +36,15 @@ class FilmSet:
     canvases
         uint8 (N, S, S), memory-mapped: canvases, or what the detector sees of them.
     view
-        int (N,), index into ``VIEWS``.
+        int (N,), index into `views`.
     study
         int (N,), index into `studies`.
     boxes
         float32 (N, 4), the annotated construct in pixels of `canvases`; NaN where there is none.
     studies
         The rows that the films come from.
+    views
+        The task's, in order.
     """
 
     canvases: NDArray[np.uint8]
@@ -50,6 +52,7 @@ class FilmSet:
     study: NDArray[np.int64]
     boxes: NDArray[np.float32]
     studies: list[Study]
+    views: tuple[View, ...]
 
     def __len__(self) -> int:
         return len(self.view)
@@ -67,7 +70,7 @@ class FilmSet:
         return index
 
 
-def cache_films(studies: list[Study], side: int, path: Path, ratio: int = 1) -> FilmSet:
+def cache_films(studies: list[Study], views: tuple[View, ...], side: int, path: Path, ratio: int = 1) -> FilmSet:
     """Decode every film of `studies` into the array file `path`, or open what an earlier call left there.
 
     A call that was interrupted is gone on with, and ends with the same bytes.
@@ -76,6 +79,8 @@ def cache_films(studies: list[Study], side: int, path: Path, ratio: int = 1) -> 
     ----------
     studies
         Rows to read. A few that can't be read are left out; see `read_unreadable`.
+    views
+        The task's, in order: only their films are read.
     side
         Canvas side in pixels.
     path
@@ -89,17 +94,17 @@ def cache_films(studies: list[Study], side: int, path: Path, ratio: int = 1) -> 
         Too many rows can't be read. Those before the first of them are kept.
     """
     index = path.with_suffix(".json")
-    key = hashlib.sha256(repr((studies, side, ratio)).encode()).hexdigest()
+    key = hashlib.sha256(repr((studies, views, side, ratio)).encode()).hexdigest()
     document = json.loads(index.read_text(encoding="utf-8")) if index.is_file() and path.is_file() else {}
     if document.get("studies") != key:
         document = {"studies": key, "done": None, "films": [], "boxes": [], "unreadable": []}
     if document["done"] != len(studies):
-        _decode_films(studies, side, path, ratio, document)
+        _decode_films(studies, views, side, path, ratio, document)
         document = json.loads(index.read_text(encoding="utf-8"))
     canvases: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     table = np.array(document["films"], dtype=np.int64).reshape(-1, 2)
     boxes = np.array([box or [np.nan] * 4 for box in document["boxes"]], dtype=np.float32).reshape(-1, 4)
-    return FilmSet(canvases[: len(table)], table[:, 1], table[:, 0], boxes, studies)
+    return FilmSet(canvases[: len(table)], table[:, 1], table[:, 0], boxes, studies, views)
 
 
 def read_unreadable(path: Path) -> dict[str, str]:
@@ -108,7 +113,7 @@ def read_unreadable(path: Path) -> dict[str, str]:
     return {patient: reason for _, patient, reason in rows}
 
 
-def _decode_films(studies: list[Study], side: int, path: Path, ratio: int, document: dict[str, Any]) -> None:
+def _decode_films(studies: list[Study], views: tuple[View, ...], side: int, path: Path, ratio: int, document: dict[str, Any]) -> None:
     """Fill the array file and its index, from where `document`, the index so far, ends."""
     films, boxes = document["films"], document["boxes"]
     unreadable = {studies[row]: reason for row, _, reason in document["unreadable"]}
@@ -129,14 +134,14 @@ def _decode_films(studies: list[Study], side: int, path: Path, ratio: int, docum
     done = document["done"]
     if done is None:
         path.with_suffix(".json").unlink(missing_ok=True)  # it may tell of other rows
-        canvases = create_canvases(path, sum(study.film(view) is not None for study in studies for view in VIEWS), side // ratio)
+        canvases = create_canvases(path, sum(study.film(view) is not None for study in studies for view in views), side // ratio)
     else:
         canvases = np.load(path, mmap_mode="r+")
     try:
         description = f"reading {path.stem} films"
-        for study, inputs, letterboxes in stream_inputs(studies, side, description, unreadable, range(done or 0)):
+        for study, inputs, letterboxes in stream_inputs(studies, views, side, description, unreadable, range(done or 0)):
             number = numbers[id(study)]
-            for index, view in enumerate(VIEWS):
+            for index, view in enumerate(views):
                 if study.film(view) is None:
                     continue
                 canvases[len(films)] = average_blocks(inputs[view][0, 0], ratio)

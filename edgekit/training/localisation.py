@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from edgekit.boxes import box_iou
+from edgekit.models.pipeline import find_film
 from edgekit.progress import track
 from edgekit.studies import NO_CONSTRUCT
 from edgekit.training.detector import shrink_films
@@ -20,21 +21,31 @@ if TYPE_CHECKING:
 
 DEFAULT_BOX_THRESHOLD = 0.25
 """ultralytics' own prediction threshold; used when validation holds no film without a construct."""
+BATCH = 16
+"""Films at a time."""
 LEAST_OVERLAP = 0.5
 """A detector box that overlaps the annotated one less than this (IoU) does not teach a member; the annotated one does."""
 
 
-def find_boxes(detector: Detector, films: FilmSet, batch: int = 16) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def find_boxes(detector: Detector, films: FilmSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Run the detector over films; boxes float32 (N, 4) in canvas pixels and scores float32 (N,)."""
     ratio = films.canvases.shape[1] / detector.side
     boxes, scores = [], []
     with torch.inference_mode():
-        for rows in track(np.array_split(np.arange(len(films)), -(-len(films) // batch)), "finding constructs"):
+        for rows in track(np.array_split(np.arange(len(films)), -(-len(films) // BATCH)), "finding constructs"):
             small = torch.from_numpy(shrink_films(films.canvases, rows, detector.side)).float()[:, None] / 255
             box, score, _ = detector(small)
             boxes.append(box.numpy() * ratio)
             scores.append(score.numpy())
     return np.concatenate(boxes), np.concatenate(scores)
+
+
+def find_whole_films(films: FilmSet, black: int) -> NDArray[np.float32]:
+    """Return where each film lies on its canvas, as the graph of a task without a detector finds it; float32 (N, 4)."""
+    boxes = []
+    for rows in np.array_split(np.arange(len(films)), -(-len(films) // BATCH)):
+        boxes.append(find_film(torch.from_numpy(films.canvases[rows]).float()[:, None] / 255, black).numpy())
+    return np.concatenate(boxes)
 
 
 def choose_threshold(scores: NDArray[np.float32], films: FilmSet) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgekit.errors import InputError
 from edgekit.models.classifier import Classifier, start_classifier
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from numpy.typing import NDArray
 
+    from edgekit.task import Member
     from edgekit.training.config import MembersConfig
     from edgekit.training.films import FilmSet
 
@@ -51,7 +53,7 @@ class Lesson:
         int64 (V,): index of their brand.
     """
 
-    member: str
+    member: Member
     brands: tuple[str, ...]
     samples: Samples
     context: Tensor
@@ -66,12 +68,13 @@ class Lesson:
 
 
 def prepare_lesson(
-    member: str,
+    member: Member,
     films: dict[str, FilmSet],
     boxes: dict[str, NDArray[np.float32]],
     photos: NDArray[np.uint8] | None,
     brands: tuple[str, ...],
     side: int,
+    margin: float,
 ) -> Lesson:
     """Crop what `member` learns from.
 
@@ -81,8 +84,8 @@ def prepare_lesson(
         By split, ``train`` and ``validation``; boxes float32 (N, 4) in canvas pixels (NaN: leave the film out).
     photos
         uint8 (N, S, S), the training films photographed; None where no photos are shown.
-    side
-        Side of the crop in pixels.
+    side, margin
+        See `edgekit.training.crops.cache_context`.
 
     Raises
     ------
@@ -92,9 +95,11 @@ def prepare_lesson(
     samples, held_out = (select_samples(member, films[split], boxes[split], brands) for split in ("train", "validation"))
     for name, some in (("training", samples), ("validation", held_out)):
         if len(some.brands) < 2:
-            raise InputError(f"member {member!r} has {len(some.brands)} {name} samples", "it needs films of its views with a brand")
+            raise InputError(f"member {member.name!r} has {len(some.brands)} {name} samples", "it needs films of its views with a brand")
     if absent := [brand for number, brand in enumerate(brands) if number not in samples.brands]:
-        raise InputError(f"member {member!r}: no training sample of {', '.join(absent)}", "annotate boxes, or train the detector longer")
+        raise InputError(
+            f"member {member.name!r}: no training sample of {', '.join(absent)}", "annotate boxes, or train the detector longer"
+        )
     shown = [films["train"].canvases] if photos is None else [films["train"].canvases, photos]
     used = np.full_like(boxes["train"], np.nan)  # the other view's films are not cropped
     used[samples.films] = boxes["train"][samples.films]
@@ -102,8 +107,8 @@ def prepare_lesson(
         member,
         brands,
         samples,
-        torch.cat([cache_context(canvases, used, side) for canvases in shown]),
-        crop_films(films["validation"], boxes["validation"], held_out.films, side, member),
+        torch.cat([cache_context(canvases, used, side, margin) for canvases in shown]),
+        crop_films(films["validation"], boxes["validation"], held_out.films, side, margin),
         torch.from_numpy(held_out.brands),
     )
 
@@ -126,6 +131,9 @@ def train_member(
 
     Everything random comes from one generator whose state is in the checkpoint, so that a training which is taken up again ends with
     the same weights (on a CPU with as many threads, to the bit). Processes that ``accelerate launch`` started share each batch.
+
+    With `MembersConfig.averaging` it is the weights' running average that is validated and kept (Morales-Brotons et al., *Exponential
+    moving average of weights in deep learning: dynamics and benefits*, TMLR 2024).
 
     Parameters
     ----------
@@ -152,7 +160,7 @@ def train_member(
     if accelerator.device.type != "cuda" or accelerator.num_processes > 1:
         return train(config.batch)
     state = load_checkpoint(checkpoints)
-    return fit_batch(train, config.cuda_batch if state is None else state["batch"], lesson.member)
+    return fit_batch(train, config.cuda_batch if state is None else state["batch"], lesson.member.name)
 
 
 def fit_batch(train: Callable[[int], Classifier], largest: int, member: str) -> Classifier:
@@ -189,6 +197,7 @@ def _train_with(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = start_classifier(config.architecture, len(lesson.brands), config.init, weights)
+    freeze_stages(network, config.frozen_stages)
     network.to(accelerator.device).to(memory_format=torch.channels_last)  # twice as fast on a CPU
     batches = max(len(lesson.samples.brands) // batch, 1)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -201,7 +210,7 @@ def _train_with(
     else:
         if state["batch"] != batch:
             raise InputError(
-                f"member {lesson.member!r} was begun with batches of {state['batch']}, and now {batch} would be used",
+                f"member {lesson.member.name!r} was begun with batches of {state['batch']}, and now {batch} would be used",
                 f"free the GPU's memory that it had, or delete {checkpoints} to train this member again",
             )
         network.load_state_dict(state["network"])
@@ -209,6 +218,10 @@ def _train_with(
         schedule.load_state_dict(state["schedule"])
         generator.set_state(state["generator"])
         best_loss, best = state["best_loss"], state["best"]
+    average = get_ema_multi_avg_fn(config.averaging)  # type: ignore[no-untyped-call]
+    averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+    if state is not None:
+        averaged.load_state_dict(state["averaged"])
     shared, stepper = accelerator.prepare(network, optimizer)
     if state is not None and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
@@ -224,14 +237,17 @@ def _train_with(
             accelerator.backward(loss)
             stepper.step()
             schedule.step()
+            averaged.update_parameters(network)
             losses.append(float(accelerator.reduce(loss.detach(), "mean")))
             if not np.isfinite(losses[-1]):
-                raise InputError(f"member {lesson.member!r}: the loss became NaN in epoch {epoch + 1}", "lower [members] learning_rate")
-        figures = validate(network, lesson, accelerator)
+                raise InputError(
+                    f"member {lesson.member.name!r}: the loss became NaN in epoch {epoch + 1}", "lower [members] learning_rate"
+                )
+        figures = validate(averaged.module, lesson, accelerator)
         if not np.isfinite(figures["validation_loss"]):
-            raise InputError(f"member {lesson.member!r}: the validation loss became NaN", "lower [members] learning_rate")
+            raise InputError(f"member {lesson.member.name!r}: the validation loss became NaN", "lower [members] learning_rate")
         if figures["validation_loss"] < best_loss:
-            best_loss, best = figures["validation_loss"], copy.deepcopy(network.state_dict())
+            best_loss, best = figures["validation_loss"], copy.deepcopy(averaged.module.state_dict())
         report({"loss": float(np.mean(losses)), **figures})  # before the checkpoint: an epoch without one is reported again
         if accelerator.is_main_process:
             save_checkpoint(
@@ -240,6 +256,7 @@ def _train_with(
                 {
                     "batch": batch,
                     "network": network.state_dict(),
+                    "averaged": averaged.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
                     "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
@@ -295,7 +312,7 @@ def share_loss(
     return loss
 
 
-def validate(network: Classifier, lesson: Lesson, accelerator: Accelerator) -> dict[str, float]:
+def validate(network: torch.nn.Module, lesson: Lesson, accelerator: Accelerator) -> dict[str, float]:
     """Return validation loss and accuracy; every process looks at its part of the crops."""
     from accelerate.utils import gather_object
 
@@ -327,6 +344,13 @@ def probe_linear(network: Classifier, lesson: Lesson, config: MembersConfig, gen
     with torch.no_grad():
         for parameter, fitted in zip((layer.weight, layer.bias), softmax_coefficients(model), strict=True):
             parameter.copy_(torch.from_numpy(fitted))
+
+
+def freeze_stages(network: Classifier, stages: int) -> None:
+    """Keep the stem and the first `stages` of a network as they are; 0 keeps nothing, not even the stem."""
+    if stages:
+        for part in (network.network.conv_stem, network.network.bn1, network.network.blocks[:stages]):
+            part.requires_grad_(False)
 
 
 def freeze_batch_norm(network: Classifier) -> None:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.phantom.photo.snapshot import choose_size, photograph, straighten
-from edgekit.phantom.workers import run_parallel
+from edgekit.phantom.parallel import run_parallel
+from edgekit.phantom.photo.snapshot import photograph
 from edgekit.progress import track
 from edgekit.radiograph import make_canvas, read_radiograph
 from edgekit.training.films import average_blocks, create_canvases
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +47,7 @@ def photograph_films(films: FilmSet, chosen: NDArray[np.int64], side: int, ratio
         photos = create_canvases(partial, len(chosen), side // ratio)
         tasks = []
         for place, film in enumerate(chosen.tolist()):
-            source = films.studies[films.study[film]].film(VIEWS[films.view[film]])
+            source = films.studies[films.study[film]].film(films.views[films.view[film]])
             assert source is not None  # it was cached from there
             tasks.append(_Task(place, film, source, side, ratio, seed))
         shots = run_parallel(_photograph, tasks, "Lower photo_share")
@@ -76,6 +75,4 @@ def _photograph(task: _Task) -> tuple[int, NDArray[np.uint8]]:
     pixels = read_radiograph(task.source).pixels
     height, width = pixels.shape
     photo = photograph(pixels, np.random.default_rng([task.seed, task.film]), SEVERITY)
-    grey = photo.pixels @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as decoders turn colour into grey
-    flat = straighten(np.rint(grey).astype(np.uint8), photo.corners, choose_size(photo.corners, width, height))
-    return task.place, average_blocks(make_canvas(flat, task.side)[0], task.ratio)
+    return task.place, average_blocks(make_canvas(photo.straighten(width, height), task.side)[0], task.ratio)

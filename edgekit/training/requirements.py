@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import InputError
 from edgekit.studies import LEAST_PATIENTS, NO_CONSTRUCT, select
+from edgekit.task import PEDICLE_SCREWS
 from edgekit.training.config import PRESETS, load_config
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit.task import Task
     from edgekit.types import Study
 
 TEACHING = ("train", "validation")
@@ -24,13 +25,15 @@ def select_teaching(studies: Sequence[Study]) -> dict[str, list[Study]]:
 
 
 def foresee_refusals(studies: Sequence[Study]) -> list[str]:
-    """Say why ``edgekit train`` would refuse a table, and what to do: one text for each preset that refuses for reasons of its own."""
+    """Say why ``edgekit train`` would refuse a table of the study, and what to do: a text for each preset that has reasons of its own."""
+    if not any(view in study.films for study in studies for view in PEDICLE_SCREWS.views):
+        return []  # another task's: its settings are not known here
     splits = select_teaching(studies)
     named: set[str] = set()
     refusals = []
     for preset in PRESETS:
         found = []
-        for check in (lambda names: check_brands(splits, names), lambda _: check_boxes(splits)):
+        for check in (lambda names: check_brands(splits, PEDICLE_SCREWS, names), lambda _: check_boxes(splits)):
             try:
                 check(load_config(preset).members.names)
             except InputError as error:
@@ -52,15 +55,15 @@ def check_boxes(splits: dict[str, list[Study]]) -> None:
         No film of a split has a box.
     """
     names = {"train": "training", "validation": "validation"}
-    missing = [split for split in TEACHING if not any(study.box(view) for study in splits[split] for view in VIEWS)]
+    missing = [split for split in TEACHING if not any(box for study in splits[split] for box in study.boxes.values())]
     if missing:
         raise InputError(
             "\n".join(f"no {names[split]} film has a box" for split in missing),
-            "fill ap_box and lateral_box in studies.csv; edgekit studies propose-boxes helps, and train --detector RUN needs no boxes",
+            "fill the columns <view>_box in studies.csv; edgekit studies propose-boxes helps, and train --detector RUN needs no boxes",
         )
 
 
-def check_brands(splits: dict[str, list[Study]], members: tuple[str, ...]) -> tuple[str, ...]:
+def check_brands(splits: dict[str, list[Study]], task: Task, members: tuple[str, ...]) -> tuple[str, ...]:
     """Return the brands of the training rows, sorted, after checking that each member can learn all of them.
 
     Raises
@@ -79,7 +82,9 @@ def check_brands(splits: dict[str, list[Study]], members: tuple[str, ...]) -> tu
         for split in TEACHING:
             least = LEAST_PATIENTS[split]
             for brand in sorted(map(str, brands["train"])):
-                found = {study.patient_id for study in splits[split] if study.brand == brand and has_films(study, member)}
+                found = {
+                    study.patient_id for study in splits[split] if study.brand == brand and task.member(member).can_answer(study.given)
+                }
                 if len(found) < least:
                     shortages.append(f"member {member}: {len(found)} {split} patients of {brand} have its films, expected at least {least}")
     if shortages:
@@ -90,9 +95,3 @@ def check_brands(splits: dict[str, list[Study]], members: tuple[str, ...]) -> tu
             "or say in the column 'exclude' why its rows are left out; where films are missing, train other [members] names",
         )
     return tuple(sorted(map(str, brands["train"])))
-
-
-def has_films(study: Study, member: str) -> bool:
-    """Tell whether a patient has the films that `member` looks at."""
-    given = [study.film(view) is not None for view in VIEWS]
-    return all(given) if member == "concat" else any(given) if member == "merge" else given[("ap", "lateral").index(member)]

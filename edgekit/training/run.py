@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.canvases import hash_canvas
-from edgekit.errors import UsageError
+from edgekit.errors import InputError, UsageError
 from edgekit.files import hash_file, replacing, write_json
 from edgekit.models import runfolder
 from edgekit.models.classifier import Classifier, start_classifier
 from edgekit.progress import progress_bar
 from edgekit.provenance import describe_software
-from edgekit.studies import NO_CONSTRUCT, read_studies
+from edgekit.studies import NO_CONSTRUCT, read_studies, require_views
 from edgekit.training.checkpoints import load_checkpoint
 from edgekit.training.config import check_config
 from edgekit.training.corners import train_corner_finder
@@ -35,13 +35,13 @@ from edgekit.training.ensembles import choose_ensemble, fit_ensembles
 from edgekit.training.evidence import gather_evidence
 from edgekit.training.films import FilmSet, cache_films, read_unreadable
 from edgekit.training.history import History
-from edgekit.training.localisation import choose_threshold, cropping_boxes, find_boxes
+from edgekit.training.localisation import choose_threshold, cropping_boxes, find_boxes, find_whole_films
 from edgekit.training.members import prepare_lesson, train_member
 from edgekit.training.memory import keep_freed_memory
 from edgekit.training.photos import photograph_films
 from edgekit.training.requirements import check_boxes, check_brands, select_teaching
 from edgekit.training.screens import photograph_screens
-from edgekit.training.workfolder import CHECKPOINTS, Stopwatch, claim_run, release_run
+from edgekit.training.unfinished import CHECKPOINTS, Stopwatch, claim_run, release_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +51,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from numpy.typing import NDArray
 
+    from edgekit.task import Task
     from edgekit.training.config import TrainingConfig
     from edgekit.types import Study
-
-VIEW_MARGIN = 0.25
-"""A film is in the wrong slot when the other view's score is larger than its own by this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +119,13 @@ def train_run(
     InputError
         The studies can't teach (no boxes, a brand missing from a split, ...) or `out` holds something else.
     """
-    splits = read_splits(studies_file)
-    detector_splits = splits if source.studies is None else read_splits(source.studies)
-    brands = check_brands(splits, config.members.names)
-    if source.run is None:
+    task = config.task
+    splits = read_splits(studies_file, task)
+    detector_splits = splits if source.studies is None else read_splits(source.studies, task)
+    brands = check_brands(splits, task, config.members.names)
+    if not task.locate and (source != DetectorSource() or only == "detector"):
+        raise UsageError(f"the task {task.name} takes whole films: it has no detector", "leave out the detector's options")
+    if task.locate and source.run is None:
         check_boxes(detector_splits)
     start_classifier(config.members.architecture, len(brands), config.members.init, weights)  # fails now, not after the detector
     if source.run is not None:
@@ -134,29 +135,45 @@ def train_run(
     if accelerator.is_main_process:
         claim_run(out, config, sources, resume=resume, only=only)
     run = _Run(out, config, source, accelerator, splits, detector_splits, brands, weights, Stopwatch(out))
-    if only in (None, "detector"):
-        run.train_detector()
-    if only in (None, "members"):
-        run.train_members()
-    if only in (None, "corners") and accelerator.is_main_process:
-        run.train_corner_finder()
-    if only in (None, "ensemble") and accelerator.is_main_process:
-        run.finish(sources)
-    if accelerator.is_main_process:
-        run.stopwatch.keep()
+    try:
+        if task.locate and only in (None, "detector"):
+            run.train_detector()
+        if only in (None, "members"):
+            run.train_members()
+        if only in (None, "corners") and accelerator.is_main_process:
+            run.train_corner_finder()
+        if only in (None, "ensemble") and accelerator.is_main_process:
+            run.finish(sources)
+    finally:  # Ctrl-C and errors too: who goes on counts from here
+        if accelerator.is_main_process:
+            run.stopwatch.keep()
     if (out / "pipeline.json").is_file() and accelerator.is_main_process:
+        run.stopwatch.record()
         release_run(out)
     accelerator.wait_for_everyone()
     return out
 
 
-def read_splits(studies_file: Path) -> dict[str, list[Study]]:
-    """Return the rows that teach and those that choose."""
-    return select_teaching(read_studies(studies_file))
+def read_splits(studies_file: Path, task: Task) -> dict[str, list[Study]]:
+    """Return the rows that teach and those that choose, those with a film of the task's views."""
+    studies = read_studies(studies_file)
+    require_views(studies, task.views, str(studies_file))
+    return select_teaching([study for study in studies if any(view in study.given for view in task.views)])
 
 
 def follow_detector(config: TrainingConfig, detector: runfolder.DetectorSettings) -> TrainingConfig:
-    """Return the settings with the shape of a detector that is taken as it is."""
+    """Return the settings with the shape of a detector that is taken as it is.
+
+    Raises
+    ------
+    InputError
+        It tells other views apart than the task's.
+    """
+    if detector.views != config.task.views:
+        raise InputError(
+            f"the detector tells {', '.join(detector.views)} apart, the task's views are {', '.join(config.task.views)}",
+            "train one of its own: leave out --detector",
+        )
     shape = replace(config.detector, side=detector.side, activation=detector.activation, backbone=detector.backbone)
     followed = replace(config, detector=shape)
     check_config(followed)
@@ -198,12 +215,16 @@ class _Run:
     def scratch(self) -> Path:
         return self.out / CHECKPOINTS
 
+    @property
+    def task(self) -> Task:
+        return self.config.task
+
     def train_detector(self) -> None:
         """Take or train the detector and choose its threshold; every process waits for it."""
         if self.accelerator.is_main_process and not (self.out / "detector.json").is_file():
             if self.source.run is not None:
                 settings = runfolder.load_detector_settings(self.source.run)
-                runfolder.save_detector(self.out, runfolder.load_detector(self.source.run), settings.box_threshold)
+                runfolder.save_detector(self.out, runfolder.load_detector(self.source.run), settings.box_threshold, settings.views)
             else:
                 self._train_own_detector()
         self.accelerator.wait_for_everyone()
@@ -226,7 +247,7 @@ class _Run:
             record = self.recorder("detector", "detector/checkpoints", epochs, advance, release)
             detector = train_detector(folder, settings, epochs, device, self.config.seed, record)
         threshold = choose_threshold(find_boxes(detector, films["validation"])[1], films["validation"])
-        runfolder.save_detector(self.out, detector, threshold)
+        runfolder.save_detector(self.out, detector, threshold, self.task.views)
 
     def train_members(self) -> None:
         """Train the members, all processes together."""
@@ -235,17 +256,17 @@ class _Run:
         self.accelerator.wait_for_everyone()
         films, boxes = self.open_films()
         photos = self.photograph(films["train"]) if self.config.members.photo_share else None
+        settings = replace(self.config.members, margin=self.config.crop_margin)
         for name in self.config.members.names:
             if (self.out / f"member_{name}.safetensors").is_file():
                 continue
             folder = f"members/{name}"
             epochs = self.config.members.epochs
-            lesson = prepare_lesson(name, films, boxes, photos, self.brands, self.config.members.side)
+            lesson = prepare_lesson(self.task.member(name), films, boxes, photos, self.brands, settings.side, settings.margin)
             with keep_freed_memory() as release, self.show(f"training member {name}", epochs) as advance:
                 record = self.recorder(f"member_{name}", folder, epochs, advance, release)
-                member = train_member(
-                    lesson, self.config.members, self.accelerator, self.config.seed, self.weights, self.scratch / folder, record
-                )
+                seed = self.config.seed + self.task.repetition(name)
+                member = train_member(lesson, settings, self.accelerator, seed, self.weights, self.scratch / folder, record)
             if self.accelerator.is_main_process:
                 runfolder.save_weights(self.out / f"member_{name}.safetensors", member)
             self.accelerator.wait_for_everyone()
@@ -270,8 +291,10 @@ class _Run:
         for name in config.members.names:
             members[name] = Classifier(config.members.architecture, len(self.brands)).eval()
             runfolder.load_weights(self.out / f"member_{name}.safetensors", members[name])
-        evidence = gather_evidence(members, films["validation"], boxes["validation"], self.brands, config.members.side)
-        ensembles = fit_ensembles(evidence, config.ensembles, config.seed)
+        evidence = gather_evidence(
+            self.task, members, films["validation"], boxes["validation"], self.brands, config.members.side, config.crop_margin
+        )
+        ensembles = fit_ensembles(evidence, self.task, config.ensembles, config.seed)
         (self.out / "pipeline.json").unlink(missing_ok=True)  # fitted again: unfinished until all that follows is new
         runfolder.save_ensembles(self.out, ensembles)
         packages = ("torch", "ultralytics", "timm", "accelerate", "scikit-learn", "numpy")
@@ -293,7 +316,7 @@ class _Run:
                 "unreadable": self.read_unreadable(),
                 "class_imbalance": "loss weighted by the inverse frequency of each brand",
                 "ensemble_patients": {case: len(some.brands) for case, some in evidence.items()},
-                "detector": self.describe_detector(sources),
+                "detector": self.describe_detector(sources) if self.task.locate else None,
                 "start": {"members": config.members.init if self.weights is None else sources["weights"]},
             },
         )
@@ -305,24 +328,34 @@ class _Run:
                 canvas_side=config.canvas_side,
                 crop_side=config.members.side,
                 architectures=dict.fromkeys(members, config.members.architecture),
-                ensemble=choose_ensemble(ensembles),
-                view_margin=VIEW_MARGIN,
+                ensemble=choose_ensemble(ensembles, self.task),
+                view_margin=config.detector.view_margin,
                 coverage=config.ensembles.coverage,
+                crop_margin=config.crop_margin,
+                black=config.members.black,
+                task=self.task,
             ),
         )
 
     def cache(self, name: str, rows: list[Study], ratio: int = 1) -> FilmSet:
         """Decode films, or open those decoded."""
-        return cache_films(rows, self.config.canvas_side, self.scratch / f"{name}.npy", ratio)
+        return cache_films(rows, self.task.views, self.config.canvas_side, self.scratch / f"{name}.npy", ratio)
 
     def make_films(self) -> None:
         """Decode the films and find the boxes to crop, unless that is done; the main process does."""
-        detector, threshold = runfolder.load_detector(self.out), runfolder.load_detector_settings(self.out).box_threshold
         for split, rows in self.splits.items():
             films, path = self.cache(split, rows), self.scratch / f"{split}_boxes.npy"
             if not path.is_file():
+                boxes = self.find_crops(films)
                 with replacing(path) as partial, partial.open("wb") as file:
-                    np.save(file, cropping_boxes(*find_boxes(detector, films), films.boxes, threshold))
+                    np.save(file, boxes)
+
+    def find_crops(self, films: FilmSet) -> NDArray[np.float32]:
+        """Return the boxes that members crop, float32 (N, 4) in canvas pixels."""
+        if not self.task.locate:
+            return find_whole_films(films, self.config.members.black)
+        detector, threshold = runfolder.load_detector(self.out), runfolder.load_detector_settings(self.out).box_threshold
+        return cropping_boxes(*find_boxes(detector, films), films.boxes, threshold)
 
     def open_films(self) -> tuple[dict[str, FilmSet], dict[str, NDArray[np.float32]]]:
         """Return films and the boxes to crop by split."""

@@ -10,13 +10,12 @@ from PIL import Image
 
 from edgekit.files import replacing
 from edgekit.models.corners import SIDE
+from edgekit.phantom.parallel import run_parallel
 from edgekit.phantom.photo.snapshot import glimpse
 from edgekit.phantom.photo.viewer import Screen, show_film
-from edgekit.phantom.workers import run_parallel
 from edgekit.progress import track
 from edgekit.radiograph import make_canvas, read_radiograph
 from edgekit.training.films import create_canvases
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +40,7 @@ _WIDTH = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Photos:
+class ScreenPhotos:
     """Photos of screens.
 
     Attributes
@@ -59,7 +58,7 @@ class Photos:
         return len(self.corners)
 
 
-def photograph_screens(films: FilmSet, count: int, seed: int, path: Path) -> Photos:
+def photograph_screens(films: FilmSet, count: int, seed: int, path: Path) -> ScreenPhotos:
     """Show films on screens and photograph these, one process a core, or open what an earlier call left in `path`.
 
     Parameters
@@ -75,11 +74,11 @@ def photograph_screens(films: FilmSet, count: int, seed: int, path: Path) -> Pho
     if not index.is_file():
         tasks = []
         for number in range(-(-count // GLIMPSES)):
-            study, view = films.studies[films.study[number % len(films)]], VIEWS[films.view[number % len(films)]]
+            study, view = films.studies[films.study[number % len(films)]], films.views[films.view[number % len(films)]]
             source = study.film(view)
             assert source is not None  # it was cached from there
             tasks.append(
-                _Task(number, source, next((film for other in VIEWS if other != view and (film := study.film(other))), None), seed)
+                _Task(number, source, next((film for other in films.views if other != view and (film := study.film(other))), None), seed)
             )
         canvases, corners = create_canvases(path, GLIMPSES * len(tasks), SIDE), np.empty((GLIMPSES * len(tasks), 4, 2), np.float32)
         shots = run_parallel(_photograph, tasks, "Lower [corners] photos")
@@ -88,7 +87,7 @@ def photograph_screens(films: FilmSet, count: int, seed: int, path: Path) -> Pho
             canvases[rows], corners[rows] = some, found
         with replacing(index) as partial, partial.open("wb") as file:
             np.save(file, corners)
-    return Photos(np.load(path, mmap_mode="r"), np.load(index))
+    return ScreenPhotos(np.load(path, mmap_mode="r"), np.load(index))
 
 
 @dataclass(frozen=True, slots=True)

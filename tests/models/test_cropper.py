@@ -31,7 +31,7 @@ def test_boxes_grow_by_a_margin_inside_the_canvas_and_never_vanish() -> None:
     boxes = torch.tensor(
         [[100.0, 50.0, 200.0, 250.0], [0.0, 0.0, 640.0, 640.0], [300.0, 300.0, 300.0, 300.0], [640.0, 640.0, 640.0, 640.0]]
     )
-    grown = expand_boxes(boxes, 640)
+    grown = expand_boxes(boxes, 640, 0.05)
     assert grown[0].tolist() == [95.0, 40.0, 205.0, 260.0]
     assert grown[1].tolist() == [0.0, 0.0, 640.0, 640.0]
     assert ((grown[:, 2:] - grown[:, :2]) >= 2).all()

@@ -13,7 +13,7 @@ def test_the_box_is_the_best_of_ultralytics_own_decode(activation: str, backbone
 
     before = Conv.default_act
     torch.manual_seed(1)
-    detector = Detector(activation, 96, backbone).eval()
+    detector = Detector(activation, 96, backbone, 2).eval()
     assert Conv.default_act is before, "building a detector must not change ultralytics for the rest of the process"
     kind = {"relu": torch.nn.ReLU, "silu": torch.nn.SiLU}[activation]
     activations = {
@@ -46,7 +46,7 @@ def test_the_box_is_the_best_of_ultralytics_own_decode(activation: str, backbone
 def test_a_box_is_regressed_at_one_cell_as_it_would_be_at_all() -> None:
     """Every cell of a map of 4 x 6, the corners and the borders among them."""
     torch.manual_seed(0)
-    branch = Detector("relu", 64, "yolov5n").network.model[-1].cv2[1].eval()
+    branch = Detector("relu", 64, "yolov5n", 2).network.model[-1].cv2[1].eval()
     for module in branch.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # its padding is not what batch normalization makes of zero
             module.bias.data.normal_()
@@ -61,11 +61,11 @@ def test_a_box_is_regressed_at_one_cell_as_it_would_be_at_all() -> None:
 
 def test_impossible_settings_are_named() -> None:
     with pytest.raises(InputError, match="multiple of 32"):
-        Detector("relu", 100, "yolov5n")
+        Detector("relu", 100, "yolov5n", 2)
     with pytest.raises(InputError, match="tanh"):
-        Detector("tanh", 64, "yolov5n")
+        Detector("tanh", 64, "yolov5n", 2)
     with pytest.raises(InputError, match="resnet"):
-        Detector("relu", 64, "resnet")
+        Detector("relu", 64, "resnet", 2)
 
 
 def test_the_imagenet_backbone_is_timm_s_and_stays_while_the_rest_trains() -> None:
@@ -74,7 +74,7 @@ def test_the_imagenet_backbone_is_timm_s_and_stays_while_the_rest_trains() -> No
     from edgekit.models.detector import FROZEN_LAYERS, start_backbone
 
     torch.manual_seed(0)
-    detector = Detector("relu", 64, "efficientnet_lite0").eval()
+    detector = Detector("relu", 64, "efficientnet_lite0", 2).eval()
     start_backbone(detector)
     source = start_classifier("efficientnet_lite0", 2, "imagenet").eval()
     films = torch.rand(2, 1, 64, 64)

@@ -14,6 +14,7 @@ from edgekit.models.classifier import Classifier
 from edgekit.models.detector import Detector
 from edgekit.models.ensemble import Case, Ensemble
 from edgekit.models.pipeline import Pipeline, PipelineSpec
+from edgekit.task import PEDICLE_SCREWS
 
 BRANDS = ("a", "b", "c", "d", "e", "f", "g")
 
@@ -34,12 +35,12 @@ def test_the_heatmap_of_the_graph_is_grad_cam(architecture: str, brand: int) -> 
     torch.manual_seed(brand)
     crops = torch.rand(4, 1, 256, 256)
     member = settle(Classifier(architecture, len(BRANDS)), crops)
-    spec = PipelineSpec(BRANDS, 256, 64, 256, ("ap",), "ap", 0.0, 0.3, 0.95)
+    spec = PipelineSpec(PEDICLE_SCREWS, BRANDS, 256, 256, 0.05, 8, ("ap",), "ap", 0.0, 0.3, 0.95)
     case = Case(("ap",), np.eye(len(BRANDS), dtype=np.float32), np.zeros(len(BRANDS), np.float32), 1.0, 0.2, 0.9)
     pipeline = Pipeline(spec, cast("Detector", torch.nn.Identity()), {"ap": member}, Ensemble("ap", ("ap",), {"ap": case}, 1.0))
     top = torch.nn.functional.one_hot(torch.tensor(brand), len(BRANDS)).float()
     with torch.no_grad():
-        ours = pipeline.explain({"ap": member.features(crops[:1])}, 0, top).numpy()
+        ours = pipeline.explain({"ap": member.features(crops[:1])}, "ap", top).numpy()
 
     layer = member.network.bn2  # normalization and activation after the last convolution
     library = GradCAM(member, [layer])

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgekit.contract import OUTPUTS
 from edgekit.errors import InputError
 from edgekit.models.pipeline import Pipeline
 from edgekit.models.runfolder import load_ensembles, load_members_pipeline, load_pipeline, run_hash
-from edgekit.types import OUTPUTS
+from edgekit.task import PEDICLE_SCREWS
 
 CASES = {"ap": (1, 0), "lateral": (0, 1), "both": (1, 1), "none": (0, 0)}
 
@@ -39,6 +40,7 @@ def test_shapes_dtypes_and_ranges(pipeline: Pipeline, case: str) -> None:
         "members": ((4, 3), np.float32),
         "boxes": ((2, 4), np.float32),
         "box_scores": ((2,), np.float32),
+        "found": ((2,), np.int32),
         "view_scores": ((2, 2), np.float32),
         "heatmaps": ((2, 2, 2), np.float32),
         "prediction_set": ((3,), np.int32),
@@ -65,7 +67,7 @@ def test_the_graphs_ensemble_equals_the_fitted_one(tiny_run: Path, case: str, na
     present = CASES[case]
     answer = run(pipeline, present)
     rows = {member: answer["members"][i : i + 1] for i, member in enumerate(pipeline.spec.members)}
-    expected = ensemble.predict(rows, np.array([bool(present[0])]), np.array([bool(present[1])]))[0]
+    expected = ensemble.predict(rows, np.array([present], bool), PEDICLE_SCREWS.cases)[0]
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
     evaluable = {"ap": {"ap", "merge"}, "lateral": {"lateral", "merge"}, "both": {"ap", "lateral", "concat", "merge"}}[case]
     for member, row in rows.items():
@@ -85,7 +87,7 @@ def test_the_heatmap_is_grad_cam_up_to_scale(pipeline: Pipeline) -> None:
     films = torch.randint(0, 256, (2, 1, 1, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     from edgekit.models.cropper import crop_and_resize, expand_boxes
 
-    crops = crop_and_resize(films[:, 0].float() / 255, expand_boxes(torch.from_numpy(answer["boxes"]), side), 64, 64)
+    crops = crop_and_resize(films[:, 0].float() / 255, expand_boxes(torch.from_numpy(answer["boxes"]), side, 0.05), 64, 64)
     for view, name in enumerate(("ap", "lateral")):
         member = pipeline.members[name]
         features: Tensor = member.features(crops[view : view + 1]).detach().requires_grad_()
@@ -100,7 +102,8 @@ def test_precedence_of_decisions(pipeline: Pipeline) -> None:
     def decide(found: tuple[int, int], views: list[list[float]], unfamiliar: bool, chosen: list[int]) -> int:
         present = torch.tensor(found, dtype=torch.float32)
         one = torch.tensor(chosen, dtype=torch.int32)
-        return int(pipeline.decide(present, present, torch.tensor(views), torch.tensor([unfamiliar]), one))
+        answered = present.amax().reshape(1)
+        return int(pipeline.decide(present, answered, torch.tensor(views), torch.tensor([unfamiliar]), one))
 
     right, wrong = [[0.9, 0.1], [0.1, 0.9]], [[0.1, 0.9], [0.9, 0.1]]
     assert decide((1, 1), right, False, [0, 1, 0]) == 0
@@ -119,18 +122,19 @@ def test_a_film_below_the_threshold_counts_as_not_given(tiny_run: Path) -> None:
 
     pipeline = load_pipeline(tiny_run)
     scores = run(pipeline, (1, 1))["box_scores"]
-    ap_only = run(pipeline, (1, 0))
+    better = int(scores.argmax())
+    alone = run(pipeline, (1 - better, better))  # the other film is not given
     pipeline.spec = dataclasses.replace(pipeline.spec, box_threshold=float(scores.mean()))
     assert scores[0] != scores[1]
     answer = run(pipeline, (1, 1))
-    if scores[0] > scores[1]:
-        np.testing.assert_allclose(answer["probabilities"], ap_only["probabilities"], atol=1e-6)
+    assert answer["found"].tolist() == [1 - better, better]
+    np.testing.assert_allclose(answer["probabilities"], alone["probabilities"], atol=1e-6)
     assert (answer["members"].sum(axis=1) > 0).sum() == 1
     assert not answer["heatmaps"][int(scores.argmin())].any()
 
 
 def test_an_ensemble_that_can_not_answer_every_patient_is_refused(tiny_run: Path) -> None:
-    with pytest.raises(InputError, match="answers only for ap"):
+    with pytest.raises(InputError, match=r"answers only for ap, both, not for lateral \(without a film of ap\)"):
         load_pipeline(tiny_run, "ap")
     with pytest.raises(InputError, match="no ensemble 'best'"):
         load_pipeline(tiny_run, "best")
@@ -148,3 +152,19 @@ def test_the_hash_changes_with_the_weights(tiny_run: Path, tmp_path: Path) -> No
     (copy / "detector.safetensors").write_bytes(b"no")
     with pytest.raises(InputError, match="not a readable safetensors file"):
         load_pipeline(copy)
+
+
+def test_a_run_of_before_tasks_were_data_answers_to_the_bit_as_it_did(tiny_run: Path, tmp_path: Path) -> None:
+    """Its files say nothing of a task, of views or of the crop's margin."""
+    import json
+    import shutil
+
+    from before_tasks import find_differences
+
+    run_before = shutil.copytree(tiny_run, tmp_path / "run")
+    for name, keys in {"pipeline.json": ("task", "crop_margin", "black"), "detector.json": ("views",)}.items():
+        document = json.loads((run_before / name).read_text())
+        (run_before / name).write_text(json.dumps({key: value for key, value in document.items() if key not in keys}))
+    films = torch.randint(0, 256, (2, 1, 1, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
+    for pipeline in (load_members_pipeline(run_before), load_pipeline(run_before, "ap+lateral"), load_pipeline(run_before, "all")):
+        assert find_differences(pipeline, films[0], films[1]) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,19 @@ from PIL import Image, ImageDraw
 
 from edgekit.errors import InputError
 from edgekit.models.corners import SIDE
-from edgekit.models.runfolder import load_corner_finder, run_hash
+from edgekit.models.runfolder import load_corner_finder, read_json, run_hash
 from edgekit.training import corners as training
 from edgekit.training import screens
 from edgekit.training.config import CornersConfig, TrainingConfig, load_config
 from edgekit.training.corners import augment, measure_errors, train_corner_finder
 from edgekit.training.run import train_run
-from edgekit.training.screens import Photos
+from edgekit.training.screens import ScreenPhotos
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Photos:
+def pictures() -> ScreenPhotos:
     """Light quadrilaterals on a dark ground."""
     random = np.random.default_rng(1)
     canvases, corners = np.empty((144, SIDE, SIDE), np.uint8), np.empty((144, 4, 2), np.float32)
@@ -36,7 +37,7 @@ def pictures() -> Photos:
         picture = Image.new("L", (SIDE, SIDE), 20)
         ImageDraw.Draw(picture).polygon([(x - 0.5, y - 0.5) for x, y in corners[n].tolist()], fill=200)
         canvases[n] = picture
-    return Photos(canvases, corners)
+    return ScreenPhotos(canvases, corners)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +46,7 @@ def few_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "WARM_UP", 4)
 
 
-def test_it_learns_and_goes_on_after_an_interruption(pictures: Photos, tmp_path: Path) -> None:
+def test_it_learns_and_goes_on_after_an_interruption(pictures: ScreenPhotos, tmp_path: Path) -> None:
     config, figures = CornersConfig(144, 3, 8, 0.004), []
     whole = train_corner_finder(pictures, config, CPU, 0, tmp_path / "whole", figures.append)
     assert figures[-1]["loss"] < 5.3  # an even map has the logarithm of its cells, 8.8
@@ -67,12 +68,12 @@ def test_it_learns_and_goes_on_after_an_interruption(pictures: Photos, tmp_path:
         assert torch.equal(one, other), name
 
 
-def test_a_loss_that_is_no_number_ends_the_training(pictures: Photos, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_ends_the_training(pictures: ScreenPhotos, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="corner finder: the loss became NaN in epoch 1"):
         train_corner_finder(pictures, CornersConfig(144, 1, 8, 1e20), CPU, 0, tmp_path, lambda _: None)
 
 
-def test_augmentation_moves_the_corners_with_the_picture(pictures: Photos) -> None:
+def test_augmentation_moves_the_corners_with_the_picture(pictures: ScreenPhotos) -> None:
     """The bright pixels of each picture still fill the quadrilateral between its corners, which still go round from the top-left one."""
     generator = torch.Generator().manual_seed(0)
     canvases, corners = augment(torch.from_numpy(pictures.canvases[:32]), torch.from_numpy(pictures.corners[:32]), generator)
@@ -108,7 +109,9 @@ def test_a_finished_run_gets_a_corner_finder(
         train_run(cohort, folder, dataclasses.replace(config, seed=5), only="corners")
     with pytest.raises(InputError, match="photos is 0"):
         train_run(cohort, folder, small, only="corners")
+    began, before = time.perf_counter(), read_json(run / "provenance.json")["seconds"]
     train_run(cohort, folder, config, only="corners")
+    assert 0.1 < read_json(folder / "provenance.json")["seconds"] - before <= time.perf_counter() - began + 0.1
     other = dataclasses.replace(config, corners=dataclasses.replace(config.corners, epochs=2))
     with pytest.raises(InputError, match=r"begun with other \[corners\] epochs"):  # what the finder has learnt with stays on record
         train_run(cohort, folder, other, only="corners")

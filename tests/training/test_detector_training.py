@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pedicle_screws import VIEWS
 
 from edgekit.training import film_trainer
 from edgekit.training.checkpoints import load_checkpoint, save_checkpoint
@@ -22,7 +23,7 @@ def test_an_interruption_after_the_first_checkpoint_changes_no_weight(tmp_path: 
     random = np.random.default_rng(0)
     boxes = np.tile(np.array([16, 8, 48, 56], np.float32), (6, 1))
     studies = [Study(f"{number}", "x") for number in range(6)]
-    films = FilmSet(random.integers(0, 256, (6, 64, 64), np.uint8), np.arange(6) % 2, np.arange(6), boxes, studies)
+    films = FilmSet(random.integers(0, 256, (6, 64, 64), np.uint8), np.arange(6) % 2, np.arange(6), boxes, studies, VIEWS)
     for name in ("whole", "cut"):
         lay_out_films(tmp_path / name, {"train": films, "validation": films}, None, config, 0, None)
     whole = train_detector(tmp_path / "whole", config, 2, "cpu", 0, lambda _: None)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from edgekit.errors import InputError
 from edgekit.models.classifier import start_classifier
+from edgekit.task import PEDICLE_SCREWS
 from edgekit.training import checkpoints, members
 from edgekit.training.checkpoints import load_checkpoint, save_checkpoint
 from edgekit.training.config import TrainingConfig, load_config
@@ -45,7 +46,9 @@ def write_gradients(out: Path) -> None:
     random = np.random.default_rng(0)
     brands = np.array([0, 0, 0, 0, 1, 1, 2, 0, 1, 2])
     context = torch.from_numpy(random.integers(0, 255, (10, 1, 87, 87), dtype=np.uint8))
-    lesson = Lesson("ap", ("x", "y", "z"), Samples(np.arange(10)[:, None], brands), context, context[:2].float(), torch.zeros(2))
+    lesson = Lesson(
+        PEDICLE_SCREWS.member("ap"), ("x", "y", "z"), Samples(np.arange(10)[:, None], brands), context, context[:2].float(), torch.zeros(2)
+    )
     config = dataclasses.replace(load_config("demo").members, side=64)
     accelerator = start_accelerator(torch.device("cpu"))
     torch.manual_seed(0)
@@ -106,7 +109,7 @@ def test_a_member_taken_up_again_keeps_the_batch_that_fitted(monkeypatch: pytest
     """The search would begin too large again, and the epochs done would not fit the new batches."""
     tried: list[int] = []
     monkeypatch.setattr(members, "_train_with", lambda batch, *_: tried.append(batch))
-    gpu, lesson = SimpleNamespace(device=SimpleNamespace(type="cuda"), num_processes=1), SimpleNamespace(member="ap")
+    gpu, lesson = SimpleNamespace(device=SimpleNamespace(type="cuda"), num_processes=1), SimpleNamespace(member=PEDICLE_SCREWS.member("ap"))
     config = load_config("paper").members
     for folder in (tmp_path / "new", tmp_path / "begun"):
         if folder.name == "begun":
@@ -122,7 +125,8 @@ def test_ultralytics_can_start_the_trainer_again_elsewhere(cohort: Path, small: 
 
     rows = read_studies(cohort)
     films = {
-        split: cache_films([row for row in rows if row.split == split], 192, tmp_path / f"{split}.npy") for split in ("train", "validation")
+        split: cache_films([row for row in rows if row.split == split], PEDICLE_SCREWS.views, 192, tmp_path / f"{split}.npy")
+        for split in ("train", "validation")
     }
     lay_out_films(tmp_path / "detector", films, None, small.detector, 0, None)
     trainer = FilmTrainer(overrides=override_settings(tmp_path / "detector", small.detector, 1, "cpu", 0))

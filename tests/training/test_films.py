@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pedicle_screws import VIEWS
 from PIL import Image
 
 from edgekit import canvases
@@ -24,16 +24,16 @@ from edgekit.types import Study
 
 def break_film(study: Study, folder: Path) -> Study:
     broken = folder / f"{study.patient_id}.dcm"
-    assert study.ap is not None
-    broken.write_bytes(study.ap.read_bytes()[:700])
-    return dataclasses.replace(study, ap=broken)
+    assert study.film("ap") is not None
+    broken.write_bytes(study.film("ap").read_bytes()[:700])
+    return study.with_film("ap", broken, study.box("ap"))
 
 
 def test_one_film_that_can_not_be_read_is_left_out_and_named(cohort: Path, tmp_path: Path) -> None:
     rows = read_studies(cohort)[:6]
-    whole = cache_films(rows, 96, tmp_path / "whole.npy")
+    whole = cache_films(rows, VIEWS, 96, tmp_path / "whole.npy")
     rows[2] = break_film(rows[2], tmp_path)
-    films = cache_films(rows, 96, tmp_path / "films.npy")
+    films = cache_films(rows, VIEWS, 96, tmp_path / "films.npy")
     assert list(read_unreadable(tmp_path / "films.npy")) == [rows[2].patient_id]
     assert rows[2].patient_id in read_unreadable(tmp_path / "films.npy")[rows[2].patient_id]
     assert set(films.study) == {0, 1, 3, 4, 5}
@@ -41,26 +41,26 @@ def test_one_film_that_can_not_be_read_is_left_out_and_named(cohort: Path, tmp_p
     np.testing.assert_array_equal(films.canvases, whole.canvases[kept])
     np.testing.assert_array_equal(films.boxes, whole.boxes[kept])
     with pytest.raises(InputError, match="2 of 6 rows can't be read"):
-        cache_films([*rows[:4], break_film(rows[4], tmp_path), rows[5]], 96, tmp_path / "many.npy")
+        cache_films([*rows[:4], break_film(rows[4], tmp_path), rows[5]], VIEWS, 96, tmp_path / "many.npy")
 
 
 def test_a_box_that_overshoots_ends_at_the_edge_of_the_film(cohort: Path, tmp_path: Path) -> None:
     """A film is 192 pixels high, and so is its canvas: what the detector learns from must not reach into the padding."""
-    row = next(row for row in read_studies(cohort) if row.ap)
-    height, width = read_radiograph(row.ap).pixels.shape
+    row = next(row for row in read_studies(cohort) if row.film("ap"))
+    height, width = read_radiograph(row.film("ap")).pixels.shape
     inside, outside = (0.0, 0.0, float(width), float(height)), (-0.5, -1.0, width + 0.5, height + 1.0)
-    boxes = [cache_films([dataclasses.replace(row, ap_box=box)], 192, tmp_path / f"{box[0]}.npy").boxes[0] for box in (inside, outside)]
+    boxes = [cache_films([row.with_box("ap", box)], VIEWS, 192, tmp_path / f"{box[0]}.npy").boxes[0] for box in (inside, outside)]
     np.testing.assert_array_equal(*boxes)
 
 
 def test_films_decoded_once_are_opened(cohort: Path, tmp_path: Path) -> None:
     rows = read_studies(cohort)[:3]
-    first = cache_films(rows, 96, tmp_path / "films.npy")
+    first = cache_films(rows, VIEWS, 96, tmp_path / "films.npy")
     written = (tmp_path / "films.npy").stat().st_mtime_ns
-    again = cache_films(rows, 96, tmp_path / "films.npy")
+    again = cache_films(rows, VIEWS, 96, tmp_path / "films.npy")
     assert (tmp_path / "films.npy").stat().st_mtime_ns == written
     np.testing.assert_array_equal(again.boxes, first.boxes)
-    cache_films(rows[:2], 96, tmp_path / "films.npy")
+    cache_films(rows[:2], VIEWS, 96, tmp_path / "films.npy")
     assert (tmp_path / "films.npy").stat().st_mtime_ns != written
 
 
@@ -76,7 +76,7 @@ def noise(tmp_path: Path) -> Path:
             Image.fromarray(random.integers(0, 256, (40, 48), np.uint8)).save(made[-1])
         box = (3.0, 4.5, 30.0, 33.3) if row % 2 else None
         lateral, lateral_box = (made[1], box) if row % 3 else (None, None)
-        rows.append(Study(f"p{row}", "a", ap=made[0], ap_box=box, lateral=lateral, lateral_box=lateral_box))
+        rows.append(Study(f"p{row}", "a", films={"ap": made[0], "lateral": lateral}, boxes={"ap": box, "lateral": lateral_box}))
     (tmp_path / "p6-ap.png").write_bytes(b"no film")
     write_studies(tmp_path / "studies.csv", rows)
     return tmp_path / "studies.csv"
@@ -106,7 +106,7 @@ def average_some(canvas, ratio):
     return average(canvas, ratio)
 
 films.average_blocks, films.KEPT_ROWS = average_some, 4
-films.cache_films(read_studies(Path(sys.argv[1])), 32, Path(sys.argv[2]), 2)
+films.cache_films(read_studies(Path(sys.argv[1])), ("ap", "lateral"), 32, Path(sys.argv[2]), 2)
 """
 
 
@@ -119,13 +119,13 @@ def test_a_killed_cache_goes_on_and_ends_with_the_same_bytes(
     noise: Path, tmp_path: Path, decoded: set[str], killed_at: int, kept: int
 ) -> None:
     rows = read_studies(noise)
-    whole = cache_films(rows, 32, tmp_path / "whole/films.npy", 2)
+    whole = cache_films(rows, VIEWS, 32, tmp_path / "whole/films.npy", 2)
     assert len(whole) == len(list_films(range(20))) - 1
     decoded.clear()
     path = tmp_path / "killed/films.npy"
     done = subprocess.run([sys.executable, "-c", KILLED, noise, path, str(killed_at)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
-    films = cache_films(rows, 32, path, 2)
+    films = cache_films(rows, VIEWS, 32, path, 2)
     assert decoded == list_films(range(kept, 20))
     for name in ("films.npy", "films.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -137,15 +137,15 @@ def test_a_refused_cache_goes_on_once_the_films_are_replaced(noise: Path, tmp_pa
     rows = read_studies(noise)
     films = {name: (tmp_path / name).read_bytes() for name in ("p7-ap.png", "p9-ap.png")}
     good = [*rows[:6], *rows[7:]]
-    cache_films(good, 32, tmp_path / "whole/films.npy")
+    cache_films(good, VIEWS, 32, tmp_path / "whole/films.npy")
     for name in films:
         (tmp_path / name).write_bytes(b"no film")
     with pytest.raises(InputError, match="2 of 19 rows"):
-        cache_films(good, 32, tmp_path / "films.npy")
+        cache_films(good, VIEWS, 32, tmp_path / "films.npy")
     for name, content in films.items():
         (tmp_path / name).write_bytes(content)
     decoded.clear()
-    cache_films(good, 32, tmp_path / "films.npy")
+    cache_films(good, VIEWS, 32, tmp_path / "films.npy")
     assert decoded == list_films(range(7, 20))
     for name in ("films.npy", "films.json"):
         assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -153,7 +153,7 @@ def test_a_refused_cache_goes_on_once_the_films_are_replaced(noise: Path, tmp_pa
 
 def test_a_photo_lies_where_the_film_lay(cohort: Path, tmp_path: Path) -> None:
     """The film is found again in its straightened photo, best without any shift."""
-    films = cache_films(read_studies(cohort)[:2], 192, tmp_path / "films.npy")
+    films = cache_films(read_studies(cohort)[:2], VIEWS, 192, tmp_path / "films.npy")
     photos = photograph_films(films, np.array([1, 2]), 192, 1, 0, tmp_path / "photos.npy")
     assert photos.shape == (2, 192, 192)
     for photo, film in zip(photos, films.canvases[[1, 2]], strict=True):

@@ -11,14 +11,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edgekit.errors import InputError, UsageError
 from edgekit.files import write_json
 from edgekit.models.runfolder import load_ensembles, load_settings, read_json
+from edgekit.training import unfinished
 from edgekit.training.config import TrainingConfig
-from edgekit.training.run import DetectorSource, train_run
+from edgekit.training.run import DetectorSource, _Run, train_run
 
 KILLED = """
 import os, signal, sys
@@ -74,6 +76,33 @@ def test_a_killed_member_ends_with_the_same_weights(run: Path, cohort: Path, sma
     strip = [{key: value for key, value in row.items() if key != "seconds"} for row in read_stage(out, "member_lateral")]
     assert strip == [{key: value for key, value in row.items() if key != "seconds"} for row in read_stage(run, "member_lateral")]
     assert not (out / ".checkpoints").exists()
+
+
+def test_every_invocation_counts_also_one_that_was_stopped(
+    cohort: Path, small: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [5.0]
+    monkeypatch.setattr(unfinished, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    out = tmp_path / "stopped"
+
+    def work_and_stop(_: object) -> None:
+        clock[0] += 100
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Run, "train_detector", work_and_stop)
+    for resume in (False, True):
+        clock[0] += 1000  # nobody trains meanwhile
+        with pytest.raises(KeyboardInterrupt):
+            train_run(cohort, out, small, resume=resume)
+    assert unfinished.Stopwatch(out).seconds == 200
+
+
+def test_seconds_are_those_of_whoever_wrote_last(tmp_path: Path) -> None:
+    """Killed after its provenance was written, before its time was kept; and the other way round."""
+    for kept, stated in ((30.0, 40.0), (50.0, 40.0)):
+        write_json(tmp_path / ".checkpoints/seconds.json", {"seconds": kept})
+        write_json(tmp_path / "provenance.json", {"seconds": stated})
+        assert unfinished.Stopwatch(tmp_path).before == max(kept, stated)
 
 
 def test_a_killed_detector_goes_on_from_its_last_epoch(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:

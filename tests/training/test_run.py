@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pedicle_screws import VIEWS
 
 from edgekit.errors import InputError, UsageError
 from edgekit.models.runfolder import load_detector_settings, load_ensembles, load_films, load_pipeline, load_settings, read_json
@@ -57,7 +58,7 @@ def test_the_run_keeps_which_films_it_learnt_from(run: Path, cohort: Path) -> No
         make_canvas(read_radiograph(film).pixels, 192)[0]
         for study in read_studies(cohort)
         if study.split in ("train", "validation")
-        for film in (study.ap, study.lateral)
+        for film in (study.film("ap"), study.film("lateral"))
         if film
     ]
     assert load_films(run) == {hashlib.sha256(canvas.tobytes()).hexdigest() for canvas in canvases}
@@ -83,14 +84,14 @@ def test_studies_that_can_not_teach_are_refused(cohort: Path, small: TrainingCon
     write_studies(table, [row for row in rows if row.split == "train" or row.brand != "design-c"])
     with pytest.raises(InputError, match="member lateral: 0 validation patients of design-c have its films, expected at least 2"):
         train_run(table, tmp_path / "a", small)
-    write_studies(table, [dataclasses.replace(row, lateral=None, lateral_box=None) for row in rows])
+    write_studies(table, [row.with_film("lateral", None, None) for row in rows])
     with pytest.raises(InputError, match="member lateral: 0 train patients of design-a"):
         train_run(table, tmp_path / "a", small)
     assert not (tmp_path / "a").exists()
-    write_studies(table, [dataclasses.replace(row, ap_box=row.ap_box and (0, 0, 500, 500)) for row in rows])
+    write_studies(table, [row.with_box("ap", row.box("ap") and (0, 0, 500, 500)) for row in rows])
     with pytest.raises(InputError, match="reaches beyond the film"):
         train_run(table, tmp_path / "c", small)
-    write_studies(table, [dataclasses.replace(row, ap_box=None, lateral_box=None) for row in rows])
+    write_studies(table, [row.with_box("ap", None).with_box("lateral", None) for row in rows])
     with pytest.raises(InputError, match="no training film has a box"):
         train_run(table, tmp_path / "b", small)
     assert not (tmp_path / "b").exists(), "it is told before the films are read"
@@ -108,7 +109,7 @@ def films_with(boxes: np.ndarray, brands: list[str]) -> FilmSet:
 
     count = len(brands)
     studies = [Study(str(index), brand=brand) for index, brand in enumerate(brands)]
-    return FilmSet(np.zeros((count, 8, 8), np.uint8), np.zeros(count, np.int64), np.arange(count), boxes.astype(np.float32), studies)
+    return FilmSet(np.zeros((count, 8, 8), np.uint8), np.zeros(count, np.int64), np.arange(count), boxes.astype(np.float32), studies, VIEWS)
 
 
 def test_the_threshold_parts_constructs_from_empty_films() -> None:
@@ -187,7 +188,7 @@ def test_a_taken_detector_is_not_trained_as_well(run: Path) -> None:
 
 def test_films_cached_for_a_detector_are_what_it_sees_of_the_canvases(cohort: Path, tmp_path: Path) -> None:
     rows = read_studies(cohort)[:3]
-    whole, small = cache_films(rows, 192, tmp_path / "whole.npy"), cache_films(rows, 192, tmp_path / "small.npy", 3)
+    whole, small = cache_films(rows, VIEWS, 192, tmp_path / "whole.npy"), cache_films(rows, VIEWS, 192, tmp_path / "small.npy", 3)
     films = torch.from_numpy(np.array(whole.canvases)).float()[:, None]
     seen = torch.nn.functional.avg_pool2d(films, 3)[:, 0]  # what the exported graph does
     assert small.canvases.shape == (len(whole), 64, 64)
@@ -200,7 +201,7 @@ def test_a_detector_whose_loss_is_not_a_number_ends_the_training(cohort: Path, s
 
     rows = read_studies(cohort)
     splits = {split: [row for row in rows if row.split == split] for split in ("train", "validation")}
-    films = {split: cache_films(some, 192, tmp_path / f"{split}.npy") for split, some in splits.items()}
+    films = {split: cache_films(some, VIEWS, 192, tmp_path / f"{split}.npy") for split, some in splits.items()}
     lay_out_films(tmp_path / "detector", films, None, small.detector, 0, None)
     start = load_file(tmp_path / "detector/start.safetensors")
     save_file({name: tensor * torch.nan for name, tensor in start.items()}, tmp_path / "detector/start.safetensors")

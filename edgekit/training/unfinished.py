@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import InputError, UsageError
 from edgekit.files import write_json, write_text
 from edgekit.models.runfolder import CORNERS, read_json
+from edgekit.task import PEDICLE_SCREWS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = ".checkpoints"
 """Folder of an unfinished run: films, checkpoints, and what it was begun with. Removed at the end."""
-STAGES = ("detector", "members", "corners", "ensemble")
+TRAINING_STAGES = ("detector", "members", "corners", "ensemble")
 """The stages of a training in their order; ``--only`` names one."""
+EARLIER: dict[str, dict[str, Any]] = {
+    "task": PEDICLE_SCREWS.to_json(),
+    "detector": {"view_margin": 0.25},
+    "members": {"margin": 0.05, "black": 8, "frozen_stages": 0, "averaging": 0.0},
+}
+"""What every run had before these were settings."""
 NEEDED = {"members": "detector", "ensemble": "members"}
 """The stage that one of them builds on."""
 
@@ -43,8 +50,8 @@ def claim_run(out: Path, config: TrainingConfig, sources: dict[str, Any], *, res
     InputError
         `out` holds something else: a finished run, an unfinished one that is not to be resumed or was begun otherwise, other files.
     """
-    if only is not None and only not in STAGES:
-        raise UsageError(f"--only {only}", f"choose one of {', '.join(STAGES)}")
+    if only is not None and only not in TRAINING_STAGES:
+        raise UsageError(f"--only {only}", f"choose one of {', '.join(TRAINING_STAGES)}")
     if only == "corners" and not config.corners.photos:
         raise InputError("--only corners, but [corners] photos is 0", "give the number of photos in a --config, or use the preset paper")
     begun = out / CHECKPOINTS / "begun.json"
@@ -62,7 +69,7 @@ def claim_run(out: Path, config: TrainingConfig, sources: dict[str, Any], *, res
         raise InputError(f"{out} exists and is not an unfinished run", "choose another --out")
     elif resume:
         raise InputError(f"{out} holds no unfinished run", "leave out --resume to begin one")
-    elif only in NEEDED:
+    elif only in NEEDED and (config.task.locate or NEEDED[only] != "detector"):
         raise InputError(f"{out} is empty, and --only {only} goes on from the stage before", f"train it first with: --only {NEEDED[only]}")
     write_json(begun, sources)
     write_text(out / "config.toml", config.to_toml())
@@ -79,9 +86,9 @@ def release_run(out: Path) -> None:
 
 
 class Stopwatch:
-    """The time that a run has taken in all processes that worked on it one after the other.
+    """The time that a run has taken in all processes that worked on it one after the other, whatever stages they trained.
 
-    Of a process that was killed, the time up to its last call of `keep` counts.
+    Of a process that was killed (-9), the time up to its last call of `keep` counts.
 
     Parameters
     ----------
@@ -91,11 +98,9 @@ class Stopwatch:
 
     def __init__(self, out: Path) -> None:
         self.path = out / CHECKPOINTS / "seconds.json"
-        finished = out / "provenance.json"  # a finished run to which a stage is added, or its ensembles fitted again
-        if self.path.is_file():
-            self.before = float(read_json(self.path)["seconds"])
-        else:
-            self.before = float(read_json(finished)["seconds"]) if finished.is_file() else 0.0
+        self.finished = out / "provenance.json"  # of a run that is whole, also when its ensembles are fitted again
+        # Each goes on from the other, so the larger one is the newer: whoever was killed between writing them left the other behind.
+        self.before = max(float(read_json(path)["seconds"]) if path.is_file() else 0.0 for path in (self.path, self.finished))
         self.started = time.perf_counter()
 
     @property
@@ -107,11 +112,17 @@ class Stopwatch:
         """Write `seconds` for the process that goes on if this one is killed."""
         write_json(self.path, {"seconds": self.seconds})
 
+    def record(self) -> None:
+        """Write `seconds` into the provenance of a finished run, to which a stage was added."""
+        write_json(self.finished, {**read_json(self.finished), "seconds": round(self.seconds, 1)})
+
 
 def _refuse_changes(out: Path, begun: dict[str, Any], config: TrainingConfig, sources: dict[str, Any], only: str | None) -> None:
     """Raise when the run would go on with something else than it was begun with; a stage that has not begun may change."""
     changed = [name for name in sources if begun.get(name) != sources[name]]
     old, new = tomllib.loads((out / "config.toml").read_text(encoding="utf-8")), tomllib.loads(config.to_toml())
+    for table, values in EARLIER.items():
+        old[table] = {**values, **old.get(table, {})}
     free = {"device", "tensorboard", "ensembles"}
     if only == "members" and not (out / CHECKPOINTS / "members").exists():
         free.add("members")
