@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.canvases import hash_canvas
+from edgekit.contract import OUTPUTS, input_names
+from edgekit.evaluation.asked import name_mean, name_model, name_of_view, name_pooled
 from edgekit.evaluation.predictions import unanswered_rows
 from edgekit.radiograph import Letterbox
 from edgekit.studies import clip_box
-from edgekit.types import INPUTS, OUTPUTS, VIEWS
+from edgekit.task import EACH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from edgekit.journal import Journal
     from edgekit.models.ensemble import Ensemble
     from edgekit.models.pipeline import Pipeline
-    from edgekit.types import Box, Study, Tensors, View
+    from edgekit.task import Member, Task, View
+    from edgekit.types import Box, Study, Tensors
 
 __all__ = [
     "Answers",
@@ -32,12 +35,11 @@ __all__ = [
     "ask_rows",
     "collect_answers",
     "judge_answers",
-    "name_model",
     "read_answered",
 ]
 
 
-WHOLE_NUMBERS = ("prediction_set", "decision")
+WHOLE_NUMBERS = ("found", "prediction_set", "decision")
 """The outputs kept of each row that are whole numbers; the others are float32."""
 
 
@@ -50,8 +52,8 @@ class RowAnswer:
     letterboxes
         Where each film given lies on its canvas.
     outputs
-        By name: ``members``, ``boxes``, ``box_scores``, ``heatmaps``, ``unfamiliarity``, ``prediction_set``, ``decision``,
-        ``members_on_true_boxes`` and, when the run has ``merge``, ``merge_films``; shapes as in `Answers`, without the rows.
+        By name: ``members``, ``boxes``, ``box_scores``, ``found``, ``heatmaps``, ``unfamiliarity``, ``prediction_set``, ``decision``,
+        ``members_on_films`` and ``members_on_true_boxes``; shapes as in `Answers`, without the rows.
     films
         Hashes of the canvases of the films given (`edgekit.canvases.hash_canvas`).
     """
@@ -63,28 +65,31 @@ class RowAnswer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What the pipeline said about N rows, M members, K brands; boxes in canvas pixels, films in the order of `VIEWS`.
+    """What the pipeline said about N rows; V views, M members, K brands; boxes in canvas pixels.
 
     Attributes
     ----------
+    views
+        The task's, in the order of the arrays.
     studies
         The N rows, without those that could not be read.
     letterboxes
         N times where each film given lies on its canvas.
     given, found
-        bool (N, 2): the film was given; its box score reaches the threshold.
+        bool (N, V): the film was given; it counts as found.
     members
         float32 (N, M, K), zeros where a member could not be evaluated.
-    merge_films
-        float32 (N, 2, K), what ``merge`` says about each film alone, zeros where it was not found; None when the run has no ``merge``.
+    members_on_films
+        float32 (N, M, V, K), what the members that look at each film say about each alone; zeros where it was not found, and of all other
+        members. None where that is not known.
     boxes, true_boxes
-        float64 (N, 2, 4); true boxes are NaN where not annotated.
+        float64 (N, V, 4); true boxes are NaN where not annotated, and where the task takes whole films.
     members_on_true_boxes
         float32 (N, M, K), as `members`, had the detector found the true boxes and nothing on the other films.
     box_scores
-        float64 (N, 2).
+        float64 (N, V).
     heatmaps
-        float32 (N, 2, h, w).
+        float32 (N, V, h, w).
     prediction_sets
         bool (N, K), of the run's own ensemble.
     unfamiliarities
@@ -93,12 +98,13 @@ class Answers:
         int (N,), places in `edgekit.types.DECISIONS`; of the run's own ensemble.
     """
 
+    views: tuple[View, ...]
     studies: tuple[Study, ...]
     letterboxes: tuple[dict[View, Letterbox], ...]
     given: NDArray[np.bool_]
     found: NDArray[np.bool_]
     members: NDArray[np.float32]
-    merge_films: NDArray[np.float32] | None
+    members_on_films: NDArray[np.float32] | None
     boxes: NDArray[np.float64]
     true_boxes: NDArray[np.float64]
     members_on_true_boxes: NDArray[np.float32]
@@ -110,12 +116,12 @@ class Answers:
 
     @property
     def annotated(self) -> NDArray[np.bool_]:
-        """The films with a true box, bool (N, 2)."""
+        """The films with a true box, bool (N, V)."""
         return ~np.isnan(self.true_boxes[..., 0])
 
     def with_true_boxes(self) -> Answers:
         """Return what would have been said had the detector found the true boxes, and nothing on films without one."""
-        return replace(self, found=self.annotated, members=self.members_on_true_boxes, boxes=self.true_boxes, merge_films=None)
+        return replace(self, found=self.annotated, members=self.members_on_true_boxes, boxes=self.true_boxes, members_on_films=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,19 +202,19 @@ def collect_answers(pipeline: Pipeline, studies: Sequence[Study], rows: Sequence
     rows
         What was said about each.
     """
+    task = pipeline.spec.task
     stacked = {name: np.stack([row.outputs[name] for row in rows]) for name in rows[0].outputs}
-    given = np.array([[view in row.letterboxes for view in VIEWS] for row in rows])
-    found = given & (stacked["box_scores"] >= pipeline.spec.box_threshold)
-    true_boxes = [[_true_box(study, view, row.letterboxes) for view in VIEWS] for study, row in zip(studies, rows, strict=True)]
+    found = stacked["found"] > 0
     return Answers(
+        views=task.views,
         studies=tuple(studies),
         letterboxes=tuple(row.letterboxes for row in rows),
-        given=given,
+        given=np.array([[view in row.letterboxes for view in task.views] for row in rows]),
         found=found,
         members=stacked["members"],
-        merge_films=stacked["merge_films"] * found[..., None] if "merge_films" in stacked else None,
+        members_on_films=stacked["members_on_films"] * found[:, None, :, None],
         boxes=stacked["boxes"].astype(np.float64),
-        true_boxes=np.array(true_boxes, np.float64),
+        true_boxes=np.array([_list_true_boxes(task, study, row.letterboxes) for study, row in zip(studies, rows, strict=True)], np.float64),
         members_on_true_boxes=stacked["members_on_true_boxes"],
         box_scores=stacked["box_scores"].astype(np.float64),
         heatmaps=stacked["heatmaps"],
@@ -218,13 +224,15 @@ def collect_answers(pipeline: Pipeline, studies: Sequence[Study], rows: Sequence
     )
 
 
-def ask_models(answers: Answers, member_rows: Sequence[str], ensembles: Iterable[Ensemble]) -> dict[str, ModelAnswers]:
+def ask_models(answers: Answers, task: Task, member_rows: Sequence[str], ensembles: Iterable[Ensemble]) -> dict[str, ModelAnswers]:
     """Let every member and ensemble answer.
 
     Parameters
     ----------
     answers
         What the pipeline said.
+    task
+        What it was asked.
     member_rows
         M names of members.
     ensembles
@@ -233,21 +241,25 @@ def ask_models(answers: Answers, member_rows: Sequence[str], ensembles: Iterable
     Returns
     -------
     dict
-        By model, the members first. ``merge`` answers four times: ``merge_ap`` and ``merge_lateral`` for one film, ``merge_dual`` for
-        each film of a patient (AP first; two answers where there are two films) and ``merge_mean`` with the mean over them.
+        By model, as `edgekit.evaluation.asked.list_models` lists them. A member that looks at each film answers about one film, about
+        every film of a patient (in the order of the views; two answers where there are two films) and with the mean over them; with the
+        mean alone where what it says about each film is not known.
     """
-    ap, lateral = answers.given.T
-    cases = {"ap": ap & ~lateral, "lateral": lateral & ~ap, "both": ap & lateral}
-    needed = {"ap": ap, "lateral": lateral, "concat": ap & lateral, "merge": ap | lateral}
     members = {name: answers.members[:, row] for row, name in enumerate(member_rows)}
     models: dict[str, ModelAnswers] = {}
-    for name, probabilities in members.items():
-        if name == "merge" and answers.merge_films is not None:
-            models |= _split_merge(answers.given, answers.merge_films)
-        models["merge_mean" if name == "merge" else name] = _take_asked(probabilities, needed[name])
+    for row, (name, probabilities) in enumerate(members.items()):
+        member = task.member(name)
+        given = answers.given[:, [task.place(view) for view in member.views]]
+        if member.layout != EACH:
+            models[name] = _take_asked(probabilities, np.all(given, axis=1))
+            continue
+        if answers.members_on_films is not None:
+            models |= _split_films(task, member, answers.given, answers.members_on_films[:, row])
+        models[name_mean(member)] = _take_asked(probabilities, np.any(given, axis=1))
     for ensemble in ensembles:
-        asked = np.any([cases[case] for case in ensemble.cases], axis=0)
-        models[name_model(ensemble)] = _take_asked(ensemble.predict(members, *answers.found.T), asked)
+        cases = [np.isin(np.arange(len(task.views)), task.cases[case]) for case in ensemble.cases]
+        asked = np.any([(answers.given == films).all(axis=1) for films in cases], axis=0)
+        models[name_model(ensemble)] = _take_asked(ensemble.predict(members, answers.found, task.cases), asked)
     return models
 
 
@@ -275,51 +287,54 @@ def judge_answers(model: ModelAnswers, truth: Sequence[str | None], brands: Sequ
     return right
 
 
-def name_model(ensemble: Ensemble) -> str:
-    """Name an ensemble among the models: an ensemble of one member, which is that member calibrated, is not the member."""
-    return f"{ensemble.name}-calibrated" if len(ensemble.members) == 1 else ensemble.name
-
-
 def _ask_row(pipeline: Pipeline, study: Study, inputs: Tensors, letterboxes: dict[View, Letterbox]) -> dict[str, NDArray[Any]]:
     """Return what `RowAnswer` keeps of the pipeline's outputs."""
     import torch
 
     from edgekit.models.cropper import expand_boxes
 
-    tensors = [torch.from_numpy(inputs[name]) for name in INPUTS]
+    spec = pipeline.spec
+    tensors = [torch.from_numpy(inputs[name]) for name in input_names(spec.task.views)]
     answer = dict(zip(OUTPUTS, pipeline(*tensors), strict=True))
     names = ("members", "boxes", "box_scores", "heatmaps", "unfamiliarity", *WHOLE_NUMBERS)
     outputs: dict[str, NDArray[Any]] = {name: answer[name].numpy().copy() for name in names}
-    canvases = torch.cat(tensors[:2]).float() / 255.0
-    if "merge" in pipeline.spec.members:
-        outputs["merge_films"] = _ask_merge(pipeline, canvases, answer["boxes"]).numpy()
-    true = torch.tensor([_true_box(study, view, letterboxes) for view in VIEWS], dtype=torch.float64)
+    canvases = torch.cat(tensors[:-1]).float() / 255.0
+    outputs["members_on_films"] = _ask_about_films(pipeline, canvases, answer["boxes"]).numpy()
+    true = torch.tensor(_list_true_boxes(spec.task, study, letterboxes), dtype=torch.float64)
     annotated = ~true[:, 0].isnan()
     if annotated.any():
-        crops = expand_boxes(true.float().nan_to_num(), pipeline.spec.canvas_side)
+        crops = expand_boxes(true.float().nan_to_num(), spec.canvas_side, spec.crop_margin)
         outputs["members_on_true_boxes"] = pipeline.classify(canvases, crops, annotated.float())[0].numpy()
     else:
         outputs["members_on_true_boxes"] = np.zeros_like(outputs["members"])
     return outputs
 
 
-def _ask_merge(pipeline: Pipeline, canvases: Tensor, boxes: Tensor) -> Tensor:
-    """Return what ``merge`` says about each film; float (2, K). The graph itself gives their mean only."""
+def _ask_about_films(pipeline: Pipeline, canvases: Tensor, boxes: Tensor) -> Tensor:
+    """Return what the members that look at each film say about each; float (M, V, K). The graph itself gives their mean only."""
+    import torch
+
     from edgekit.models.cropper import crop_and_resize, expand_boxes
 
-    side = pipeline.spec.crop_side
-    crops = crop_and_resize(canvases, expand_boxes(boxes, pipeline.spec.canvas_side), side, side)
-    logits: Tensor = pipeline.member("merge")(crops)
-    return logits.softmax(dim=1)
+    spec = pipeline.spec
+    said = torch.zeros(len(spec.members), len(spec.task.views), len(spec.brands))
+    looking = [(row, member) for row, member in enumerate(map(spec.task.member, spec.members)) if member.layout == EACH]
+    if looking:
+        crops = crop_and_resize(canvases, expand_boxes(boxes, spec.canvas_side, spec.crop_margin), spec.crop_side, spec.crop_side)
+        for row, member in looking:
+            places = [spec.task.place(view) for view in member.views]
+            said[row, places] = pipeline.member(member.name)(crops[places]).softmax(dim=1)
+    return said
 
 
-def _split_merge(given: NDArray[np.bool_], films: NDArray[np.float32]) -> dict[str, ModelAnswers]:
-    rows, _ = np.nonzero(given)  # patient by patient, AP before lateral
-    return {
-        "merge_ap": _take_asked(films[:, 0], given[:, 0]),
-        "merge_lateral": _take_asked(films[:, 1], given[:, 1]),
-        "merge_dual": ModelAnswers(rows, _fill_unanswered(films[given])),
+def _split_films(task: Task, member: Member, given: NDArray[np.bool_], films: NDArray[np.float32]) -> dict[str, ModelAnswers]:
+    """Part what a member says about each film: `given` (N, V), `films` (N, V, K)."""
+    places = [task.place(view) for view in member.views]
+    split = {
+        name_of_view(member, view): _take_asked(films[:, place], given[:, place]) for view, place in zip(member.views, places, strict=True)
     }
+    rows, _ = np.nonzero(given[:, places])  # patient by patient, in the order of the views
+    return {**split, name_pooled(member): ModelAnswers(rows, _fill_unanswered(films[:, places][given[:, places]]))}
 
 
 def _take_asked(probabilities: NDArray[np.float32], asked: NDArray[np.bool_]) -> ModelAnswers:
@@ -331,6 +346,11 @@ def _fill_unanswered(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
     if len(filled):
         filled[unanswered_rows(filled)] = 1 / filled.shape[1]
     return filled
+
+
+def _list_true_boxes(task: Task, study: Study, letterboxes: dict[View, Letterbox]) -> list[Box]:
+    """Return the true box of each view in canvas pixels, NaN where there is none to find."""
+    return [_true_box(study, view, letterboxes) if task.locate else (np.nan,) * 4 for view in task.views]
 
 
 def _true_box(study: Study, view: View, letterboxes: dict[View, Letterbox]) -> Box:

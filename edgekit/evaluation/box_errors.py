@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.boxes import box_iou
-from edgekit.evaluation.comparison import compare_pair
+from edgekit.evaluation.pairs import compare_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from edgekit.evaluation.answers import Answers
+    from edgekit.task import View
 
 __all__ = ["measure_box_errors"]
 
@@ -22,7 +25,7 @@ BANDS = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0)
 
 
 def measure_box_errors(
-    answers: Answers, right: NDArray[np.float64], right_on_true_boxes: NDArray[np.float64], films: tuple[bool, bool]
+    answers: Answers, right: NDArray[np.float64], right_on_true_boxes: NDArray[np.float64], views: Sequence[View]
 ) -> dict[str, Any] | None:
     """Measure what the detector's boxes cost one model, on the rows where every film that it sees is annotated.
 
@@ -33,17 +36,17 @@ def measure_box_errors(
     right, right_on_true_boxes
         float (N,): 1 where the model's answer is right, 0 where it is wrong or there is none, NaN where it was not asked; on the boxes
         found, and on the true ones.
-    films
-        Whether the model sees the AP film, the lateral film.
+    views
+        The films that the model sees.
 
     Returns
     -------
     dict or None
         ``n`` rows; ``bands`` with ``low``, ``high``, ``n`` and ``accuracy`` by the IoU of the found box with the true one, the worse one
-        where the model sees two films; accuracy on the ``detector_box`` and on the ``true_box``; how many patients are right with
+        where the model sees several films; accuracy on the ``detector_box`` and on the ``true_box``; how many patients are right with
         only one of these, ``only_detector_right`` and ``only_true_right``, and McNemar's exact ``p``. None where nothing is annotated.
     """
-    seen = answers.given & np.array(films)
+    seen = answers.given & np.isin(answers.views, views)
     rows = ~np.isnan(right) & seen.any(axis=1) & (answers.annotated | ~seen).all(axis=1)
     if not rows.any():
         return None
@@ -66,8 +69,8 @@ def measure_box_errors(
 
 
 def _overlap_films(answers: Answers) -> NDArray[np.float64]:
-    """IoU of each film's box with the true one, 0 where none was found; (N, 2)."""
-    overlaps = np.stack([box_iou(answers.true_boxes[:, view], answers.boxes[:, view]) for view in (0, 1)], axis=1)
+    """IoU of each film's box with the true one, 0 where none was found; (N, V)."""
+    overlaps = np.stack([box_iou(answers.true_boxes[:, place], answers.boxes[:, place]) for place in range(len(answers.views))], axis=1)
     return np.asarray(overlaps * answers.found)
 
 

@@ -10,7 +10,6 @@ from edgekit.boxes import box_iou
 from edgekit.evaluation import figures
 from edgekit.evaluation.gradcam import explain_brands
 from edgekit.evaluation.predictions import unanswered_rows
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +64,7 @@ def chart_metrics(metrics: dict[str, Any], headline: str) -> dict[str, bytes]:
     return drawn
 
 
-def chart_model(model: dict[str, Any], scored: Predictions) -> dict[str, bytes]:
+def chart_model(model: dict[str, Any], scored: Predictions, told: str) -> dict[str, bytes]:
     """Draw one model's confusion matrix, and its ROC curves where two brands occur.
 
     Parameters
@@ -74,6 +73,8 @@ def chart_model(model: dict[str, Any], scored: Predictions) -> dict[str, bytes]:
         Its object of ``metrics.json``.
     scored
         Its answers, all of brands that it knows.
+    told
+        The task's word for a brand.
 
     Returns
     -------
@@ -82,7 +83,7 @@ def chart_model(model: dict[str, Any], scored: Predictions) -> dict[str, bytes]:
     """
     matrix = np.array(model["confusion"]["matrix"])
     support = np.array([brand["support"] for brand in model["brands"].values()])
-    drawn = {"confusion": figures.draw_confusion(model["confusion"]["labels"], matrix, support - matrix.sum(axis=1))}
+    drawn = {"confusion": figures.draw_confusion(model["confusion"]["labels"], matrix, support - matrix.sum(axis=1), told)}
     truth = _index_truth(scored)
     if len(np.unique(truth)) > 1:
         drawn["roc"] = figures.draw_roc(scored.brands, truth, scored.probabilities)
@@ -100,9 +101,9 @@ def chart_overlaps(answers: Answers) -> dict[str, bytes]:
     if not answers.annotated.any():
         return {}
     overlaps = {}
-    for column, view in enumerate(VIEWS):
+    for column, view in enumerate(answers.views):
         rows = answers.annotated[:, column]
-        overlaps[str(view)] = box_iou(answers.true_boxes[rows, column], answers.boxes[rows, column]) * answers.found[rows, column]
+        overlaps[view] = box_iou(answers.true_boxes[rows, column], answers.boxes[rows, column]) * answers.found[rows, column]
     return {"overlaps": figures.draw_overlaps(overlaps)}
 
 

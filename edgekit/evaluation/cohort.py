@@ -15,28 +15,32 @@ import numpy as np
 
 from edgekit.canvases import stream_inputs
 from edgekit.errors import InputError
-from edgekit.evaluation.answers import ask_models, ask_rows, collect_answers, judge_answers, name_model, read_answered
+from edgekit.evaluation.answers import ask_models, ask_rows, collect_answers, judge_answers, read_answered
+from edgekit.evaluation.asked import list_models, name_model
 from edgekit.evaluation.box_errors import measure_box_errors
-from edgekit.evaluation.comparison import compare_models
 from edgekit.evaluation.metrics import detector_metrics, score_predictions
-from edgekit.evaluation.predictions import PredictionRow, Predictions, write_predictions
+from edgekit.evaluation.pairs import compare_models
+from edgekit.evaluation.predictions import FIGURES, PredictionRow, Predictions, write_predictions
 from edgekit.files import hash_file
 from edgekit.journal import Journal
 from edgekit.progress import track
-from edgekit.types import DECISIONS, REFUSED, VIEWS
+from edgekit.task import SINGLE
+from edgekit.types import DECISIONS, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgekit.evaluation.answers import Answers, ModelAnswers
+    from edgekit.evaluation.asked import Model
     from edgekit.models.ensemble import Ensemble
     from edgekit.models.pipeline import Pipeline
+    from edgekit.task import Task, View
     from edgekit.types import Study
 
 __all__ = [
-    "JOURNAL", "PER_FILM", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort",
-    "describe_file", "load_models", "make_predictions", "require_known_brand", "score_cohort", "score_model", "select_external",
-    "select_test", "write_cohort",
+    "JOURNAL", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort",
+    "describe_file", "keep_filmed", "load_models", "make_predictions", "require_known_brand", "score_cohort", "score_model",
+    "select_external", "select_test", "write_cohort",
 ]  # fmt: skip
 
 JOURNAL = "answers.partial"
@@ -45,8 +49,6 @@ PHANTOM = "edgekit phantom"
 """DICOM Manufacturer of simulated films."""
 RESAMPLES, SEED = 1000, 0
 """Of the bootstrap over patients."""
-PER_FILM = "merge_dual"
-"""The model that answers for films, not for patients: it is in no comparison of patients."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +63,8 @@ class Models:
         With every member that was trained.
     ensembles
         All of them, by the run's names.
+    asked
+        Each way of asking them by name (`edgekit.evaluation.asked.list_models`).
     films
         Hashes of the films that the run learnt from; None when it did not keep them.
     """
@@ -68,7 +72,13 @@ class Models:
     sha256: str
     pipeline: Pipeline
     ensembles: dict[str, Ensemble]
+    asked: dict[str, Model]
     films: frozenset[str] | None
+
+    @property
+    def task(self) -> Task:
+        """What the run is asked."""
+        return self.pipeline.spec.task
 
     @property
     def brands(self) -> tuple[str, ...]:
@@ -82,7 +92,7 @@ class Models:
 
     def ask(self, answers: Answers) -> dict[str, ModelAnswers]:
         """Let every member and ensemble answer (see `edgekit.evaluation.answers.ask_models`)."""
-        return ask_models(answers, self.pipeline.spec.members, self.ensembles.values())
+        return ask_models(answers, self.task, self.pipeline.spec.members, self.ensembles.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,11 +139,15 @@ def load_models(run: Path) -> Models:
     Raises
     ------
     InputError
-        The run is unfinished.
+        The run is unfinished, two of its models have one name, or its covariate is called as a figure is.
     """
     from edgekit.models.runfolder import load_ensembles, load_films, load_members_pipeline, run_hash
 
-    return Models(run_hash(run), load_members_pipeline(run), load_ensembles(run), load_films(run))
+    pipeline, ensembles = load_members_pipeline(run), load_ensembles(run)
+    if pipeline.spec.task.covariate in FIGURES:
+        raise InputError(f"{run}: covariate = {pipeline.spec.task.covariate!r} is called as a figure is", "give it another name in [task]")
+    asked = list_models(pipeline.spec.task, pipeline.spec.members, ensembles.values())
+    return Models(run_hash(run), pipeline, ensembles, asked, load_films(run))
 
 
 def select_test(path: Path, studies: Sequence[Study]) -> list[Study]:
@@ -165,6 +179,31 @@ def select_external(path: Path, studies: Sequence[Study]) -> list[Study]:
     from edgekit.studies import select
 
     return select(studies, "external") or select_test(path, studies)
+
+
+def keep_filmed(views: Sequence[View], file: Path, selected: Sequence[Study]) -> list[Study]:
+    """Return the rows that have a film of one of the task's `views`; a table may have other views too.
+
+    Raises
+    ------
+    InputError
+        The table lacks a view, or no row is left.
+    """
+    from edgekit.studies import require_views
+
+    require_views(selected, views, str(file))
+    kept = [study for study in selected if has_film(study, views)]
+    if not kept:
+        raise InputError(
+            f"{file}: none of the {len(selected)} rows to evaluate has a film of {' or '.join(views)}",
+            "give a table of patients with such films",
+        )
+    return kept
+
+
+def has_film(study: Study, views: Sequence[View]) -> bool:
+    """Tell whether a row has a film of one of the `views`."""
+    return any(view in study.given for view in views)
 
 
 def require_known_brand(models: Models, file: Path, selected: Sequence[Study]) -> None:
@@ -209,7 +248,7 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
     answered = read_answered(journal)
     unreadable: dict[Study, str] = {}
     numbers = {id(study): number for number, study in enumerate(selected)}
-    films = stream_inputs(selected, spec.canvas_side, "evaluating films", unreadable, frozenset(answered))
+    films = stream_inputs(selected, spec.task.views, spec.canvas_side, "evaluating films", unreadable, frozenset(answered))
     placed = ((numbers[id(study)], study, inputs, letterboxes) for study, inputs, letterboxes in films)
     ask_rows(models.pipeline, placed, journal, answered)
     if not answered:
@@ -220,14 +259,14 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
     if not any(answers.studies[row].brand in brands for row in asked[name_model(models.chosen)].rows):
         raise InputError(
             f"{file}: no patient to evaluate has the films that {spec.ensemble} needs",
-            "evaluate on patients with both films, or train a run whose ensemble answers for one film",
+            f"evaluate on patients with films of {' and '.join(spec.task.views)}, or train a run whose ensemble answers for fewer",
         )
     in_table = {id(study): number for number, study in enumerate(all_studies, 1)}
     rows = tuple(in_table[id(study)] for study in answers.studies)
     learnt_from = None
     if models.films is not None:
         learnt_from = tuple(sorted({selected[place].patient_id for place in places if not models.films.isdisjoint(answered[place].films)}))
-    return Cohort(file, rows, answers, asked, _count_rows(file, all_studies, answers.studies, unreadable, brands), learnt_from)
+    return Cohort(file, rows, answers, asked, _count_rows(models, file, all_studies, answers.studies, unreadable), learnt_from)
 
 
 def make_predictions(models: Models, cohort: Cohort, name: str) -> Predictions:
@@ -238,7 +277,7 @@ def make_predictions(models: Models, cohort: Cohort, name: str) -> Predictions:
         brands=models.brands,
         patients=tuple(study.patient_id for study in studies),
         truth=tuple(study.brand for study in studies),
-        has_crosslink=tuple(study.has_crosslink for study in studies),
+        has={name: tuple(study.has.get(name) for study in studies) for name in _list_covariates(models.task)},
         probabilities=answered.probabilities,
     )
 
@@ -254,7 +293,7 @@ def write_cohort(folder: Path, models: Models, cohort: Cohort) -> None:
         ]
         if name == chosen:
             rows = [_add_decision(asked, answers, row, models.brands) for asked, row in zip(rows, answered.rows, strict=True)]
-        write_predictions(folder / f"predictions_{name}.csv", cohort.file.parent, models.brands, rows)
+        write_predictions(folder / f"predictions_{name}.csv", cohort.file.parent, models.task, models.brands, rows)
 
 
 def score_cohort(models: Models, cohort: Cohort) -> dict[str, Any]:
@@ -264,15 +303,16 @@ def score_cohort(models: Models, cohort: Cohort) -> dict[str, Any]:
     -------
     dict
         ``models`` and ``detector``, as in ``metrics.json``; ``comparisons`` of every two models that answer once a patient (see
-        `edgekit.evaluation.comparison.compare_models`); ``box_errors`` by model (see `edgekit.evaluation.box_errors`): of ``ap``,
-        ``lateral`` and the run's own ensemble, None where no film is annotated.
+        `edgekit.evaluation.pairs.compare_models`); ``box_errors`` by model (see `edgekit.evaluation.box_errors`): of the members
+        that look at one view and of the run's own ensemble, None where no film is annotated. ``detector`` and ``box_errors`` are None
+        where the task takes whole films.
     """
     scored = {name: make_predictions(models, cohort, name).scorable() for name in cohort.models}
     scored = {name: predictions for name, predictions in scored.items() if predictions.patients}
-    right = {name: judge_answers(cohort.models[name], cohort.truth, models.brands) for name in scored if name != PER_FILM}
+    right = {name: judge_answers(cohort.models[name], cohort.truth, models.brands) for name in scored if not models.asked[name].is_per_film}
     return {
         "models": {name: score_model(predictions) for name, predictions in track(scored.items(), "scoring models", len(scored))},
-        "detector": _score_detector(cohort.answers, models.pipeline.spec.box_threshold),
+        "detector": _score_detector(cohort.answers, models.pipeline.spec.box_threshold) if models.task.locate else None,
         "comparisons": compare_models(right, [study.patient_id for study in cohort.studies]),
         "box_errors": _score_box_errors(models, cohort),
     }
@@ -282,7 +322,7 @@ def score_model(scorable: Predictions) -> dict[str, Any]:
     """Score answers that are all about brands that the model knows."""
     truth = [str(brand) for brand in scorable.truth]
     return score_predictions(
-        scorable.brands, truth, scorable.probabilities, scorable.has_crosslink, scorable.patients, seed=SEED, resamples=RESAMPLES
+        scorable.brands, truth, scorable.probabilities, scorable.patients, scorable.has, seed=SEED, resamples=RESAMPLES
     )
 
 
@@ -295,7 +335,7 @@ def describe_cohort(cohort: Cohort) -> dict[str, Any]:
         ``studies``, ``rows``, ``films``; whether any is ``simulated`` (None: films do not say); and ``learnt_from``: whether it
         could be ``checked`` which ``patients`` the run learnt from, and these.
     """
-    films = _count_films(cohort.studies)
+    films = _count_films(cohort.studies, cohort.answers.views)
     learnt_from = {"checked": cohort.learnt_from is not None, "patients": list(cohort.learnt_from or ())}
     simulated = True if films["simulated"] else None if films["unknown"] else False
     return {"studies": describe_file(cohort.file), "films": films, "simulated": simulated, "rows": cohort.rows, "learnt_from": learnt_from}
@@ -320,12 +360,11 @@ def _describe_views(answers: Answers, row: int) -> dict[str, dict[str, Any]]:
     """Return where the construct was found on the films of a row, as `edgekit.types.Prediction` has it."""
     return {
         view: {
-            "box": letterbox.to_film_within(answers.boxes[row, VIEWS.index(view)].tolist())
-            if answers.found[row, VIEWS.index(view)]
-            else None,
-            "score": float(answers.box_scores[row, VIEWS.index(view)]),
+            "box": answers.letterboxes[row][view].to_film_within(answers.boxes[row, place].tolist()) if answers.found[row, place] else None,
+            "score": float(answers.box_scores[row, place]),
         }
-        for view, letterbox in answers.letterboxes[row].items()
+        for place, view in enumerate(answers.views)
+        if answers.given[row, place]
     }
 
 
@@ -341,6 +380,10 @@ def _add_decision(asked: PredictionRow, answers: Answers, row: int, brands: Sequ
     )
 
 
+def _list_covariates(task: Task) -> tuple[str, ...]:
+    return (task.covariate,) if task.covariate else ()
+
+
 def _is_unsplit(studies: Sequence[Study]) -> bool:
     return all(study.split is None for study in studies)
 
@@ -354,41 +397,44 @@ def _score_detector(answers: Answers, threshold: float) -> dict[str, Any]:
 
 
 def _score_box_errors(models: Models, cohort: Cohort) -> dict[str, Any] | None:
-    chosen = name_model(models.chosen)
-    seen = {"ap": ("ap",), "lateral": ("lateral",), chosen: models.chosen.members}
+    if not models.task.locate:
+        return None
+    alone = [name for name in models.pipeline.spec.members if models.task.member(name).layout == SINGLE]
     on_true_boxes = models.ask(cohort.answers.with_true_boxes())
     errors = {}
-    for name, members in seen.items():
-        if name in cohort.models:
-            right, counterfactual = (judge_answers(asked[name], cohort.truth, models.brands) for asked in (cohort.models, on_true_boxes))
-            films = [any(member == view or member not in VIEWS for member in members) for view in VIEWS]
-            errors[name] = measure_box_errors(cohort.answers, right, counterfactual, (films[0], films[1]))
+    for name in (*alone, name_model(models.chosen)):
+        right, counterfactual = (judge_answers(asked[name], cohort.truth, models.brands) for asked in (cohort.models, on_true_boxes))
+        errors[name] = measure_box_errors(cohort.answers, right, counterfactual, models.asked[name].views)
     return {name: measured for name, measured in errors.items() if measured is not None} or None
 
 
 def _count_rows(
-    file: Path, all_studies: Sequence[Study], evaluated: Sequence[Study], unreadable: dict[Study, str], brands: Sequence[str]
+    models: Models, file: Path, all_studies: Sequence[Study], evaluated: Sequence[Study], unreadable: dict[Study, str]
 ) -> dict[str, Any]:
-    kept = [study for study in all_studies if study.exclude is None]
+    views = models.task.views
+    all_kept = [study for study in all_studies if study.exclude is None]
+    kept = [study for study in all_kept if has_film(study, views)]
     used = {*evaluated, *unreadable}
+    without = {"without_film": len(all_kept) - len(kept)} if len(kept) < len(all_kept) else {}
     return {
         "file": len(all_studies),
         "excluded": dict(Counter(study.exclude for study in all_studies if study.exclude is not None)),
         "other_splits": dict(Counter(study.split or "none" for study in kept if study not in used)),
+        **without,
         "unreadable": dict(_name_film(file.parent, study, reason) for study, reason in unreadable.items()),
-        **count_brands([study.brand for study in evaluated], brands),
+        **count_brands([study.brand for study in evaluated], models.brands),
     }
 
 
 def _name_film(folder: Path, study: Study, reason: str) -> tuple[str, str]:
     """Return the film that `reason` begins with, as the table names it, and the rest of the reason; no path of this machine in either."""
-    films = [film for view in VIEWS if (film := study.film(view)) is not None]
+    films = list(study.given.values())
     film = next((film for film in films if reason.startswith(f"{film}: ")), films[0])
     return Path(os.path.relpath(film, folder)).as_posix(), reason.removeprefix(f"{film}: ").replace(f"{folder}{os.sep}", "")
 
 
-def _count_films(studies: Sequence[Study]) -> dict[str, int]:
-    makers = [_read_manufacturer(film) for study in studies for view in VIEWS if (film := study.film(view))]
+def _count_films(studies: Sequence[Study], views: Sequence[View]) -> dict[str, int]:
+    makers = [_read_manufacturer(film) for study in studies for view in views if (film := study.film(view))]
     return {"n": len(makers), "simulated": makers.count(PHANTOM), "unknown": makers.count("")}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.evaluation import figures
 from edgekit.evaluation.predictions import unanswered_rows
 from edgekit.evaluation.report import Example
-from edgekit.types import DECISIONS, REFUSED, VIEWS
+from edgekit.types import DECISIONS, REFUSED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from edgekit.evaluation.answers import Answers, ModelAnswers
     from edgekit.models.pipeline import Pipeline
     from edgekit.radiograph import Letterbox
-    from edgekit.types import Box, View
+    from edgekit.task import View
+    from edgekit.types import Box
 
 __all__ = ["make_examples"]
 
@@ -44,7 +45,7 @@ def make_examples(pipeline: Pipeline, answers: Answers, model: ModelAnswers) -> 
     first = {studies[row].brand: row for row in reversed(rows) if answer[row] == studies[row].brand}
     right = sorted(first.values())[: EXAMPLES - len(wrong)]
     shown = [*right, *wrong]
-    films = stream_inputs([studies[row] for row in shown], pipeline.spec.canvas_side, "drawing examples")
+    films = stream_inputs([studies[row] for row in shown], answers.views, pipeline.spec.canvas_side, "drawing examples")
     examples = []
     for row, (study, inputs, letterboxes) in zip(shown, films, strict=True):
         ranked = np.argsort(-probabilities[row], kind="stable")
@@ -57,27 +58,28 @@ def make_examples(pipeline: Pipeline, answers: Answers, model: ModelAnswers) -> 
                 probability=float(probabilities[row, ranked[0]]),
                 runner_up=(brands[ranked[1]], float(probabilities[row, ranked[1]])),
                 prediction_set=tuple(brand for brand, inside in zip(brands, answers.prediction_sets[row], strict=True) if inside),
-                films={view: _draw_example(inputs[view][0, 0], letterboxes[view], answers, row, view) for view in letterboxes},
+                films={view: _draw_example(pipeline, inputs[view][0, 0], letterboxes[view], answers, row, view) for view in letterboxes},
             )
         )
     return tuple(examples)
 
 
-def _draw_example(canvas: NDArray[Any], letterbox: Letterbox, answers: Answers, row: int, view: View) -> bytes:
+def _draw_example(pipeline: Pipeline, canvas: NDArray[Any], letterbox: Letterbox, answers: Answers, row: int, view: View) -> bytes:
+    """Draw one film; no box where the whole film is taken."""
     import torch
 
     from edgekit.models.cropper import expand_boxes
 
-    column = VIEWS.index(view)
+    spec, column = pipeline.spec, answers.views.index(view)
     width, height = letterbox.covered
     corner = np.array([letterbox.left, letterbox.top] * 2)
     film = canvas[letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width]
     true = answers.true_boxes[row, column]
     found = bool(answers.found[row, column])
-    crop = expand_boxes(torch.from_numpy(answers.boxes[row, column][None]), letterbox.side)[0].numpy()
+    crop = expand_boxes(torch.from_numpy(answers.boxes[row, column][None]), letterbox.side, spec.crop_margin)[0].numpy()
     return figures.draw_film(
         film,
-        _as_box(answers.boxes[row, column] - corner) if found else None,
+        _as_box(answers.boxes[row, column] - corner) if found and spec.task.locate else None,
         None if np.isnan(true).any() else _as_box(true - corner),
         answers.heatmaps[row, column] if found else None,
         _as_box(crop - corner) if found else None,

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from edgekit.evaluation.gradcam import Explanation
-    from edgekit.types import Box, View
+    from edgekit.task import View
+    from edgekit.types import Box
 
 __all__ = [
     "average_curves",
@@ -171,7 +172,7 @@ def draw_drops(conditions: Mapping[str, Sequence[tuple[str, int, float, Sequence
         return _to_svg(figure)
 
 
-def draw_confusion(labels: Sequence[str], matrix: NDArray[np.int64], unanswered: NDArray[np.int64]) -> bytes:
+def draw_confusion(labels: Sequence[str], matrix: NDArray[np.int64], unanswered: NDArray[np.int64], told: str) -> bytes:
     """Draw a confusion matrix: counts written, shade by share of the true brand. SVG.
 
     Parameters
@@ -182,6 +183,8 @@ def draw_confusion(labels: Sequence[str], matrix: NDArray[np.int64], unanswered:
         int (K, K) counts; rows: truth, columns: answer.
     unanswered
         int (K,) counts of rows without an answer, by true brand; drawn as a column of its own unless all are 0.
+    told
+        The task's word for a brand.
     """
     counts = matrix
     columns = list(labels)
@@ -210,7 +213,7 @@ def draw_confusion(labels: Sequence[str], matrix: NDArray[np.int64], unanswered:
         axes.grid(which="minor", color=FAINT, linewidth=0.8)
         axes.tick_params(which="minor", length=0)
         axes.set_xlabel("answer")
-        axes.set_ylabel("true brand")
+        axes.set_ylabel(f"true {told}")
         return _to_svg(figure)
 
 
@@ -327,7 +330,7 @@ def draw_overlaps(overlaps: dict[str, NDArray[np.float64]]) -> bytes:
     drawn = {view: values for view, values in overlaps.items() if len(values)}
     with _style():
         figure, axes = _make_axes(5.0, 2.6)
-        colours = [ACCENT, "#9cc3dc"][: len(drawn)]
+        colours = [ACCENT, "#9cc3dc", QUIET][: len(drawn)]
         axes.hist(list(drawn.values()), bins=np.linspace(0, 1, 41).tolist(), stacked=True, color=colours, label=list(drawn), rwidth=0.92)
         axes.axvline(0.5, color=WRONG, linewidth=1, linestyle=(0, (4, 3)))
         axes.text(0.49, axes.get_ylim()[1] * 0.97, "counts as found  ▸", color=WRONG, ha="right", va="top", fontsize=8.5)

@@ -1,4 +1,4 @@
-"""Where the members look: Grad-CAM of one clear patient of each brand, on both films.
+"""Where the members look: Grad-CAM of one clear patient of each brand, on every film.
 
 The maps come from the library grad-cam and its gradients, not from the graph's own heatmap, which the tests hold to it.
 """
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.evaluation.predictions import unanswered_rows
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgekit.evaluation.answers import Answers
     from edgekit.models.pipeline import Pipeline
-    from edgekit.types import View
+    from edgekit.task import View
 
 __all__ = ["Explanation", "explain_brands", "explain_films", "find_clearest"]
 
@@ -47,7 +46,7 @@ def explain_brands(pipeline: Pipeline, answers: Answers, probabilities: NDArray[
     Parameters
     ----------
     pipeline
-        Its single-view members are explained; without them, ``merge``.
+        The members that look at one film by itself are explained (`edgekit.task.Task.looking_alone`).
     answers
         What it said about N rows.
     probabilities
@@ -60,14 +59,14 @@ def explain_brands(pipeline: Pipeline, answers: Answers, probabilities: NDArray[
     """
     from edgekit.canvases import stream_inputs
 
-    brands = pipeline.spec.brands
-    rows = find_clearest(brands, [study.brand for study in answers.studies], probabilities, answers.found[:, 0] & answers.found[:, 1])
-    films = stream_inputs([answers.studies[row] for row in rows.values()], pipeline.spec.canvas_side, "explaining answers")
+    brands, views = pipeline.spec.brands, pipeline.spec.task.views
+    rows = find_clearest(brands, [study.brand for study in answers.studies], probabilities, np.all(answers.found, axis=1))
+    films = stream_inputs([answers.studies[row] for row in rows.values()], views, pipeline.spec.canvas_side, "explaining answers")
     explained = {
-        brand: explain_films(pipeline, np.concatenate([inputs[view][0] for view in VIEWS]), answers.boxes[row], brand)
+        brand: explain_films(pipeline, np.concatenate([inputs[view][0] for view in views]), answers.boxes[row], brand)
         for (brand, row), (_, inputs, _) in zip(rows.items(), films, strict=True)
     }
-    return {brand: views for brand, views in explained.items() if views}
+    return {brand: films_of for brand, films_of in explained.items() if films_of}
 
 
 def find_clearest(
@@ -102,16 +101,16 @@ def find_clearest(
 
 
 def explain_films(pipeline: Pipeline, canvases: NDArray[np.uint8], boxes: NDArray[np.float64], brand: str) -> dict[View, Explanation]:
-    """Explain `brand` on both films of a patient by Grad-CAM (Selvaraju et al. 2017) on the last feature map.
+    """Explain `brand` on the films of a patient by Grad-CAM (Selvaraju et al. 2017) on the last feature map.
 
     Parameters
     ----------
     pipeline
-        The member of a film is its single-view one, else ``merge``; a view without either is left out.
+        The member of a film is the first that looks at it by itself; a view without such a member is left out.
     canvases
-        uint8 (2, S, S), AP and lateral.
+        uint8 (V, S, S), in the order of the task's views.
     boxes
-        float (2, 4), the box found on each, canvas pixels.
+        float (V, 4), the box found on each, canvas pixels.
     brand
         One of the run's.
     """
@@ -122,12 +121,12 @@ def explain_films(pipeline: Pipeline, canvases: NDArray[np.uint8], boxes: NDArra
     from edgekit.models.cropper import crop_and_resize, expand_boxes
 
     spec = pipeline.spec
-    crops = expand_boxes(torch.from_numpy(boxes).float(), spec.canvas_side)
+    crops = expand_boxes(torch.from_numpy(boxes).float(), spec.canvas_side, spec.crop_margin)
     squares = crop_and_resize(torch.from_numpy(canvases).float()[:, None] / 255.0, crops, spec.crop_side, spec.crop_side)
     target = [ClassifierOutputTarget(spec.brands.index(brand))]
     explained: dict[View, Explanation] = {}
-    for row, view in enumerate(VIEWS):
-        if (name := next((name for name in (view, "merge") if name in spec.members), None)) is None:
+    for row, view in enumerate(spec.task.views):
+        if (name := next((name for name in spec.task.looking_alone(view) if name in spec.members), None)) is None:
             continue
         member = pipeline.member(name)
         library = GradCAM(member, [member.network.bn2])  # timm: normalization and activation after the last convolution

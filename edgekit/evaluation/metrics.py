@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.boxes import box_iou
-from edgekit.evaluation.predictions import unanswered_rows
+from edgekit.evaluation.predictions import FIGURES, unanswered_rows
 from edgekit.proportions import clopper_pearson, newcombe_interval
-from edgekit.reliability import CALIBRATION_BINS, calibration_bins
+from edgekit.reliability import calibration_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -69,8 +69,8 @@ def score_predictions(
     brands: Sequence[str],
     truth: Sequence[str],
     probabilities: NDArray[np.floating[Any]],
-    has_crosslink: Sequence[bool | None],
     patients: Sequence[str],
+    has: Mapping[str, Sequence[bool | None]],
     *,
     seed: int = 0,
     resamples: int = 1000,
@@ -88,10 +88,10 @@ def score_predictions(
         N names out of `brands`.
     probabilities
         float (N, K), rows sum to one.
-    has_crosslink
-        N times whether the construct has a crosslink; None where that is unknown.
     patients
         N identifiers; rows of one patient are resampled together.
+    has
+        Yes/no properties by name that figures are told apart by, N times each; None where that is unknown.
     seed, resamples
         Of the bootstrap over patients.
 
@@ -100,13 +100,14 @@ def score_predictions(
     dict
         One model's object of ``metrics.json``: ``n`` rows, ``unanswered`` rows, ``patients``, of whom ``correct`` are right,
         ``accuracy`` (their share), ``kappa``, ``macro``, ``micro``, ``brands``, ``calibration_error``, ``confusion`` (rows: truth,
-        columns: answer), ``ci95`` (the same names, each ``[low, high]``) and ``crosslink`` (``with`` and ``without``: such objects).
+        columns: answer), ``ci95`` (the same names, each ``[low, high]``) and, for each property in `has`, an object
+        of its name: ``with`` and ``without`` it, such objects.
         What is undefined is None, never NaN.
 
     Raises
     ------
     ValueError
-        If the arguments do not fit together.
+        If the arguments do not fit together, or a property is called as a figure is.
 
     Notes
     -----
@@ -116,21 +117,22 @@ def score_predictions(
     - A macro average is the mean over the brands where the figure is defined: precision needs an answer of that brand,
       sensitivity and AUC a patient of it.
     - Micro averages pool the brands' one-vs-rest counts (Yao et al. 2024, 2.5) and, for AUC, all N x K probabilities.
-    - ``calibration_error`` is the expected calibration error: Guo et al., *On Calibration of Modern Neural Networks*, ICML
-      2017, eq. 3.
+    - ``calibration_error`` is `edgekit.reliability.calibration_error`.
     - ``ci95`` of a proportion is Clopper & Pearson's exact interval, with as many trials as patients: of ``accuracy``; of a brand's
       precision, sensitivity and specificity; of micro-averaged precision and sensitivity. Where a patient has several rows in such a
       proportion, its rows count as one trial, with the share of them that are right (see `edgekit.proportions.clopper_pearson`).
     - ``ci95`` of every other figure is the bootstrap percentile interval over patients, from the resamples in which the figure is defined.
     """
     sample = _make_sample(brands, truth, probabilities, patients)
-    if len(has_crosslink) != sample.truth.size:
-        raise ValueError(f"{len(has_crosslink)} crosslink values for {sample.truth.size} rows")
     figures = _score(sample, seed, resamples)
-    figures["crosslink"] = {}
-    for group, wanted in (("with", True), ("without", False)):
-        rows = np.array([known is wanted for known in has_crosslink])
-        figures["crosslink"][group] = _score(sample.take(rows), seed, resamples) if rows.any() else None
+    for name, values in has.items():
+        if len(values) != sample.truth.size:
+            raise ValueError(f"{len(values)} values of {name} for {sample.truth.size} rows")
+        if name in FIGURES:
+            raise ValueError(f"{name} is the name of a figure, and can't be that of a property")
+        groups = {"with": True, "without": False}
+        chosen = {group: np.array([known is wanted for known in values]) for group, wanted in groups.items()}
+        figures[name] = {group: _score(sample.take(rows), seed, resamples) if rows.any() else None for group, rows in chosen.items()}
     return figures
 
 
@@ -320,7 +322,7 @@ def _count(sample: Sample, weights: NDArray[np.float64]) -> Figures:
         figures["macro", name] = _ratio(np.where(defined, by_brand[name], 0.0).sum(axis=1), defined.sum(axis=1))
         figures["micro", name] = micro[name]
     figures |= {("brands", brand, name): by_brand[name][:, k] for k, brand in enumerate(sample.brands) for name in AVERAGED}
-    figures["calibration_error",] = _calibration_error(sample, weights, n)
+    figures["calibration_error",] = calibration_error(sample.probabilities.max(axis=1), sample.answer == sample.truth, weights)
     return figures
 
 
@@ -351,13 +353,6 @@ def _auc(
     worse, not_better = (below[:, np.searchsorted(ranked, ranked[positive[order]], side)] for side in ("left", "right"))
     wins = (positives * (worse + not_better)).sum(axis=1) / 2
     return _ratio(wins, positives.sum(axis=1) * below[:, -1])
-
-
-def _calibration_error(sample: Sample, weights: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
-    confidence = sample.probabilities.max(axis=1)
-    gaps = np.zeros((confidence.size, CALIBRATION_BINS))
-    gaps[np.arange(confidence.size), calibration_bins(confidence)] = (sample.answer == sample.truth) - confidence
-    return _ratio(np.abs(weights @ gaps).sum(axis=1), n)
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:

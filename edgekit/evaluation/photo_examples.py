@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.evaluation import figures
-from edgekit.evaluation.answers import name_model
+from edgekit.evaluation.asked import name_model
 from edgekit.evaluation.report import PhotoExample
 from edgekit.radiograph import read_radiograph
-from edgekit.types import DECISIONS, REFUSED, VIEWS
+from edgekit.types import DECISIONS, REFUSED
 
 if TYPE_CHECKING:
     from edgekit.evaluation.cohort import Cohort, Models
@@ -24,7 +24,7 @@ EXAMPLES, LOST_EXAMPLES = 4, 2
 def make_photo_examples(models: Models, films: Cohort, photos: Cohort, album: Album) -> tuple[PhotoExample, ...]:
     """Draw some patients whose answer is lost, those with most confidence in the wrong one, and some whose answer stays right.
 
-    Of the latter the first of each brand, in the order of the file. One film of a patient is shown, AP where there is one.
+    Of the latter the first of each brand, in the order of the file. One film of a patient is shown, that of the first view that has one.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def make_photo_examples(models: Models, films: Cohort, photos: Cohort, album: Al
     examples = []
     for row in shown:
         study = films.studies[row]
-        view, shot = next((view, album[study][view]) for view in VIEWS if view in album[study])
+        view, shot = next((view, album[study][view]) for view in models.task.views if view in album[study])
         film = study.film(view)
         assert film is not None  # it was photographed
         pictures = {

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.evaluation.answers import judge_answers, name_model
-from edgekit.evaluation.cohort import PER_FILM
-from edgekit.evaluation.comparison import measure_loss
+from edgekit.evaluation.answers import judge_answers
+from edgekit.evaluation.asked import name_model
+from edgekit.evaluation.pairs import measure_loss
 from edgekit.evaluation.photos import CONDITIONS
 from edgekit.proportions import clopper_pearson
-from edgekit.types import DECISIONS, VIEWS
+from edgekit.types import DECISIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -49,17 +49,16 @@ def measure_losses(models: Models, films: Cohort, photos: Cohort, album: Album) 
         patient's value is that of the worst photo that the model sees. Not measured conditions are absent.
     """
     truth, patients = films.truth, np.array([study.patient_id for study in films.studies], str)
-    values = np.array([[_list_values(album[study], view) for view in VIEWS] for study in films.studies])  # (N, 2, conditions)
-    views = _find_views(models)
+    values = np.array([[_list_values(album[study], view) for view in models.task.views] for study in films.studies])  # (N, V, conditions)
     losses = {}
     for name in films.models:
-        if name == PER_FILM:
+        if models.asked[name].is_per_film:
             continue
         film, photo = (judge_answers(cohort.models[name], truth, models.brands) for cohort in (films, photos))
         if np.isnan(film).all():
             continue
         asked = ~np.isnan(film)
-        seen = films.answers.given & np.array(views[name])
+        seen = films.answers.given & np.isin(models.task.views, models.asked[name].views)
         worst = np.where(seen[..., None], values, -np.inf).max(axis=1)
         bands = {
             condition: _split_thirds(film[asked], photo[asked], patients[asked], worst[asked, column])
@@ -108,21 +107,6 @@ def compare_decisions(models: Models, films: Cohort, photos: Cohort) -> dict[str
 
 def _list_values(shots: dict[Any, Any], view: str) -> list[float]:
     return [shots[view].conditions[name] if view in shots else np.nan for name in CONDITIONS]
-
-
-def _find_views(models: Models) -> dict[str, tuple[bool, bool]]:
-    """Return which films each model looks at: AP, lateral."""
-    both = (True, True)
-    single = {"ap": (True, False), "lateral": (False, True), "merge_ap": (True, False), "merge_lateral": (False, True)}
-    ensembles = {
-        name_model(ensemble): _join_views(single.get(member, both) for member in ensemble.members) for ensemble in models.ensembles.values()
-    }
-    return {**single, "concat": both, "merge_mean": both, **ensembles}
-
-
-def _join_views(views: Iterable[tuple[bool, bool]]) -> tuple[bool, bool]:
-    ap, lateral = zip(*views, strict=True)
-    return any(ap), any(lateral)
 
 
 def _split_thirds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from edgekit.progress import track
 from edgekit.radiograph import make_canvas, read_radiograph
 from edgekit.straightening import estimate_size, go_round, straighten
 from edgekit.tables import find_file, parse_number, read_rows, refuse_rows
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
     from edgekit.evaluation.cohort import Models
     from edgekit.radiograph import Letterbox
     from edgekit.tables import Row
-    from edgekit.types import Study, Tensors, View
+    from edgekit.task import View
+    from edgekit.types import Study, Tensors
 
 __all__ = ["COLUMNS", "CONDITIONS", "Album", "Photo", "ask_photos", "describe_photos", "match_photos", "read_photos"]
 
@@ -92,7 +92,7 @@ Album = dict["Study", dict["View", Photo]]
 """The photos of each row, one for each of its films."""
 
 
-def read_photos(path: Path) -> list[Photo]:
+def read_photos(path: Path, views: Sequence[View]) -> list[Photo]:
     """Read and check a table of photos; they are looked for, not decoded.
 
     Parameters
@@ -100,6 +100,8 @@ def read_photos(path: Path) -> list[Photo]:
     path
         UTF-8 CSV with `COLUMNS` (others are ignored), as ``edgekit phantom photo`` writes it; files are relative to its folder.
         ``severity`` and the columns of `CONDITIONS` may be empty.
+    views
+        Those of the table of films.
 
     Raises
     ------
@@ -107,15 +109,17 @@ def read_photos(path: Path) -> list[Photo]:
         The file is missing or not such a table; all faulty rows are reported at once, with their lines.
     """
     problems: list[str] = []
-    photos = [_read_photo(path.parent, row, problems) for row in read_rows(path, COLUMNS, files=("file",))]
+    photos = [_read_photo(path.parent, row, views, problems) for row in read_rows(path, COLUMNS, files=("file",))]
     refuse_rows(path, problems)
     if not photos:
         raise InputError(f"{path} has no rows", "photograph films with: edgekit phantom photo STUDIES OUT")
     return photos
 
 
-def match_photos(path: Path, photos: Sequence[Photo], all_studies: Sequence[Study], selected: Sequence[Study]) -> Album:
-    """Find the photos of the `selected` rows of a table. Photos of its other rows are left out.
+def match_photos(
+    path: Path, photos: Sequence[Photo], views: Sequence[View], all_studies: Sequence[Study], selected: Sequence[Study]
+) -> Album:
+    """Find the photos of the `selected` rows of a table. Photos of its other rows, and of other views, are left out.
 
     Where a patient has several rows, the photos are in the order of the rows.
 
@@ -125,6 +129,8 @@ def match_photos(path: Path, photos: Sequence[Photo], all_studies: Sequence[Stud
         Of the table of photos, for messages.
     photos
         Its rows.
+    views
+        The task's.
     all_studies
         The table of films.
     selected
@@ -145,8 +151,8 @@ def match_photos(path: Path, photos: Sequence[Photo], all_studies: Sequence[Stud
     for photo in photos:
         taken[photo.patient_id, photo.view].append(photo)
     kept = [study for study in all_studies if study.exclude is None]
-    films = Counter((study.patient_id, view) for study in kept for view in VIEWS if study.film(view) is not None)
-    wanted = {(study.patient_id, view) for study in selected for view in VIEWS if study.film(view) is not None}
+    films = Counter((study.patient_id, view) for study in kept for view in views if study.film(view) is not None)
+    wanted = {(study.patient_id, view) for study in selected for view in views if study.film(view) is not None}
     if wrong := [f"{patient} {view}" for patient, view in sorted(wanted) if len(taken[patient, view]) != films[patient, view]]:
         raise InputError(
             f"{path}: {len(wrong)} of the {len(wanted)} films to evaluate have no photo, or not one each: {_name_some(wrong)}",
@@ -156,7 +162,7 @@ def match_photos(path: Path, photos: Sequence[Photo], all_studies: Sequence[Stud
     place: Counter[tuple[str, View]] = Counter()
     for study in kept:
         album[study] = {}
-        for view in VIEWS:
+        for view in views:
             if study.film(view) is not None:
                 shots = taken[study.patient_id, view]
                 if (number := place[study.patient_id, view]) < len(shots):  # else the row is none of the selected
@@ -180,7 +186,7 @@ def ask_photos(models: Models, path: Path, cohort: Cohort, album: Album, folder:
     journal = Journal(folder / JOURNAL, hashes)
     answered = read_answered(journal)
     places = {study: place for place, study in enumerate(album)}  # not in the cohort: it lacks films that can't be read today
-    ask_rows(models.pipeline, _stream_photos(cohort.answers, album, models.pipeline.spec.canvas_side, places, answered), journal, answered)
+    ask_rows(models.pipeline, _stream_photos(models, cohort.answers, album, places, answered), journal, answered)
     rows = [answered[places[study]] for study in cohort.studies]
     photographed = [
         _replace_films(study, album[study], films, row.letterboxes)
@@ -208,15 +214,16 @@ def describe_photos(photos: Sequence[Photo]) -> dict[str, Any]:
 
 
 def _stream_photos(
-    answers: Answers, album: Album, side: int, places: dict[Study, int], done: Container[int]
+    models: Models, answers: Answers, album: Album, places: dict[Study, int], done: Container[int]
 ) -> Iterator[tuple[int, Study, Tensors, dict[View, Letterbox]]]:
+    side, views = models.pipeline.spec.canvas_side, models.task.views
     rows = zip(answers.studies, answers.letterboxes, strict=True)
     for study, films in track(rows, "evaluating photos", len(answers.studies)):
         if (place := places[study]) in done:
             continue
         made = {view: make_canvas(shot.straighten(), side) for view, shot in album[study].items()}
         letterboxes = {view: letterbox for view, (_, letterbox) in made.items()}
-        inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, side)
+        inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, views, side)
         yield place, _replace_films(study, album[study], films, letterboxes), inputs, letterboxes
 
 
@@ -227,11 +234,11 @@ def _replace_films(study: Study, shots: dict[View, Photo], films: dict[View, Let
         if box is not None:
             x, y = photo.width / film.width, photo.height / film.height
             box = box[0] * x, box[1] * y, box[2] * x, box[3] * y
-        study = replace(study, ap=shot.file, ap_box=box) if view == "ap" else replace(study, lateral=shot.file, lateral_box=box)
+        study = study.with_film(view, shot.file, box)
     return study
 
 
-def _read_photo(folder: Path, row: Row, problems: list[str]) -> Photo:
+def _read_photo(folder: Path, row: Row, views: Sequence[View], problems: list[str]) -> Photo:
     """Parse one row; what is wrong with it is added to `problems`."""
     cells = row.cells
     found = [row.misfit] if row.surplus > 0 else []
@@ -253,8 +260,8 @@ def _read_photo(folder: Path, row: Row, problems: list[str]) -> Photo:
     conditions = {name: read_number(column, optional=True) for name, column in CONDITIONS.items()}
     if not cells["patient_id"]:
         found.append("patient_id is empty")
-    if cells["view"] not in VIEWS:
-        found.append(f"view {cells['view']!r}, expected {' or '.join(VIEWS)}")
+    if cells["view"] not in views:
+        found.append(f"view {cells['view']!r}, expected {' or '.join(views)}")
     if file is None:
         found.append(f"file {folder / cells['file']} is not there")
     if not found and not ((corners >= 0) & (corners <= (width, height))).all():
@@ -263,8 +270,7 @@ def _read_photo(folder: Path, row: Row, problems: list[str]) -> Photo:
         found.append("the corners don't go round the film: top-left, top-right, bottom-right, bottom-left")
     problems += [f"  line {row.line}: {problem}" for problem in found]
     size = (0, 0) if found else (int(width), int(height))
-    view: View = "lateral" if cells["view"] == "lateral" else "ap"
-    return Photo(cells["patient_id"], view, file or folder, size, corners, cells["severity"], conditions)
+    return Photo(cells["patient_id"], cells["view"], file or folder, size, corners, cells["severity"], conditions)
 
 
 def _name_some(names: Sequence[str]) -> str:

@@ -9,9 +9,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgekit.errors import InputError
 from edgekit.files import write_text
-from edgekit.proportions import clopper_pearson, mcnemar_exact
+from edgekit.proportions import clopper_pearson, count_discordant, mcnemar_exact
 from edgekit.tables import parse_number, read_rows, refuse_rows
 
 if TYPE_CHECKING:
@@ -193,9 +195,9 @@ def _group_readers(readers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _compare(reader: Mapping[str, str | None], model: Mapping[str, str | None], truth: Mapping[str, str]) -> dict[str, Any]:
-    both = [(reader[patient] == truth[patient], model[patient] == truth[patient]) for patient in reader if patient in model]
-    only_reader = sum(by_reader and not by_model for by_reader, by_model in both)
-    only_model = sum(by_model and not by_reader for by_reader, by_model in both)
+    both = [patient for patient in reader if patient in model]
+    by_reader, by_model = (np.array([answers[patient] == truth[patient] for patient in both], bool) for answers in (reader, model))
+    only_reader, only_model = count_discordant(by_reader, by_model)
     return {"n": len(both), "only_reader": only_reader, "only_model": only_model, "p": mcnemar_exact(only_reader, only_model)}
 
 

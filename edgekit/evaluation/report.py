@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgekit.evaluation import tables
+from edgekit.evaluation.asked import Headings, spell
 from edgekit.files import write_text
-from edgekit.types import INTENDED_USE
+from edgekit.task import PEDICLE_SCREWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from markupsafe import Markup
+
+    from edgekit.task import Task
 
 __all__ = ["Example", "PhotoExample", "ReportContent", "write_report"]
 
@@ -100,6 +103,10 @@ class ReportContent:
     figures
         SVG bytes: ``models``, ``confusion``, ``roc``, ``reliability``, ``gradcam``, ``overlaps``, ``box_errors``, ``external``,
         ``photos``; absent ones are not shown.
+    task
+        What was asked: the page takes its words.
+    headings
+        The models that tables show.
     examples
         Patients with their films.
     parity
@@ -119,6 +126,8 @@ class ReportContent:
     headline: str
     metrics: dict[str, Any]
     figures: dict[str, bytes]
+    task: Task
+    headings: Headings = field(default_factory=lambda: Headings({}, {}, {}, ()))
     examples: tuple[Example, ...] = ()
     parity: tuple[dict[str, Any], ...] = ()
     latency: tuple[dict[str, Any], ...] = ()
@@ -141,6 +150,7 @@ def write_report(path: Path, content: ReportContent) -> None:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("edgekit.evaluation", ".")
+    metrics, task, headings = content.metrics, content.task, content.headings
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "percent": _percent,
@@ -154,8 +164,10 @@ def write_report(path: Path, content: ReportContent) -> None:
         "plain": _plain,
         "aspect": _aspect,
         "sureness": _sureness,
+        "spelled": spell,
+        "with_article": _with_article,
+        "decided": lambda decision: decision.replace(PEDICLE_SCREWS.found, task.found),
     }
-    metrics = content.metrics
     models, readers, external = metrics["models"], metrics.get("readers"), metrics.get("external")
     page = environment.get_template("report.html.j2").render(
         content=content,
@@ -164,60 +176,80 @@ def write_report(path: Path, content: ReportContent) -> None:
         chosen=models[content.headline],
         detector=metrics["detector"],
         provenance=metrics["provenance"],
-        intended_use=INTENDED_USE,
-        flow=describe_rows(metrics["provenance"]["rows"]),
-        paper=_lay_out_paper(models),
-        duels=tables.duel_models(metrics.get("comparisons") or []),
+        facts=_name_facts(metrics["provenance"], task),
+        task=task,
+        found=task.found,
+        told=task.told,
+        tolds=f"{task.told}s",
+        pooled={headings.singles[name]: views for name, views in headings.pooled.items() if name in models},
+        property=task.covariate.replace("_", " "),
+        is_study=task.members == PEDICLE_SCREWS.members,
+        flow=describe_rows(metrics["provenance"]["rows"], task),
+        paper=_lay_out_paper(models, content),
+        duels=tables.duel_models(metrics.get("comparisons") or [], headings),
         box_errors=metrics.get("box_errors") or {},
         readers=readers,
-        reader_rows=tables.list_readers(readers, content.headline) if readers else {},
-        reader_duels=tables.duel_readers(readers, content.headline) if readers else {},
+        reader_rows=tables.list_readers(readers, headings, content.headline) if readers else {},
+        reader_duels=tables.duel_readers(readers, headings, content.headline) if readers else {},
         external=external,
-        external_flow=describe_rows(external["rows"]) if external else [],
-        external_paper=_lay_out_paper(external["models"]) if external else {},
+        external_flow=describe_rows(external["rows"], task) if external else [],
+        external_paper=_lay_out_paper(external["models"], content) if external else {},
         photos=metrics.get("photos"),
     )
     write_text(path, page)
 
 
-def _lay_out_paper(models: dict[str, Any]) -> dict[str, tables.Table]:
+def _lay_out_paper(models: dict[str, Any], content: ReportContent) -> dict[str, tables.Table]:
     """Return the paper's tables of `models` that can be filled, by name."""
-    singles, ensembles = tables.SINGLE_MODELS, tables.ENSEMBLES
-    laid_out = {
-        "single": tables.tabulate_brands(models, singles),
-        "ensembles": tables.tabulate_brands(models, ensembles),
-        "kinds": tables.compare_kinds(models),
-        "single_with": tables.tabulate_brands(models, singles, "with"),
-        "single_without": tables.tabulate_brands(models, singles, "without"),
-        "ensembles_with": tables.tabulate_brands(models, ensembles, "with"),
-        "ensembles_without": tables.tabulate_brands(models, ensembles, "without"),
-    }
+    headings, covariate = content.headings, content.task.covariate
+    kinds = {"single": headings.singles, "ensembles": headings.ensembles}
+    laid_out = {name: tables.tabulate_brands(models, shown) for name, shown in kinds.items()}
+    laid_out["kinds"] = tables.compare_kinds(models, headings)
+    for name, shown in kinds.items():
+        for group in ("with", "without") if covariate else ():
+            laid_out[f"{name}_{group}"] = tables.tabulate_brands(models, shown, (covariate, group))
     return {name: table for name, table in laid_out.items() if table is not None}
 
 
-def describe_rows(rows: dict[str, Any]) -> list[str]:
+def describe_rows(rows: dict[str, Any], task: Task) -> list[str]:
     """Say what became of the rows of the file, one step an item.
 
     Parameters
     ----------
     rows
         ``provenance.rows`` of ``metrics.json``: ``file`` and ``scored``, and where they apply ``excluded``, ``other_splits`` and ``unseen``
-        (counts by name), ``unreadable`` (reason by file), ``without_construct`` and ``unknown_brand``.
+        (counts by name), ``unreadable`` (reason by file), ``without_film``, ``without_construct`` and ``unknown_brand``.
+    task
+        What was asked.
     """
     steps = [_count(rows["file"], "row") + " in the file"]
     if excluded := rows.get("excluded"):
         steps.append(f"{sum(excluded.values())} excluded ({_list_counts(excluded)})")
     if others := rows.get("other_splits"):
         steps.append(f"{sum(others.values())} of other splits ({_list_counts(others)})")
+    if rows.get("without_film"):
+        steps.append(f"{rows['without_film']} without a film of {' or '.join(map(spell, task.views))}")
     if unreadable := rows.get("unreadable"):
         steps.append(f"{len(unreadable)} that can't be read (listed below)")
     if rows.get("without_construct"):
-        steps.append(f"{rows['without_construct']} without a construct, for the detector only")
+        purpose = "for the detector only" if task.locate else "not scored"
+        steps.append(f"{rows['without_construct']} without {_with_article(task.found)}, {purpose}")
     if unseen := rows.get("unseen"):
-        steps.append(f"{sum(unseen.values())} of brands the model does not know ({_list_counts(unseen)})")
+        steps.append(f"{sum(unseen.values())} of {task.told}s the model does not know ({_list_counts(unseen)})")
     if rows.get("unknown_brand"):
-        steps.append(f"{rows['unknown_brand']} of unknown brand")
+        steps.append(f"{rows['unknown_brand']} of unknown {task.told}")
     return [*steps, f"{rows['scored']} scored"]
+
+
+def _name_facts(provenance: dict[str, Any], task: Task) -> dict[str, Any]:
+    """Return the provenance in the task's words."""
+    words = {"without_construct": f"without {task.found}", "unknown_brand": f"unknown {task.told}"}
+    rows = {words.get(name, name): count for name, count in provenance["rows"].items()}
+    return {**provenance, "rows": rows}
+
+
+def _with_article(noun: str) -> str:
+    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
 
 
 def _list_counts(counts: dict[str, int]) -> str:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
 from edgekit.evaluation import charts
-from edgekit.evaluation.answers import name_model
+from edgekit.evaluation.asked import choose_headings, name_model
 from edgekit.evaluation.cohort import (
     JOURNAL,
-    PER_FILM,
     RESAMPLES,
     SEED,
     Cohort,
@@ -20,6 +19,7 @@ from edgekit.evaluation.cohort import (
     count_brands,
     describe_cohort,
     describe_file,
+    keep_filmed,
     load_models,
     make_predictions,
     require_known_brand,
@@ -41,7 +41,7 @@ from edgekit.files import require_writable, write_json
 from edgekit.progress import track
 from edgekit.provenance import describe_software
 from edgekit.studies import NO_CONSTRUCT, read_studies, select
-from edgekit.types import VIEWS
+from edgekit.task import PEDICLE_SCREWS, parse_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from edgekit.evaluation.photos import Album
     from edgekit.evaluation.predictions import Predictions
     from edgekit.evaluation.readers import ReaderAnswer
+    from edgekit.task import Task
     from edgekit.types import Study
 
 __all__ = ["Evaluation", "evaluate_run", "score_file"]
@@ -77,8 +78,9 @@ def evaluate_run(
     """Evaluate every member and every ensemble of `run` on the test rows of `studies_file`.
 
     The films pass through the pipeline once; every ensemble is applied to the same member probabilities. A patient is scored by a
-    model that could have answered for the films given. Where no construct was found on them, the answer counts as wrong, with
-    equal probabilities. Brands that the run does not know are left out; rows of brand ``none`` test the detector only.
+    model that could have answered for the films given. Where nothing was found on them, the answer counts as wrong, with
+    equal probabilities. Brands that the run does not know are left out, and rows without a film of the task's views; rows of brand
+    ``none`` test the detector only.
 
     Parameters
     ----------
@@ -102,12 +104,13 @@ def evaluate_run(
     Returns
     -------
     Evaluation
-        ``metrics["models"]`` has ``ap``, ``lateral``, ``concat``, ``merge_ap``, ``merge_lateral``, ``merge_dual`` and ``merge_mean`` for
-        the members that the run has, and its ensembles by name; an ensemble of one member, which is that member calibrated, is named
-        ``<member>-calibrated``. ``metrics["external"]``, ``metrics["readers"]`` and ``metrics["photos"]`` are there when asked for. The
-        last has ``table`` (name and sha256), ``taken`` (see `edgekit.evaluation.photos.describe_photos`), the same ``models``,
-        ``detector``, ``comparisons`` and ``box_errors`` as at the top, of the photos; ``drop`` by model, paired, overall and by how bad the
-        photos are (`edgekit.evaluation.photo_losses.measure_losses`); and ``decisions`` (`compare_decisions` there).
+        ``metrics["models"]`` has the models that `edgekit.evaluation.asked.list_models` lists: of the study ``ap``, ``lateral``,
+        ``concat``, ``merge_ap``, ``merge_lateral``, ``merge_dual`` and ``merge_mean`` for the members that the run has, and its ensembles
+        by name; an ensemble of one member, which is that member calibrated, is named ``<member>-calibrated``. ``metrics["external"]``,
+        ``metrics["readers"]`` and ``metrics["photos"]`` are there when asked for. The last has ``table`` (name and sha256), ``taken`` (see
+        `edgekit.evaluation.photos.describe_photos`), the same ``models``, ``detector``, ``comparisons`` and ``box_errors`` as at the top,
+        of the photos; ``drop`` by model, paired, overall and by how bad the photos are
+        (`edgekit.evaluation.photo_losses.measure_losses`); and ``decisions`` (`compare_decisions` there).
 
     Raises
     ------
@@ -117,17 +120,18 @@ def evaluate_run(
     OSError
         `out` can't be written to; this is noticed before the first film.
     """
-    studies = read_studies(studies_file)
-    test = select_test(studies_file, studies)
-    elsewhere = read_studies(external) if external else []
-    validation = select_external(external, elsewhere) if external else []
-    _refuse_shared_films(test, validation)
-    read = _select_readers(studies_file, studies) if readers else []
-    reader_answers = read_readers(readers) if readers else ()
-    album = match_photos(photos, read_photos(photos), studies, test) if photos else {}
-
     models = load_models(run)
-    chosen = name_model(models.chosen)
+    task, chosen = models.task, name_model(models.chosen)
+    studies = read_studies(studies_file)
+    test = keep_filmed(task.views, studies_file, select_test(studies_file, studies))
+    elsewhere = read_studies(external) if external else []
+    validation = keep_filmed(task.views, external, select_external(external, elsewhere)) if external else []
+    _refuse_shared_films(test, validation)
+    read = keep_filmed(task.views, studies_file, _select_readers(studies_file, studies)) if readers else []
+    reader_answers = read_readers(readers) if readers else ()
+    table_views = tuple(studies[0].films)
+    album = match_photos(photos, read_photos(photos, table_views), task.views, studies, test) if photos else {}
+
     require_known_brand(models, studies_file, test)
     if external:
         require_known_brand(models, external, validation)
@@ -147,6 +151,7 @@ def evaluate_run(
     provenance = {
         "run": run.resolve().name,
         "run_sha256": models.sha256,
+        "task": task.name,
         "ensemble": chosen,
         **describe_cohort(cohort),
         **_describe_scoring(make_predictions(models, cohort, chosen).scorable(), sorted(set(cohort.models) - set(scores["models"]))),
@@ -183,10 +188,7 @@ def score_file(predictions_file: Path, out: Path) -> Evaluation:
     InputError
         The file is faulty, or no row has a brand that the file has a column for.
     """
-    predictions = read_predictions(predictions_file)
-    scorable = predictions.scorable()
-    if not scorable.patients:
-        raise InputError(f"{predictions_file}: no row has a brand out of {', '.join(predictions.brands)}", "check the brand column")
+    predictions, scorable = _read_scorable(predictions_file)
     name = predictions_file.stem.removeprefix("predictions_")
     models = {name: score_model(scorable)}
     provenance = {
@@ -196,11 +198,39 @@ def score_file(predictions_file: Path, out: Path) -> Evaluation:
         **_describe_scoring(scorable, []),
     }
     metrics = {"models": models, "detector": None, "provenance": provenance}
-    drawn = charts.chart_model(models[name], scorable) | charts.chart_sureness(scorable)
-    evaluation = Evaluation(models[name], ReportContent(name, metrics, drawn))
+    task = _guess_task(next(iter(predictions.has), ""))
+    drawn = charts.chart_model(models[name], scorable, task.told) | charts.chart_sureness(scorable)
+    evaluation = Evaluation(models[name], ReportContent(name, metrics, drawn, task))
     write_json(out / "metrics.json", evaluation.metrics)
     write_report(out / "report.html", evaluation.report)
     return evaluation
+
+
+def score_table(predictions_file: Path) -> dict[str, Any]:
+    """Return the figures of a predictions file, one model's object of ``metrics.json`` (`edgekit.evaluation.metrics.score_predictions`).
+
+    Raises
+    ------
+    InputError
+        As `score_file`.
+    """
+    return score_model(_read_scorable(predictions_file)[1])
+
+
+def _read_scorable(predictions_file: Path) -> tuple[Predictions, Predictions]:
+    """Return all rows of a predictions file, and those of a brand that it has a column for."""
+    predictions = read_predictions(predictions_file)
+    scorable = predictions.scorable()
+    if not scorable.patients:
+        raise InputError(f"{predictions_file}: no row has a brand out of {', '.join(predictions.brands)}", "check the brand column")
+    return predictions, scorable
+
+
+def _guess_task(covariate: str) -> Task:
+    """Return a task for the words of a report: the file says no more than by which property figures are told apart."""
+    if covariate == PEDICLE_SCREWS.covariate:
+        return PEDICLE_SCREWS
+    return parse_task({"name": "unknown", "views": ["film"], "locate": False, "covariate": covariate}, "a task without words")
 
 
 def _require_outputs(out: Path, folders: Sequence[str]) -> None:
@@ -214,7 +244,7 @@ def _require_outputs(out: Path, folders: Sequence[str]) -> None:
 
 def _refuse_shared_films(test: Sequence[Study], validation: Sequence[Study]) -> None:
     """Raise when a film is in both cohorts: the same patients validate nothing."""
-    films = [{film.resolve() for study in cohort for view in VIEWS if (film := study.film(view))} for cohort in (test, validation)]
+    films = [{film.resolve() for study in cohort for film in study.given.values()} for cohort in (test, validation)]
     if shared := films[0] & films[1]:
         raise InputError(
             f"{len(shared)} films are both in the test rows and given with --external, {min(shared).name} for example",
@@ -250,7 +280,7 @@ def _score_readers(models: Models, cohort: Cohort, rows: Sequence[Study], answer
     truth = {study.patient_id: study.brand for study in rows if study.brand is not None and study.brand != NO_CONSTRUCT}
     given = {}
     for name in cohort.models:
-        if name != PER_FILM:
+        if not models.asked[name].is_per_film:
             predictions = make_predictions(models, cohort, name).scorable()
             given[name] = dict(zip(predictions.patients, predictions.answers, strict=True))
     return compare_readers(answers, truth, given, models.brands)
@@ -278,14 +308,16 @@ def _describe_scoring(scored: Predictions, not_scored: list[str]) -> dict[str, A
 
 
 def _make_report(models: Models, metrics: dict[str, Any], cohorts: dict[str, Cohort], album: Album) -> ReportContent:
-    chosen = name_model(models.chosen)
+    task, chosen = models.task, name_model(models.chosen)
     cohort, elsewhere, photos = cohorts[""], cohorts.get("external"), cohorts.get("photos")
     scored = {name: make_predictions(models, cohort, name).scorable() for name in metrics["models"]}
-    drawn = {name: charts.chart_model(metrics["models"][name], scored[name]) for name in track(scored, "drawing charts")}
+    drawn = {name: charts.chart_model(metrics["models"][name], scored[name], task.told) for name in track(scored, "drawing charts")}
     probabilities = cohort.models[chosen].spread(len(cohort.studies))
     return ReportContent(
         headline=chosen,
         metrics=metrics,
+        task=task,
+        headings=choose_headings(task, models.asked),
         figures={
             **drawn.pop(chosen),
             **charts.chart_metrics(metrics, chosen),
@@ -295,7 +327,9 @@ def _make_report(models: Models, metrics: dict[str, Any], cohorts: dict[str, Coh
         },
         examples=make_examples(models.pipeline, cohort.answers, cohort.models[chosen]),
         model_figures=drawn,
-        external_figures=charts.chart_model(metrics["external"]["models"][chosen], make_predictions(models, elsewhere, chosen).scorable())
+        external_figures=charts.chart_model(
+            metrics["external"]["models"][chosen], make_predictions(models, elsewhere, chosen).scorable(), task.told
+        )
         if elsewhere
         else {},
         photo_examples=make_photo_examples(models, cohort, photos, album) if photos else (),

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from edgekit.evaluation.asked import Headings
 
 __all__ = [
-    "ENSEMBLES",
-    "SINGLE_MODELS",
     "Block",
     "Duel",
     "ReaderRow",
@@ -22,24 +22,6 @@ __all__ = [
     "tabulate_brands",
 ]
 
-SINGLE_MODELS = {
-    "ap": "AP",
-    "lateral": "Lateral",
-    "concat": "Concat",
-    "merge_ap": "Merge on AP images",
-    "merge_lateral": "Merge on lateral images",
-    "merge_dual": "Merge on dual images",
-}
-"""Columns of Table 2: name among the models to heading."""
-ENSEMBLES = {
-    "all": "All",
-    "ap+lateral": "AP + Lateral",
-    "ap+lateral+concat": "AP + Lateral + Concat",
-    "ap+lateral+merge": "AP + Lateral + Merge",
-    "lateral+concat": "Lateral + Concat",
-}
-"""Columns of Table 3."""
-_SINGLE = (*SINGLE_MODELS, "merge_mean")
 BY_BRAND = {"precision": "Precision", "sensitivity": "Sensitivity", "f1": "F1 score", "auc": "AUC"}
 AVERAGES = {"macro": "Macro-average", "micro": "Micro-average"}
 
@@ -117,7 +99,7 @@ class ReaderRow:
     p: float | None
 
 
-def tabulate_brands(models: dict[str, Any], headings: dict[str, str], group: str | None = None) -> Table | None:
+def tabulate_brands(models: dict[str, Any], headings: Mapping[str, str], group: tuple[str, str] | None = None) -> Table | None:
     """Lay out one table of the paper: accuracy and kappa, then each figure brand by brand with its macro and micro average.
 
     Parameters
@@ -125,16 +107,16 @@ def tabulate_brands(models: dict[str, Any], headings: dict[str, str], group: str
     models
         ``models`` of ``metrics.json``.
     headings
-        `SINGLE_MODELS` or `ENSEMBLES`; a model that was not scored has no column.
+        Of the columns, by model (`edgekit.evaluation.asked.Headings`); a model that was not scored has no column.
     group
-        ``"with"`` or ``"without"`` a crosslink; None: all patients.
+        The task's covariate, and ``"with"`` or ``"without"`` it; None: all patients.
 
     Returns
     -------
     Table or None
         The last column is the mean of the others. None when fewer than two of the models were scored.
     """
-    shown = {name: models[name] if group is None else models[name]["crosslink"][group] for name in headings if name in models}
+    shown = {name: models[name] if group is None else models[name][group[0]][group[1]] for name in headings if name in models}
     shown = {name: model for name, model in shown.items() if model is not None}
     if len(shown) < 2:
         return None
@@ -149,12 +131,12 @@ def tabulate_brands(models: dict[str, Any], headings: dict[str, str], group: str
     return Table((*(headings[name] for name in shown), "Average"), tuple(blocks), (*(model["n"] for model in scored), None))
 
 
-def compare_kinds(models: dict[str, Any]) -> Table | None:
+def compare_kinds(models: dict[str, Any], headings: Headings) -> Table | None:
     """Lay out Table 4: the average of the single models beside that of the ensembles, and how much better the latter is.
 
     None when Table 2 or Table 3 is.
     """
-    single, ensembles = tabulate_brands(models, SINGLE_MODELS), tabulate_brands(models, ENSEMBLES)
+    single, ensembles = tabulate_brands(models, headings.singles), tabulate_brands(models, headings.ensembles)
     if single is None or ensembles is None:
         return None
     blocks = []
@@ -173,49 +155,53 @@ def compare_kinds(models: dict[str, Any]) -> Table | None:
     return Table(("Single models", "Ensembles", "Difference"), tuple(blocks), (None, None, None))
 
 
-def duel_models(comparisons: Sequence[dict[str, Any]]) -> dict[str, dict[str, Duel]]:
-    """Arrange the comparisons of the paper's models as a triangle.
+def duel_models(comparisons: Sequence[dict[str, Any]], headings: Headings) -> dict[str, dict[str, Duel]]:
+    """Arrange the comparisons of the members and of the ensembles that tables show as a triangle.
 
     Parameters
     ----------
     comparisons
         ``comparisons`` of ``metrics.json``; each pair of models occurs once, in either order.
+    headings
+        What tables show.
 
     Returns
     -------
     dict
-        By row, then by column: a row has the models before it, the first has none. Empty when no two of the paper's models were compared.
+        By row, then by column: a row has the models before it, the first has none. Empty when no two of these models were compared.
     """
     found = {}
     for pair in comparisons:
         found[pair["a"], pair["b"]] = Duel(pair["n"], pair["only_a"], pair["only_b"], pair["p"])
         found[pair["b"], pair["a"]] = Duel(pair["n"], pair["only_b"], pair["only_a"], pair["p"])
     compared = {name for pair in found for name in pair}
-    names = [name for name in (*_SINGLE, *ENSEMBLES) if name in compared]
+    names = [name for name in (*headings.members, *headings.ensembles) if name in compared]
     return {row: {column: found[row, column] for column in names[:index] if (row, column) in found} for index, row in enumerate(names)}
 
 
-def duel_readers(readers: dict[str, Any], headline: str) -> dict[str, dict[str, Duel]]:
+def duel_readers(readers: dict[str, Any], headings: Headings, headline: str) -> dict[str, dict[str, Duel]]:
     """Arrange the comparisons of the models that Table 5 lists with the readers: by model, then by reader.
 
     Parameters
     ----------
-    readers, headline
+    readers, headings, headline
         See `list_readers`.
     """
     found: dict[str, dict[str, Duel]] = {}
     for pair in readers["comparisons"]:
         found.setdefault(pair["model"], {})[pair["reader"]] = Duel(pair["n"], pair["only_model"], pair["only_reader"], pair["p"])
-    return {name: found[name] for name in (*_SINGLE, *_list_ensembles(headline)) if name in found}
+    return {name: found[name] for name in (*headings.members, *_list_ensembles(headings, headline)) if name in found}
 
 
-def list_readers(readers: dict[str, Any], headline: str) -> dict[str, tuple[ReaderRow, ...]]:
-    """Lay out Table 5: the readers, then the paper's single models, then its ensembles.
+def list_readers(readers: dict[str, Any], headings: Headings, headline: str) -> dict[str, tuple[ReaderRow, ...]]:
+    """Lay out Table 5: the readers, then the single models, then the ensembles.
 
     Parameters
     ----------
     readers
         ``readers`` of ``metrics.json``.
+    headings
+        What tables show.
     headline
         The model that the readers' p is against; it is listed in any case.
 
@@ -228,15 +214,15 @@ def list_readers(readers: dict[str, Any], headline: str) -> dict[str, tuple[Read
     models = {model["model"]: model for model in readers["models"]}
     groups = {
         "Readers": [_reader_row(reader["reader"], reader, p.get(reader["reader"])) for reader in readers["readers"]],
-        "Single models": [_reader_row(name, models[name], None) for name in _SINGLE if name in models],
-        "Ensembles": [_reader_row(name, models[name], None) for name in _list_ensembles(headline) if name in models],
+        "Single models": [_reader_row(name, models[name], None) for name in headings.members if name in models],
+        "Ensembles": [_reader_row(name, models[name], None) for name in _list_ensembles(headings, headline) if name in models],
     }
     return {heading: tuple(rows) for heading, rows in groups.items() if rows}
 
 
-def _list_ensembles(headline: str) -> list[str]:
-    """Return the names of the paper's ensembles, and the headline's where it is another."""
-    return list(dict.fromkeys(name for name in (*ENSEMBLES, headline) if name not in _SINGLE))
+def _list_ensembles(headings: Headings, headline: str) -> list[str]:
+    """Return the names of the ensembles that tables show, and the headline's where it is another."""
+    return list(dict.fromkeys(name for name in (*headings.ensembles, headline) if name not in headings.members))
 
 
 def _reader_row(name: str, record: dict[str, Any], p: float | None) -> ReaderRow:

@@ -22,12 +22,13 @@ from unicodedata import normalize
 import numpy as np
 
 from edgekit.errors import InputError
+from edgekit.evaluation.asked import spell
 from edgekit.evaluation.readers import COLUMNS, read_readers
 from edgekit.files import replacing, write_text
 from edgekit.progress import track
 from edgekit.radiograph import read_radiograph
-from edgekit.studies import NO_CONSTRUCT, read_studies, select
-from edgekit.types import VIEWS
+from edgekit.studies import NO_CONSTRUCT, read_studies, require_views, select
+from edgekit.task import PEDICLE_SCREWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from edgekit.evaluation.readers import ReaderAnswer
+    from edgekit.task import Task, View
     from edgekit.types import Study
 
 KEY_COLUMNS = ("case", "patient_id", "brand")
@@ -57,7 +59,8 @@ class Sheet:
     plain
         Brands without an illustration.
     left_out
-        Rows of the split ``readers`` whose brand is ``none`` or unknown: there is nothing to name on them.
+        Rows of the split ``readers`` whose brand is ``none`` or unknown, or that have no film of the task's views: there is nothing to
+        name on them.
     """
 
     cases: int
@@ -66,7 +69,7 @@ class Sheet:
     left_out: int
 
 
-def make_sheet(table: Path, out: Path, seed: int, illustrations: Path | None) -> Sheet:
+def make_sheet(table: Path, out: Path, seed: int, illustrations: Path | None, task: Task = PEDICLE_SCREWS) -> Sheet:
     """Make the sheet of the rows of split ``readers``.
 
     Readers choose among the brands of the table, without those that only its rows of split ``external`` have: what training knows.
@@ -81,36 +84,42 @@ def make_sheet(table: Path, out: Path, seed: int, illustrations: Path | None) ->
         Which of the orders of the patients.
     illustrations
         Folder with one picture a brand, ``<brand>.png`` or ``.jpg``; simulated designs without one are drawn.
+    task
+        What readers are asked, and the views whose films they see.
 
     Raises
     ------
     InputError
-        No row can be read, a patient has two, a film or a picture can't be read, or `out` has a key.
+        The table lacks a view, no row can be read, a patient has two, a film or a picture can't be read, or `out` has a key.
     """
     key = out / "key.csv"
     if key.exists():
         raise InputError(f"{key} exists: a new sheet would make the answers to the old one worthless", "choose another folder")
-    rows = [row for row in read_studies(table) if row.exclude is None]
+    studies = read_studies(table)
+    require_views(studies, task.views, str(table))
+    rows = [row for row in studies if row.exclude is None]
     brands = tuple(sorted({row.brand for row in rows if row.brand and row.brand != NO_CONSTRUCT and row.split != "external"}))
     readers = select(rows, "readers")
-    shown = [row for row in readers if row.brand in brands]
+    shown = [row for row in readers if row.brand in brands and any(view in row.given for view in task.views)]
     _refuse_unusable(table, shown, illustrations)
     order = [shown[place] for place in np.random.default_rng(seed).permutation(len(shown))]
     # Part of every case's name, so that answers to another sheet are refused instead of being taken for these.
     mark = hashlib.sha256(repr([row.patient_id for row in order]).encode()).hexdigest()[:4]
     digits = max(2, len(str(len(order))))
     names = [f"case-{number:0{digits}}" for number in range(1, len(order) + 1)]
-    films = [_copy_films(row, name, out / "sheet") for name, row in zip(names, track(order, "copying films"), strict=True)]
+    films = [_copy_films(row, task.views, name, out / "sheet") for name, row in zip(names, track(order, "copying films"), strict=True)]
     pictures = {brand: _place_picture(number, brand, illustrations, out / "sheet") for number, brand in enumerate(brands, 1)}
     cases = [f"{name}-{mark}" for name in names]
     _write_table(out / "sheet" / "answers-template.csv", COLUMNS, [["", "", case, "", ""] for case in cases])
     _write_page(
         out / "sheet" / "index.html",
+        task,
         {
             "sheet": mark,
             "cases": [{"case": case, "films": found} for case, found in zip(cases, films, strict=True)],
             "brands": [{"brand": brand, "picture": pictures[brand]} for brand in brands],
             "columns": COLUMNS,
+            "views": [(view, spell(view)) for view in task.views],
         },
     )
     _write_table(key, KEY_COLUMNS, [[case, row.patient_id, str(row.brand)] for case, row in zip(cases, order, strict=True)])
@@ -175,12 +184,12 @@ def _refuse_unusable(table: Path, shown: Sequence[Study], illustrations: Path | 
         raise InputError(f"{illustrations} is not a folder", "give the folder with one picture a brand, <brand>.png or <brand>.jpg")
 
 
-def _copy_films(row: Study, name: str, sheet: Path) -> dict[str, str]:
+def _copy_films(row: Study, views: Sequence[View], name: str, sheet: Path) -> dict[str, str]:
     """Write the films of a row as bare pixels; return their addresses on the page by view."""
     from PIL import Image
 
     copied: dict[str, str] = {}
-    for view in VIEWS:
+    for view in views:
         if (film := row.film(view)) is not None:
             copied[view] = f"films/{name}-{view}.png"
             _save_picture(Image.fromarray(read_radiograph(film).pixels), sheet / copied[view])
@@ -228,11 +237,11 @@ def _save_picture(picture: Image.Image, path: Path) -> None:
         picture.save(partial, "PNG")
 
 
-def _write_page(path: Path, content: dict[str, object]) -> None:
+def _write_page(path: Path, task: Task, content: dict[str, object]) -> None:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("edgekit.reading", "."), autoescape=True, undefined=StrictUndefined)
-    write_text(path, environment.get_template("sheet.html.j2").render(content=content))
+    write_text(path, environment.get_template("sheet.html.j2").render(content=content, task=task))
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pedicle_screws import VIEWS
 from PIL import Image
 from torch import Tensor
 
@@ -16,7 +17,8 @@ from edgekit import studies as table
 from edgekit.evaluation import charts
 from edgekit.models import runfolder
 from edgekit.models.ensemble import Case, Ensemble
-from edgekit.types import DECISIONS, Study
+from edgekit.task import PEDICLE_SCREWS
+from edgekit.types import DECISIONS, Box, Study
 
 BRANDS = ("a", "b", "c")
 SIDE = 64
@@ -26,33 +28,52 @@ FOUND_BOX = (8.0, 8.0, 56.0, 56.0)
 HALF_BOX = (8.0, 8.0, 56.0, 32.0)
 
 
-def make_study(folder: Path, patient: str, brand: str | None, levels: tuple[int | None, int | None], **more: Any) -> Study:
+def make_study(
+    folder: Path,
+    patient: str,
+    brand: str | None,
+    levels: tuple[int | None, int | None],
+    boxes: tuple[Box | None, Box | None] = (None, None),
+    crosslink: bool | None = None,
+    **more: Any,
+) -> Study:
     """Paint the AP and lateral film of one patient with these mean grey levels; None: no film."""
-    for view, level in zip(("ap", "lateral"), levels, strict=True):
+    films: dict[str, Path | None] = dict.fromkeys(VIEWS)
+    for view, level in zip(VIEWS, levels, strict=True):
         if level is not None:
-            more[view] = folder / f"{patient}-{view}.png"
+            films[view] = folder / f"{patient}-{view}.png"
             pixels = np.full((SIDE, SIDE), level, np.uint8)
             pixels[:, : SIDE // 2] -= 10  # a film without contrast is refused
             pixels[:, SIDE // 2 :] += 10
-            Image.fromarray(pixels).save(more[view])
-    return Study(patient, brand, **more)
+            Image.fromarray(pixels).save(folder / f"{patient}-{view}.png")
+    return Study(patient, brand, {"crosslink": crosslink}, films=films, boxes=dict(zip(VIEWS, boxes, strict=True)), **more)
 
 
 class Pipeline:
     """Answers what the grey level says, with 0.8; and always "c" where the crop is low."""
 
-    spec = SimpleNamespace(brands=BRANDS, members=("ap", "lateral"), canvas_side=SIDE, ensemble="ap+lateral", box_threshold=0.5)
+    spec = SimpleNamespace(
+        task=PEDICLE_SCREWS,
+        brands=BRANDS,
+        members=("ap", "lateral"),
+        canvas_side=SIDE,
+        crop_margin=0.05,
+        ensemble="ap+lateral",
+        box_threshold=0.5,
+    )
 
     def __call__(self, ap: Tensor, lateral: Tensor, present: Tensor) -> tuple[Tensor, ...]:
         canvases = torch.cat([ap, lateral]).float() / 255
         levels = (canvases.mean(dim=(1, 2, 3)) * 255).round()
         scores = present * torch.where(levels == UNFOUND, 0.1, 0.9)
         boxes = torch.tensor([FOUND_BOX] * 2) * present[:, None]
-        members, _ = self.classify(canvases, boxes, (scores > 0.5).float())
+        found = (scores > 0.5).int()
+        members, _ = self.classify(canvases, boxes, found.float())
         heatmaps = torch.full((2, 8, 8), 0.5)
         nothing = torch.zeros(3)
-        decision = torch.tensor([0 if (scores > 0.5).any() else DECISIONS.index("no construct found")])
-        return nothing, members, boxes, scores, torch.zeros(2, 2), heatmaps, (members.sum(0) > 0.3).int(), torch.zeros(1), decision
+        decision = torch.tensor([0 if found.any() else DECISIONS.index("no construct found")])
+        possible = (members.sum(0) > 0.3).int()
+        return nothing, members, boxes, scores, found, torch.zeros(2, 2), heatmaps, possible, torch.zeros(1), decision
 
     def classify(self, canvases: Tensor, crops: Tensor, found: Tensor) -> tuple[Tensor, None]:
         members = torch.full((2, 3), 0.1)

@@ -15,14 +15,14 @@ BRANDS = ("a", "b", "c")
 
 def score(scored: Predictions) -> dict[str, Any]:
     truth = [str(brand) for brand in scored.truth]
-    return score_predictions(BRANDS, truth, scored.probabilities, scored.has_crosslink, scored.patients, resamples=2)
+    return score_predictions(BRANDS, truth, scored.probabilities, scored.patients, scored.has, resamples=2)
 
 
 @pytest.fixture
 def scored() -> Predictions:
     """One right, one wrong, one without an answer."""
     probabilities = np.array([[0.8, 0.1, 0.1], [0.3, 0.1, 0.6], [1 / 3, 1 / 3, 1 / 3]])
-    return Predictions(BRANDS, ("1", "2", "3"), ("a", "b", "a"), (None, None, None), probabilities)
+    return Predictions(BRANDS, ("1", "2", "3"), ("a", "b", "a"), {}, probabilities)
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, ...]]:
@@ -35,8 +35,9 @@ def watch(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, ...]]:
 
 def test_an_answer_that_is_missing_is_neither_right_nor_in_the_matrix(scored: Predictions, monkeypatch: pytest.MonkeyPatch) -> None:
     confusion, reliability = watch(monkeypatch, "draw_confusion"), watch(monkeypatch, "draw_reliability")
-    assert set(chart_model(score(scored), scored)) == {"confusion", "roc"}
-    labels, matrix, unanswered = confusion[0]
+    assert set(chart_model(score(scored), scored, "maker")) == {"confusion", "roc"}
+    labels, matrix, unanswered, told = confusion[0]
+    assert told == "maker"
     assert list(labels) == list(BRANDS)
     assert matrix.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
     assert unanswered.tolist() == [1, 0, 0]
@@ -46,7 +47,7 @@ def test_an_answer_that_is_missing_is_neither_right_nor_in_the_matrix(scored: Pr
 
 def test_one_brand_alone_has_no_roc_curve(scored: Predictions) -> None:
     alone = scored.take(np.array([True, False, True]))
-    assert set(chart_model(score(alone), alone)) == {"confusion"}
+    assert set(chart_model(score(alone), alone, "brand")) == {"confusion"}
 
 
 def test_metrics_decide_which_charts_there_are(scored: Predictions, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def test_every_chart_is_svg_with_text() -> None:
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 5)
     thirds = [("1–4", 30, -0.01, [-0.1, 0.08]), ("4–9", 30, 0.1, [0.0, 0.2])]
     drawn = [
-        figures.draw_confusion(("a", "b", "c"), np.array([[2, 0, 0], [1, 1, 0], [0, 0, 0]]), np.array([0, 0, 1])),
+        figures.draw_confusion(("a", "b", "c"), np.array([[2, 0, 0], [1, 1, 0], [0, 0, 0]]), np.array([0, 0, 1]), "brand"),
         figures.draw_roc(("a", "b", "c"), truth, probabilities),
         figures.draw_reliability(probabilities.max(axis=1), np.array([True, False, True, True, False])),
         figures.draw_intervals(["ap", "lateral"], [0.5, 1.0], [[0.3, 0.7], [1.0, 1.0]], "lateral"),
@@ -76,20 +76,20 @@ def test_brands_in_any_script_are_text_in_the_readers_font() -> None:
     """Fonts here have no glyphs for some of them; warnings are errors in these tests."""
     random = np.random.default_rng(0)
     truth = np.arange(6).repeat(2)
-    confusion = figures.draw_confusion(BRANDS, np.eye(6, dtype=int), np.zeros(6, int))
+    confusion = figures.draw_confusion(BRANDS, np.eye(6, dtype=int), np.zeros(6, int), "brand")
     roc = figures.draw_roc(BRANDS, truth, random.dirichlet(np.ones(6), 12))
     crop, heat = np.full((60, 120), 90, np.uint8), np.zeros((8, 8), np.float32)
     explained = figures.draw_explanations({brand: {"ap": Explanation(crop, heat)} for brand in BRANDS})
     assert set(BRANDS) <= set(list_texts(read_svg(confusion)))
     assert {text.rpartition("  ")[0] for text in list_texts(read_svg(roc))} >= set(BRANDS)
     assert set(list_texts(read_svg(explained))) == {*BRANDS, "ap"}
-    assert confusion == figures.draw_confusion(BRANDS, np.eye(6, dtype=int), np.zeros(6, int)), "nothing of the day is in it"
+    assert confusion == figures.draw_confusion(BRANDS, np.eye(6, dtype=int), np.zeros(6, int), "brand"), "nothing of the day is in it"
 
 
 def test_a_wide_script_has_room() -> None:
     """Han characters are one em wide; the labels of the rows end at x and must begin inside the picture."""
     names = ("脊柱钉系统股份有限公司", "b")
-    root = read_svg(figures.draw_confusion(names, np.eye(2, dtype=int), np.zeros(2, int)))
+    root = read_svg(figures.draw_confusion(names, np.eye(2, dtype=int), np.zeros(2, int), "brand"))
     left, top, _, height = map(float, root.attrib["viewBox"].split())
     labels = [text for text in root.iter(f"{SVG}text") if text.text == names[0]]
     assert len(labels) == 2
@@ -102,7 +102,7 @@ def test_a_wide_script_has_room() -> None:
 
 def test_the_confusion_matrix_has_its_truth_in_rows_from_the_top() -> None:
     """Counts stand where rows and columns cross; cells are the darker, the larger their share."""
-    root = read_svg(figures.draw_confusion(("a", "b"), np.array([[7, 3], [0, 9]]), np.zeros(2, int)))
+    root = read_svg(figures.draw_confusion(("a", "b"), np.array([[7, 3], [0, 9]]), np.zeros(2, int), "brand"))
     place = {text: (float(found.attrib["x"]), float(found.attrib["y"])) for text, found in list_texts(root).items()}
     assert place["7"][1] == pytest.approx(place["3"][1], abs=0.5)
     assert place["7"][1] < place["9"][1]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from edgekit.contract import OUTPUTS
 from edgekit.evaluation.gradcam import explain_films, find_clearest
 from edgekit.models.runfolder import assemble_pipeline, load_ensembles, load_members_pipeline
-from edgekit.types import OUTPUTS
 
 
 def test_the_clearest_is_the_surest_right_answer_of_each_brand() -> None:

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
 from edgekit.evaluation.metrics import detector_metrics, measure_drop, score_predictions
-from edgekit.evaluation.predictions import Predictions
+from edgekit.evaluation.predictions import FIGURES, Predictions
 
 BRANDS = ("a", "b", "c", "d")
 
@@ -28,7 +28,7 @@ def simulate(n: int, brands: int = 4, seed: int = 0, signal: float = 1.5) -> tup
 def score(truth: NDArray[np.intp], probabilities: NDArray[np.float64], **more: Any) -> dict[str, Any]:
     brands = [chr(ord("a") + k) for k in range(probabilities.shape[1])]
     n = len(truth)
-    given = {"has_crosslink": [None] * n, "patients": [f"p{i}" for i in range(n)], "resamples": 20, **more}
+    given = {"has": {}, "patients": [f"p{i}" for i in range(n)], "resamples": 20, **more}
     return score_predictions(brands, [brands[k] for k in truth], probabilities, **given)
 
 
@@ -189,7 +189,7 @@ def test_rows_of_a_patient_are_resampled_together() -> None:
 def make_cohort(truth: NDArray[np.intp], probabilities: NDArray[np.float64]) -> Predictions:
     n, brands = probabilities.shape
     names = tuple("abcd"[:brands])
-    return Predictions(names, tuple(f"p{i}" for i in range(n)), tuple(names[k] for k in truth), (None,) * n, probabilities)
+    return Predictions(names, tuple(f"p{i}" for i in range(n)), tuple(names[k] for k in truth), {}, probabilities)
 
 
 def answer_cohort(right: int, n: int) -> Predictions:
@@ -214,7 +214,7 @@ def test_a_drop_from_no_error_to_few_may_be_none() -> None:
 
 def test_a_drop_counts_patients() -> None:
     cohort = answer_cohort(56, 70)
-    twice = Predictions(cohort.brands, cohort.patients * 2, cohort.truth * 2, (None,) * 140, np.tile(cohort.probabilities, (2, 1)))
+    twice = Predictions(cohort.brands, cohort.patients * 2, cohort.truth * 2, {}, np.tile(cohort.probabilities, (2, 1)))
     other = answer_cohort(48, 80)
     once, again = (measure_drop(first, other, seeds=(0, 1), resamples=2)["accuracy"] for first in (cohort, twice))
     assert again == once
@@ -249,16 +249,22 @@ def test_repeatable_by_seed() -> None:
     assert score(truth, probabilities, seed=1)["ci95"] != score(truth, probabilities, seed=2)["ci95"]
 
 
-def test_crosslink_groups_are_scored_alone() -> None:
+def test_patients_with_and_without_a_property_are_scored_alone() -> None:
     truth, probabilities = simulate(90, seed=8)
-    has_crosslink = [True] * 30 + [False] * 40 + [None] * 20
-    groups = score(truth, probabilities, has_crosslink=has_crosslink)["crosslink"]
+    cement = [True] * 30 + [False] * 40 + [None] * 20
+    groups = score(truth, probabilities, has={"cement": cement})["cement"]
     alone = score(truth[:30], probabilities[:30])
-    assert {name: value for name, value in alone.items() if name not in ("crosslink", "ci95")} == {
+    assert {name: value for name, value in alone.items() if name != "ci95"} == {
         name: value for name, value in groups["with"].items() if name != "ci95"
     }
     assert groups["without"]["n"] == 40
-    assert score(truth, probabilities)["crosslink"] == {"with": None, "without": None}
+    assert score(truth, probabilities, has={"cement": [None] * 90})["cement"] == {"with": None, "without": None}
+    assert "cement" not in score(truth, probabilities)
+    with pytest.raises(ValueError, match="89 values of cement for 90 rows"):
+        score(truth, probabilities, has={"cement": [None] * 89})
+    with pytest.raises(ValueError, match="kappa is the name of a figure"):
+        score(truth, probabilities, has={"kappa": [None] * 90})
+    assert set(FIGURES) == set(score(truth, probabilities))
 
 
 @pytest.mark.parametrize(
@@ -280,17 +286,17 @@ def test_what_is_undefined_is_null_never_nan(truth: list[int], probabilities: li
 def test_1500_patients_take_seconds() -> None:
     truth, probabilities = simulate(1500, brands=7, seed=9)
     started = time.process_time()
-    score(truth, probabilities, has_crosslink=[True, False] * 750, resamples=1000)
-    assert time.process_time() - started < 6  # about two, with the two crosslink groups
+    score(truth, probabilities, has={"cement": [True, False] * 750}, resamples=1000)
+    assert time.process_time() - started < 6  # about two, with both groups
 
 
 def test_refuses_arguments_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="can't be scored"):
-        score_predictions(["a", "b"], ["x"], np.array([[0.5, 0.5]]), [None], ["p"])
+        score_predictions(["a", "b"], ["x"], np.array([[0.5, 0.5]]), ["p"], {})
     with pytest.raises(ValueError, match="finite"):
-        score_predictions(["a", "b"], ["a"], np.array([[np.nan, 0.5]]), [None], ["p"])
+        score_predictions(["a", "b"], ["a"], np.array([[np.nan, 0.5]]), ["p"], {})
     with pytest.raises(ValueError, match="no row"):
-        score_predictions(["a", "b"], [], np.zeros((0, 2)), [], [])
+        score_predictions(["a", "b"], [], np.zeros((0, 2)), [], {})
 
 
 def test_detector_metrics_by_hand() -> None:

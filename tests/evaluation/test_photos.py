@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from grey_run import FOUND_BOX, SIDE, UNFOUND, Pipeline, make_study, replace_run, write_studies
+from pedicle_screws import VIEWS
 from PIL import Image, ImageDraw
 
 from edgekit.cli import run as edgekit_command
@@ -60,8 +61,8 @@ COHORT: dict[str, tuple[str, tuple[int | None, int | None], tuple[int | None, in
 
 
 def make_tables(folder: Path) -> tuple[Path, Path]:
-    box = {"ap_box": FOUND_BOX}
-    studies = [make_study(folder, patient, brand, films, split="test", **box) for patient, (brand, films, _, _) in COHORT.items()]
+    boxes = (FOUND_BOX, None)
+    studies = [make_study(folder, patient, brand, films, boxes, split="test") for patient, (brand, films, _, _) in COHORT.items()]
     studies += [make_study(folder, "t1", "a", (A, A), split="train")]
     rows = [
         shoot(folder, patient, view, level, tilt)
@@ -239,19 +240,19 @@ def test_a_table_of_another_kind_is_refused(tables: tuple[Path, Path, list[Row]]
     studies, photos, rows = tables
     write_photos(photos.parent, rows, tuple(column for column in COLUMNS if column not in ("x2", "blur_px")))
     with pytest.raises(InputError, match=r"expected once: x2, blur_px"):
-        read_photos(photos)
+        read_photos(photos, VIEWS)
     with pytest.raises(InputError, match=r"expected once: view, file"):
-        read_photos(studies)
+        read_photos(studies, VIEWS)
     with pytest.raises(InputError, match=r"can't be read"):
-        read_photos(photos.parent / "none.csv")
+        read_photos(photos.parent / "none.csv", VIEWS)
 
 
 def test_several_rows_of_a_patient_keep_their_order(tmp_path: Path) -> None:
     studies = [
-        Study("p1", "a", split="train", ap=Path("first"), exclude="blurred"),
-        Study("p1", "a", split="test", ap=Path("second")),
-        Study("p2", "a", split="test", lateral=Path("other")),
-        Study("p1", "a", split="test", ap=Path("third"), lateral=Path("fourth")),
+        Study("p1", "a", split="train", exclude="blurred", films={"ap": Path("first"), "lateral": None}),
+        Study("p1", "a", split="test", films={"ap": Path("second"), "lateral": None}),
+        Study("p2", "a", split="test", films={"ap": None, "lateral": Path("other")}),
+        Study("p1", "a", split="test", films={"ap": Path("third"), "lateral": Path("fourth")}),
     ]
     rows = [
         shoot(tmp_path, "p1", "ap", A),
@@ -259,8 +260,8 @@ def test_several_rows_of_a_patient_keep_their_order(tmp_path: Path) -> None:
         shoot(tmp_path, "p1", "ap", B),
         shoot(tmp_path, "p1", "lateral", C),
     ]
-    shots = read_photos(write_photos(tmp_path, rows))
-    album = match_photos(tmp_path / "photos.csv", shots, studies, studies[1:])
+    shots = read_photos(write_photos(tmp_path, rows), VIEWS)
+    album = match_photos(tmp_path / "photos.csv", shots, VIEWS, studies, studies[1:])
     assert [{view: shots.index(shot) for view, shot in album[study].items()} for study in studies[1:]] == [
         {"ap": 0}, {"lateral": 1}, {"ap": 2, "lateral": 3}
     ]  # fmt: skip

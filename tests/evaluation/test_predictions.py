@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from edgekit.cli import run as edgekit
 from edgekit.errors import InputError
 from edgekit.evaluation.predictions import PredictionRow, read_predictions, write_predictions
+from edgekit.task import PEDICLE_SCREWS, parse_task
 from edgekit.types import Study
 
 HEADER = "patient_id,brand,has_crosslink,p_a,p_b"
@@ -25,14 +27,31 @@ def test_what_is_written_reads_back_exactly(tmp_path: Path) -> None:
     brands = ("design-a", "b, the second", "ü")
     patients, truth = ("p1", "p1", "p2", "p3", "p4"), ("ü", "none", None, "design-x", "design-a")
     crosslinks = (True, None, None, False, True)
-    studies = [Study(*each) for each in zip(patients, truth, crosslinks, strict=True)]
+    has = [{"crosslink": crosslink, "cement": True} for crosslink in crosslinks]
+    studies = [Study(*each) for each in zip(patients, truth, has, strict=True)]
     rows = [PredictionRow(n, study, {}, values) for n, (study, values) in enumerate(zip(studies, probabilities.tolist(), strict=True), 1)]
-    write_predictions(tmp_path / "new" / "predictions_ap+lateral.csv", tmp_path, brands, rows)
+    write_predictions(tmp_path / "new" / "predictions_ap+lateral.csv", tmp_path, PEDICLE_SCREWS, brands, rows)
     read = read_predictions(tmp_path / "new" / "predictions_ap+lateral.csv")
-    assert (read.brands, read.patients, read.truth, read.has_crosslink) == (brands, patients, truth, crosslinks)
+    assert (read.brands, read.patients, read.truth, read.has) == (brands, patients, truth, {"crosslink": crosslinks})
     assert (read.probabilities == probabilities).all()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["predictions_ap+lateral.csv"]
     assert read.scorable().patients == ("p1", "p4")
+
+
+def test_columns_are_those_of_the_task(tmp_path: Path) -> None:
+    hips = parse_task({"name": "hips", "views": ["front"], "locate": False, "covariate": "cement"}, "hips")
+    study = Study("p1", "a", {"crosslink": None, "cement": True}, films={"front": tmp_path / "film.png", "ap": None})
+    row = PredictionRow(3, study, {"front": {"box": (1.0, 2.0, 3.5, 4.0), "score": 1.0}}, [0.25, 0.75])
+    file = tmp_path / "predictions.csv"
+    write_predictions(file, tmp_path, hips, "ab", [row])
+    assert file.read_text().split() == [
+        "patient_id,row,truth,has_cement,p_a,p_b,front,front_box,front_score",
+        "p1,3,a,1,0.25,0.75,film.png,1", "2", "3.5", "4,1.0",
+    ]  # fmt: skip
+    assert read_predictions(file).has == {"cement": (True,)}
+    write_predictions(file, tmp_path, replace(hips, covariate=""), "ab", [row])
+    assert file.read_text().splitlines()[0] == "patient_id,row,truth,p_a,p_b,front,front_box,front_score"
+    assert read_predictions(file).has == {}
 
 
 def test_optional_and_unknown_columns(tmp_path: Path) -> None:
@@ -40,7 +59,7 @@ def test_optional_and_unknown_columns(tmp_path: Path) -> None:
     read = read_predictions(file)
     assert read.brands == ("b", "a")
     assert read.probabilities.tolist() == [[0.25, 0.75], [0.5005, 0.5]]
-    assert read.has_crosslink == (None, None)
+    assert read.has == {}
     assert read.truth == ("a", None)
 
 
@@ -99,6 +118,8 @@ def test_many_faulty_rows_are_counted(tmp_path: Path) -> None:
         (["patient_id,brand,p_a", "p1,a,1"], "two or more"),
         (["patient_id,brand,p_a,p_b,p_a", "p1,a,0.5,0.5,0"], "repeated columns: p_a"),
         ([HEADER], "has no rows"),
+        ([f"{HEADER},has_cement", "p1,a,0,0.5,0.5,1"], "several properties: has_crosslink, has_cement"),
+        (["patient_id,brand,has_kappa,p_a,p_b", "p1,a,0,0.5,0.5"], "has_kappa is called as a figure is"),
         ([""], "found: nothing"),
         ([HEADER, 'p1,"a,0,0.5,0.5'], "line 2: not a CSV row"),
     ],
@@ -155,7 +176,7 @@ def test_a_softmax_in_single_precision_is_accepted(tmp_path: Path) -> None:
     softmax = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     assert softmax.dtype == np.float32
     rows = [PredictionRow(n, Study(f"p{n}"), {}, values) for n, values in enumerate(softmax.astype(np.float64).tolist(), 1)]
-    write_predictions(tmp_path / "p.csv", tmp_path, "abcdefg", rows)
+    write_predictions(tmp_path / "p.csv", tmp_path, PEDICLE_SCREWS, "abcdefg", rows)
     assert (read_predictions(tmp_path / "p.csv").probabilities == softmax).all()
 
 

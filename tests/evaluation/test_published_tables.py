@@ -85,9 +85,7 @@ def test_counts_give_the_whole_column_back(model: str) -> None:
     probabilities = np.full((106, 7), 0.05)
     probabilities[np.arange(106), answer] = 0.7
     brands = list(SUPPORT)
-    figures = score_predictions(
-        brands, [brands[k] for k in truth], probabilities, [None] * 106, [f"p{i}" for i in range(106)], resamples=10
-    )
+    figures = score_predictions(brands, [brands[k] for k in truth], probabilities, [f"p{i}" for i in range(106)], {}, resamples=10)
 
     def printed(value: float) -> Any:
         return pytest.approx(value, abs=0.5e-4 + 1e-9)

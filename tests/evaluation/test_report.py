@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pedicle_screws import MEMBERS
 from PIL import Image
 
 from edgekit.evaluation import figures
+from edgekit.evaluation.asked import choose_headings, list_models
 from edgekit.evaluation.metrics import score_predictions
 from edgekit.evaluation.report import Example, PhotoExample, ReportContent, describe_rows, write_report
+from edgekit.task import PEDICLE_SCREWS
 from edgekit.types import Latency, Parity
+
+STUDY = choose_headings(PEDICLE_SCREWS, list_models(PEDICLE_SCREWS, MEMBERS, []))
 
 
 def draw() -> bytes:
@@ -27,7 +32,9 @@ def draw() -> bytes:
 
 @pytest.fixture
 def content() -> ReportContent:
-    model = score_predictions(["a", "b"], ["a", "b", "a"], np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), [None] * 3, ["1", "2", "3"])
+    model = score_predictions(
+        ["a", "b"], ["a", "b", "a"], np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), ["1", "2", "3"], {"crosslink": [None] * 3}
+    )
     provenance = {
         "edgekit": "0",
         "date": "2000-01-01",
@@ -37,7 +44,8 @@ def content() -> ReportContent:
         "not_scored": [],
     }
     example = Example("<p1>", "a", "a", "identified", 0.999, ("b", 0.001), ("a",), {"ap": draw()})
-    return ReportContent("ap", {"models": {"ap": model}, "detector": None, "provenance": provenance}, {}, (example,))
+    metrics = {"models": {"ap": model}, "detector": None, "provenance": provenance}
+    return ReportContent("ap", metrics, {}, PEDICLE_SCREWS, STUDY, (example,))
 
 
 class Page(HTMLParser):
@@ -101,7 +109,7 @@ def test_sections_appear_only_with_content(tmp_path: Path, content: ReportConten
 
 
 def test_charts_are_kept_as_they_are_drawn(tmp_path: Path, content: ReportContent) -> None:
-    chart = figures.draw_confusion(("脊柱", "b"), np.eye(2, dtype=int), np.zeros(2, int))
+    chart = figures.draw_confusion(("脊柱", "b"), np.eye(2, dtype=int), np.zeros(2, int), "brand")
     page = write(tmp_path, replace(content, figures={"confusion": chart}))
     contents(page)
     (source,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', page)
@@ -117,7 +125,9 @@ def table(page: str, caption: str) -> list[list[str]]:
 
 
 def score(probabilities: list[list[float]]) -> dict[str, Any]:
-    return score_predictions(["a", "b"], ["a", "b", "a"], np.array(probabilities), [True, False, False], ["1", "2", "3"], resamples=3)
+    return score_predictions(
+        ["a", "b"], ["a", "b", "a"], np.array(probabilities), ["1", "2", "3"], {"crosslink": [True, False, False]}, resamples=3
+    )
 
 
 @pytest.fixture
@@ -305,7 +315,7 @@ def test_nothing_is_called_certain(tmp_path: Path, content: ReportContent) -> No
 def test_a_patient_with_several_rows_counts_once(tmp_path: Path, content: ReportContent) -> None:
     """Of two patients with four rows one is right with both: Clopper and Pearson's 1 of 2 is 1.3 to 98.7 %."""
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.6, 0.4]])
-    model = score_predictions("ab", "aabb", probabilities, [None] * 4, ["1", "1", "2", "2"], resamples=3)
+    model = score_predictions("ab", "aabb", probabilities, ["1", "1", "2", "2"], {"crosslink": [None] * 4}, resamples=3)
     page = write(tmp_path, replace(content, metrics={**content.metrics, "models": {content.headline: model}}))
     assert "<strong>50.0\u00a0%</strong> <p>of 2 simulated test patients had" in page
     assert "1 of 2; 95 % interval 1.3–98.7 %" in page
@@ -315,7 +325,7 @@ def test_a_patient_with_several_rows_counts_once(tmp_path: Path, content: Report
 
 def test_rows_in_words() -> None:
     rows = {"file": 9, "excluded": {"too dark": 2}, "other_splits": {"train": 3}, "unseen": {}, "without_construct": 1, "scored": 3}
-    assert describe_rows(rows) == [
+    assert describe_rows(rows, PEDICLE_SCREWS) == [
         "9 rows in the file",
         "2 excluded (too dark: 2)",
         "3 of other splits (train: 3)",

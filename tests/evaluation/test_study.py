@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from grey_run import FOUND_BOX, HALF_BOX, SIDE, UNFOUND, make_study, replace_run, write_studies
+from pedicle_screws import VIEWS
 from PIL import Image
 
 from edgekit.cli import run as edgekit_command
@@ -25,7 +26,8 @@ from edgekit.evaluation.predictions import read_predictions
 from edgekit.evaluation.study import evaluate_run, score_file
 from edgekit.journal import Journal
 from edgekit.models import runfolder
-from edgekit.types import INTENDED_USE, Study
+from edgekit.task import INTENDED_USE, PEDICLE_SCREWS
+from edgekit.types import Study
 
 
 @pytest.fixture
@@ -45,11 +47,11 @@ def make_cohort(folder: Path) -> Path:
     a, b, c = 20, 40, 60
     whole, half = FOUND_BOX, HALF_BOX
     rows: list[tuple[str, str | None, tuple[int | None, int | None], dict[str, Any]]] = [
-        ("p1", "a", (a, a), {"has_crosslink": True, "ap_box": whole, "lateral_box": half}),  # both members right; IoU 1 and 0.5
-        ("p2", "b", (a, b), {"has_crosslink": False, "lateral_box": whole}),  # ap is wrong, lateral weighs more
-        ("p3", "a", (UNFOUND, UNFOUND), {"has_crosslink": False, "ap_box": whole, "lateral_box": whole}),  # nothing found
-        ("p4", "c", (c, None), {"has_crosslink": True}),  # no lateral film
-        ("p5", "x", (a, a), {"has_crosslink": True}),  # unseen brand
+        ("p1", "a", (a, a), {"crosslink": True, "boxes": (whole, half)}),  # both members right; IoU 1 and 0.5
+        ("p2", "b", (a, b), {"crosslink": False, "boxes": (None, whole)}),  # ap is wrong, lateral weighs more
+        ("p3", "a", (UNFOUND, UNFOUND), {"crosslink": False, "boxes": (whole, whole)}),  # nothing found
+        ("p4", "c", (c, None), {"crosslink": True}),  # no lateral film
+        ("p5", "x", (a, a), {"crosslink": True}),  # unseen brand
         ("p6", "none", (a, UNFOUND), {}),  # no construct: one false find of two
         ("p7", None, (b, b), {}),  # unknown brand
         ("p8", "a", (a, a), {"exclude": "two brands in one film"}),
@@ -166,7 +168,7 @@ def test_every_row_is_accounted_for(metrics: Any, out: Path) -> None:
     assert provenance["patients"] == 4
     assert provenance["films"] == {"n": 13, "simulated": 0, "unknown": 13}
     assert provenance["simulated"] is None
-    assert provenance["ensemble"] == "ap+lateral"
+    assert (provenance["task"], provenance["ensemble"]) == ("pedicle-screws", "ap+lateral")
     assert provenance["studies"]["name"] == "studies.csv"
     page = (out / "report.html").read_text()
     assert page.count('class="chart"') == 6 + 3 * 2  # of the headline and of all; and of each other model its confusion and ROC
@@ -428,7 +430,7 @@ def test_simulated_films_are_called_simulated(run: Path, tmp_path: Path) -> None
 
     phantom, device = write_film("phantom.dcm", "edgekit phantom"), write_film("device.dcm", "A maker")
     for films, expected in (((phantom, phantom), True), ((device, device), False), ((phantom, device), True)):
-        table = write_studies(tmp_path, [Study("p1", "a", ap=films[0], lateral=films[1])])
+        table = write_studies(tmp_path, [Study("p1", "a", films={"ap": films[0], "lateral": films[1]})])
         evaluate_run(run, table, tmp_path / "out")
         assert json.loads((tmp_path / "out/metrics.json").read_text())["provenance"]["simulated"] is expected
         assert ("simulated test patients" in " ".join((tmp_path / "out/report.html").read_text().split())) is expected
@@ -448,9 +450,9 @@ def test_a_real_pipeline_and_its_ensembles_give_one_answer(tiny_run: Path, tmp_p
     table = write_studies(
         tmp_path,
         [
-            Study("p1", "design-a", ap=films[0], lateral=films[1], ap_box=(10, 10, 60, 80)),
-            Study("p2", "design-b", ap=films[2]),
-            Study("p3", "design-c", lateral=films[3]),
+            Study("p1", "design-a", films={"ap": films[0], "lateral": films[1]}, boxes={"ap": (10, 10, 60, 80), "lateral": None}),
+            Study("p2", "design-b", films={"ap": films[2], "lateral": None}),
+            Study("p3", "design-c", films={"ap": None, "lateral": films[3]}),
         ],
     )
     metrics = evaluate_run(tiny_run, table, tmp_path / "out").metrics
@@ -463,7 +465,7 @@ def test_a_real_pipeline_and_its_ensembles_give_one_answer(tiny_run: Path, tmp_p
     }  # fmt: skip
     pipeline = runfolder.load_pipeline(tiny_run, "all")
     written = read_predictions(tmp_path / "out/predictions_all.csv")
-    for row, (_, inputs, _) in enumerate(stream_inputs(read_studies(table), pipeline.spec.canvas_side, "asking")):
+    for row, (_, inputs, _) in enumerate(stream_inputs(read_studies(table), VIEWS, pipeline.spec.canvas_side, "asking")):
         with torch.inference_mode():
             answer = pipeline(*(torch.from_numpy(inputs[tensor]) for tensor in ("ap", "lateral", "present")))[0]
         assert written.probabilities[row] == pytest.approx(answer.numpy(), abs=1e-5)
@@ -472,7 +474,7 @@ def test_a_real_pipeline_and_its_ensembles_give_one_answer(tiny_run: Path, tmp_p
     dual = read_predictions(tmp_path / "out/predictions_merge_dual.csv")
     assert dual.patients == ("p1", "p1", "p2", "p3")
     films_alone = [(0, (1.0, 0.0)), (0, (0.0, 1.0)), (1, (1.0, 0.0)), (2, (0.0, 1.0))]
-    rows = list(stream_inputs(read_studies(table), pipeline.spec.canvas_side, "asking"))
+    rows = list(stream_inputs(read_studies(table), VIEWS, pipeline.spec.canvas_side, "asking"))
     for given, (row, present) in zip(dual.probabilities, films_alone, strict=True):
         inputs = rows[row][1]
         with torch.inference_mode():
@@ -494,7 +496,7 @@ def test_intervals_of_merge_dual_resample_patients(tiny_run: Path, tmp_path: Pat
     for number in range(9):
         film = tmp_path / f"noise{number}.png"
         Image.fromarray(random.integers(0, 256, (90, 128), np.uint8)).save(film)
-        rows.append(Study(f"p{number}", f"design-{'abc'[number % 3]}", ap=film, lateral=film))
+        rows.append(Study(f"p{number}", f"design-{'abc'[number % 3]}", films={"ap": film, "lateral": film}))
     models = evaluate_run(tiny_run, write_studies(tmp_path, rows), tmp_path / "out").metrics["models"]
     assert (models["merge_ap"]["n"], models["merge_dual"]["n"]) == (9, 18)
     assert 0 < models["merge_ap"]["accuracy"] < 1
@@ -509,7 +511,7 @@ def test_the_box_decides_what_the_members_see(tiny_run: Path, tmp_path: Path) ->
 
     def ask(study: Study) -> Answers:
         answered: dict[int, RowAnswer] = {}
-        films = ((0, *row) for row in stream_inputs([study], pipeline.spec.canvas_side, "asking"))
+        films = ((0, *row) for row in stream_inputs([study], VIEWS, pipeline.spec.canvas_side, "asking"))
         ask_rows(pipeline, films, Journal(tmp_path / "answers", {}), answered)
         return collect_answers(pipeline, [study], [answered[0]])
 
@@ -517,15 +519,15 @@ def test_the_box_decides_what_the_members_see(tiny_run: Path, tmp_path: Path) ->
     film = tmp_path / "noise.png"
     Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(film)  # as large as the canvas: film pixels are canvas pixels
     pipeline = runfolder.load_members_pipeline(tiny_run)
-    found = ask(Study("p1", "design-a", ap=film, lateral=film))
+    found = ask(Study("p1", "design-a", films={"ap": film, "lateral": film}))
     ap_box, lateral_box = (tuple(box) for box in found.boxes[0].tolist())
-    boxed = ask(Study("p1", "design-a", ap=film, lateral=film, ap_box=ap_box, lateral_box=lateral_box))
+    boxed = ask(Study("p1", "design-a", films={"ap": film, "lateral": film}, boxes={"ap": ap_box, "lateral": lateral_box}))
     assert boxed.members_on_true_boxes[0] == pytest.approx(found.members[0], abs=1e-5)
     pipeline.spec = replace(pipeline.spec, box_threshold=2.0)
-    nothing_found = ask_models(ask(Study("p1", "design-a", ap=film, lateral=film)), pipeline.spec.members, [])
+    nothing_found = ask_models(ask(Study("p1", "design-a", films={"ap": film, "lateral": film})), PEDICLE_SCREWS, pipeline.spec.members, [])
     for name in ("ap", "merge_ap", "merge_dual", "merge_mean"):
         assert nothing_found[name].probabilities == pytest.approx(1 / 3, abs=0)
-    moved = ask(Study("p1", "design-a", ap=film, lateral=film, ap_box=(5, 5, 40, 40)))
+    moved = ask(Study("p1", "design-a", films={"ap": film, "lateral": film}, boxes={"ap": (5, 5, 40, 40), "lateral": None}))
     assert (moved.members_on_true_boxes[0, 1:3] == 0).all()  # lateral and concat: as if the detector had not found the lateral
     assert moved.members_on_true_boxes[0, 0] != pytest.approx(found.members[0, 0], abs=1e-5)
 
@@ -540,7 +542,11 @@ def test_an_interrupted_evaluation_ends_with_the_same_figures(tiny_run: Path, tm
         for film in films:
             Image.fromarray(random.integers(0, 256, (90, 128), np.uint8)).save(film)
         box = (5.0, 6.5, 80.25, 70.0) if number % 2 else None
-        rows.append(Study(f"p{number}", f"design-{'abc'[number % 3]}", ap=films[0], lateral=films[1], ap_box=box, lateral_box=box))
+        rows.append(
+            Study(
+                f"p{number}", f"design-{'abc'[number % 3]}", films={"ap": films[0], "lateral": films[1]}, boxes={"ap": box, "lateral": box}
+            )
+        )
     table = write_studies(tmp_path, rows)
     whole = evaluate_run(tiny_run, table, tmp_path / "whole")
     append = Journal.append

@@ -4,9 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pedicle_screws import MEMBERS
 
+from edgekit.evaluation.asked import choose_headings, list_models
 from edgekit.evaluation.metrics import score_predictions
-from edgekit.evaluation.tables import ENSEMBLES, SINGLE_MODELS, compare_kinds, duel_models, duel_readers, list_readers, tabulate_brands
+from edgekit.evaluation.tables import compare_kinds, duel_models, duel_readers, list_readers, tabulate_brands
+from edgekit.task import PEDICLE_SCREWS
+
+STUDY = choose_headings(PEDICLE_SCREWS, list_models(PEDICLE_SCREWS, MEMBERS, []))
 
 # Yao et al. 2024, Table 3: All, AP + Lateral, AP + Lateral + Concat, AP + Lateral + Merge, Lateral + Concat, and the average printed.
 PUBLISHED = {
@@ -51,11 +56,11 @@ def published_model(column: int) -> dict[str, Any]:
 
 @pytest.fixture
 def published() -> dict[str, Any]:
-    return {name: published_model(column) for column, name in enumerate(ENSEMBLES)}
+    return {name: published_model(column) for column, name in enumerate(STUDY.ensembles)}
 
 
 def test_table_3_comes_out_as_printed(published: dict[str, Any]) -> None:
-    table = tabulate_brands(published, ENSEMBLES)
+    table = tabulate_brands(published, STUDY.ensembles)
     assert table is not None
     assert table.columns[0] == "All"
     assert table.columns[-1] == "Average"
@@ -72,17 +77,17 @@ def test_table_3_comes_out_as_printed(published: dict[str, Any]) -> None:
 
 def test_a_model_that_was_not_scored_has_no_column(published: dict[str, Any]) -> None:
     del published["ap+lateral+merge"], published["all"]
-    table = tabulate_brands(published, ENSEMBLES)
+    table = tabulate_brands(published, STUDY.ensembles)
     assert table is not None
     assert table.columns == ("AP + Lateral", "AP + Lateral + Concat", "Lateral + Concat", "Average")
     assert table.blocks[0].rows[0][1] == pytest.approx((0.9434, 0.9340, 0.9340, (0.9434 + 2 * 0.9340) / 3))
-    assert tabulate_brands(published, SINGLE_MODELS) is None
-    assert compare_kinds(published) is None
+    assert tabulate_brands(published, STUDY.singles) is None
+    assert compare_kinds(published, STUDY) is None
 
 
 def test_table_4_sets_the_averages_side_by_side(published: dict[str, Any]) -> None:
     singles = {"ap": published_model(0), "merge_dual": published_model(1)}
-    table = compare_kinds(published | singles)
+    table = compare_kinds(published | singles, STUDY)
     assert table is not None
     assert table.columns == ("Single models", "Ensembles", "Difference")
     rows = [(block.title, *row) for block in table.blocks for row in block.rows]
@@ -99,28 +104,29 @@ def test_with_a_crosslink_the_brand_that_never_has_one_is_undefined() -> None:
     ap = np.eye(3)[[0, 1, 1, 1, 2, 2]] * 0.7 + 0.1
     lateral = np.eye(3)[[0, 0, 0, 1, 2, 2]] * 0.7 + 0.1
     models = {
-        name: score_predictions("abc", truth, rows, crosslink, patients, resamples=2) for name, rows in (("ap", ap), ("lateral", lateral))
+        name: score_predictions("abc", truth, rows, patients, {"crosslink": crosslink}, resamples=2)
+        for name, rows in (("ap", ap), ("lateral", lateral))
     }
-    table = tabulate_brands(models, SINGLE_MODELS, "with")
+    table = tabulate_brands(models, STUDY.singles, ("crosslink", "with"))
     assert table is not None
     assert table.blocks[0].rows[0] == ("Accuracy", (1.0, 0.5, 0.75))
     sensitivity = dict(table.blocks[2].rows)
     assert sensitivity["c"] == (None, None, None)
     assert sensitivity["b"] == (1.0, 0.0, 0.5)
     assert dict(table.blocks[1].rows)["b"] == (1.0, None, 1.0), "the second model never answers b; the average is over what is defined"
-    without = tabulate_brands(models, SINGLE_MODELS, "without")
+    without = tabulate_brands(models, STUDY.singles, ("crosslink", "without"))
     assert without is not None
     assert without.blocks[0].rows[0] == ("Accuracy", (0.75, 1.0, 0.875))
     models["lateral"]["crosslink"]["with"] = None
-    assert tabulate_brands(models, SINGLE_MODELS, "with") is None
+    assert tabulate_brands(models, STUDY.singles, ("crosslink", "with")) is None
 
 
 def test_accuracy_on_dual_images_is_a_share_of_films() -> None:
     """As in the paper: two patients, each with two films, of which three are named rightly."""
     films = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    dual = score_predictions("ab", "aabb", films, [None] * 4, ["1", "1", "2", "2"], resamples=2)
+    dual = score_predictions("ab", "aabb", films, ["1", "1", "2", "2"], {}, resamples=2)
     assert (dual["accuracy"], dual["micro"]["sensitivity"]) == (0.5, 0.75)
-    table = tabulate_brands({"ap": dual, "merge_dual": dual}, SINGLE_MODELS)
+    table = tabulate_brands({"ap": dual, "merge_dual": dual}, STUDY.singles)
     assert table is not None
     assert table.blocks[0].rows[0] == ("Accuracy", (0.75, 0.75, 0.75))
     assert table.rows == (4, 4, None)
@@ -132,13 +138,13 @@ def test_duels_are_seen_from_the_row() -> None:
         {"a": "ap", "b": "ap+lateral", "n": 8, "only_a": 0, "only_b": 5, "p": 0.0625},
         {"a": "ap+concat", "b": "ap", "n": 8, "only_a": 0, "only_b": 5, "p": 0.0625},
     ]
-    triangle = duel_models(comparisons)
+    triangle = duel_models(comparisons, STUDY)
     assert list(triangle) == ["ap", "lateral", "ap+lateral"]
     assert triangle["ap"] == {}
     assert (triangle["lateral"]["ap"].only_row, triangle["lateral"]["ap"].only_column, triangle["lateral"]["ap"].n) == (4, 1, 9)
     assert list(triangle["ap+lateral"]) == ["ap"]
     assert (triangle["ap+lateral"]["ap"].only_row, triangle["ap+lateral"]["ap"].only_column) == (5, 0)
-    assert duel_models([]) == {}
+    assert duel_models([], STUDY) == {}
 
 
 def test_readers_come_before_models_and_are_held_against_the_headline() -> None:
@@ -156,7 +162,7 @@ def test_readers_come_before_models_and_are_held_against_the_headline() -> None:
             {"reader": "R6", "model": "ap+merge", "n": 27, "only_reader": 1, "only_model": 15, "p": 0.0005},
         ],
     }
-    groups = list_readers(readers, "ap+merge")
+    groups = list_readers(readers, STUDY, "ap+merge")
     assert {heading: [row.name for row in rows] for heading, rows in groups.items()} == {
         "Readers": ["R6"],
         "Single models": ["ap"],
@@ -164,7 +170,7 @@ def test_readers_come_before_models_and_are_held_against_the_headline() -> None:
     }
     assert (groups["Readers"][0].p, groups["Readers"][0].experience, groups["Readers"][0].seconds) == (0.0005, "student", None)
     assert groups["Ensembles"][0].p is None
-    assert list_readers(readers, "all")["Readers"][0].p is None
-    duels = duel_readers(readers, "ap+merge")
+    assert list_readers(readers, STUDY, "all")["Readers"][0].p is None
+    duels = duel_readers(readers, STUDY, "ap+merge")
     assert list(duels) == ["ap", "ap+merge"]
     assert (duels["ap"]["R6"].only_row, duels["ap"]["R6"].only_column) == (12, 2)

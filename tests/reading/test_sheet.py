@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from edgekit.cli import run as edgekit
 from edgekit.errors import InputError
 from edgekit.evaluation.readers import ReaderAnswer, read_readers
 from edgekit.radiograph import read_radiograph
@@ -36,11 +37,11 @@ def table(tmp_path) -> Path:
         films = {view: write_film(tmp_path / "in" / f"SECRET{number}-{view}.png", 10 * number + len(view)) for view in ("ap", "lateral")}
         if number == 0:
             films["lateral"] = None
-        rows.append(Study(f"SECRET-{number}", f"brand {'xyz'[number % 3]}", split="readers", **films))
+        rows.append(Study(f"SECRET-{number}", f"brand {'xyz'[number % 3]}", split="readers", films=films))
     others = [("brand x", "train", None), ("brand w", "external", None), ("none", "readers", None), ("brand y", "readers", "blurred")]
     for number, (brand, split, exclude) in enumerate(others):
         film = write_film(tmp_path / "in" / f"SECRET-other{number}.png", 100 + number)
-        rows.append(Study(f"SECRET-other{number}", brand, split=split, ap=film, exclude=exclude))
+        rows.append(Study(f"SECRET-other{number}", brand, split=split, exclude=exclude, films={"ap": film, "lateral": None}))
     write_studies(tmp_path / "in" / "studies.csv", rows)
     return tmp_path / "in" / "studies.csv"
 
@@ -118,9 +119,37 @@ def test_the_page_needs_no_network(table, tmp_path):
 def test_a_brands_name_cannot_break_the_page(tmp_path):
     film = write_film(tmp_path / "in" / "film.png", 0)
     name = '</script><b>"a"'
-    write_studies(tmp_path / "in" / "studies.csv", [Study("p", name, split="readers", ap=film)])
+    write_studies(tmp_path / "in" / "studies.csv", [Study("p", name, split="readers", films={"ap": film, "lateral": None})])
     make_sheet(tmp_path / "in" / "studies.csv", tmp_path / "out", 0, None)
     assert read_content(tmp_path / "out")["brands"][0]["brand"] == name
+
+
+def test_another_task_has_its_own_views_and_words(tmp_path, capsys):
+    """Readers are asked the task's question, and see the films of its views only."""
+    films = {view: write_film(tmp_path / "in" / f"{view}.png", seed) for seed, view in enumerate(("side", "left_oblique", "ap"))}
+    boxes = dict.fromkeys(films)
+    rows = [
+        Study("p1", "x", split="readers", films=films, boxes=boxes),
+        Study("p2", "y", split="readers", films={**dict.fromkeys(films), "ap": write_film(tmp_path / "in" / "other.png", 9)}, boxes=boxes),
+    ]
+    write_studies(tmp_path / "in" / "studies.csv", rows)
+    settings = tmp_path / "hips.toml"
+    settings.write_text(
+        '[task]\nname = "hips"\nquestion = "Which maker made this stem?"\ntold = "maker"\nviews = ["side", "left_oblique"]\n'
+    )
+    command = ["studies", "reading-sheet", str(tmp_path / "in/studies.csv"), str(tmp_path / "out"), "--config", str(settings), "--json"]
+    assert edgekit(command) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == 1, "p2 has no film of these views"
+    content = read_content(tmp_path / "out")
+    assert content["views"] == [["side", "side"], ["left_oblique", "left oblique"]]
+    assert [list(case["films"]) for case in content["cases"]] == [["left_oblique", "side"]]
+    page = (tmp_path / "out/sheet/index.html").read_text()
+    assert "<h1>Which maker made this stem?</h1>" in page
+    assert "Choose the maker, or say" in page
+    assert 'aria-label="Maker"' in page
+    assert not re.search("screw|pedicle|construct", page)
+    with pytest.raises(InputError, match="the task has the views ap, lateral, and the table lacks lateral, lateral_box"):
+        make_sheet(tmp_path / "in/studies.csv", tmp_path / "other", 0, None)
 
 
 # -- illustrations -----------------------------------------------------------------------------------------------------------
@@ -128,7 +157,7 @@ def test_a_brands_name_cannot_break_the_page(tmp_path):
 
 def test_simulated_designs_are_drawn_and_pictures_win(table, tmp_path):
     rows = [
-        Study(f"p{n}", brand, split="readers", ap=table.parent / f"SECRET{n}-ap.png")
+        Study(f"p{n}", brand, split="readers", films={"ap": table.parent / f"SECRET{n}-ap.png", "lateral": None})
         for n, brand in enumerate(["design-a", "design-b", "q"])
     ]
     write_studies(table, rows)
@@ -150,7 +179,7 @@ def test_simulated_designs_are_drawn_and_pictures_win(table, tmp_path):
 def test_a_picture_is_found_by_its_brand_in_either_normal_form(table, tmp_path):
     """A Mac writes the name of the file in NFD; the table was typed in NFC."""
     composed, decomposed = "Gr\u00f6\u00dfe", "Gro\u0308\u00dfe"
-    write_studies(table, [Study("p1", composed, split="readers", ap=table.parent / "SECRET0-ap.png")])
+    write_studies(table, [Study("p1", composed, split="readers", films={"ap": table.parent / "SECRET0-ap.png", "lateral": None})])
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (60, 40), "red").save(tmp_path / "pictures" / f"{decomposed}.png")
     assert make_sheet(table, tmp_path / "out", 0, tmp_path / "pictures").plain == ()
@@ -179,7 +208,7 @@ def test_a_sheet_is_never_replaced(table, tmp_path):
     ("split", "twice", "message"), [("test", False, "no row of split 'readers'"), ("readers", True, "more than one row.*: p")]
 )
 def test_tables_that_cannot_be_read_blindly_are_refused(tmp_path, split, twice, message):
-    rows = [Study("p", "x", split=split, ap=write_film(tmp_path / f"{n}.png", n)) for n in range(1 + twice)]
+    rows = [Study("p", "x", split=split, films={"ap": write_film(tmp_path / f"{n}.png", n), "lateral": None}) for n in range(1 + twice)]
     write_studies(tmp_path / "studies.csv", rows)
     with pytest.raises(InputError, match=message):
         make_sheet(tmp_path / "studies.csv", tmp_path / "out", 0, None)

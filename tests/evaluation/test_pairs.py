@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from edgekit.evaluation.comparison import compare_models, compare_pair
+from edgekit.evaluation.pairs import compare_models, compare_pair
 
 NAN = np.nan
 

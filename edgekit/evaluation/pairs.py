@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.proportions import mcnemar_exact, tango_interval
+from edgekit.proportions import count_discordant, mcnemar_exact, tango_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ def compare_pair(a: NDArray[np.float64], b: NDArray[np.float64], patients: Seque
         ``n`` patients; ``only_a`` and ``only_b`` of them, whom only one of the two got right; the two-sided ``p``, 1 where there are none.
     """
     all_a, all_b = _judge_patients(a, b, patients)
-    only_a, only_b = int(np.sum(all_a > all_b)), int(np.sum(all_b > all_a))
+    only_a, only_b = count_discordant(all_a, all_b)
     return {"n": len(all_a), "only_a": only_a, "only_b": only_b, "p": mcnemar_exact(only_a, only_b)}
 
 
@@ -80,11 +80,11 @@ def measure_loss(a: NDArray[np.float64], b: NDArray[np.float64], patients: Seque
     return {**pair, **shares, "value": (only_a - only_b) / n, "ci95": list(tango_interval(only_a, only_b, n))}
 
 
-def _judge_patients(a: NDArray[np.float64], b: NDArray[np.float64], patients: Sequence[str]) -> NDArray[np.float64]:
-    """Return float (2, P): by patient that both were asked about, 1 where every row is right; of `a`, of `b`."""
+def _judge_patients(a: NDArray[np.float64], b: NDArray[np.float64], patients: Sequence[str]) -> NDArray[np.bool_]:
+    """Return bool (2, P): by patient that both were asked about, whether every row is right; of `a`, of `b`."""
     both = ~np.isnan(a) & ~np.isnan(b)
     known, patient = np.unique(np.asarray(patients, str)[both], return_inverse=True)
-    judged = np.ones((2, len(known)))
-    np.minimum.at(judged[0], patient, a[both])
-    np.minimum.at(judged[1], patient, b[both])
+    judged = np.ones((2, len(known)), bool)
+    for row, answers in zip(judged, (a, b), strict=True):
+        row[patient[answers[both] == 0]] = False
     return judged
