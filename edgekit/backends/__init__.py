@@ -1,7 +1,8 @@
 """Toolchains, one module each: *convert* a pipeline into an artefact.
 
-A backend is a module that satisfies `Backend`; adding one is a file and a line in `BACKENDS`. What runs its artefacts is in
-`edgekit.sessions`.
+A backend is a module that satisfies `Backend`; adding one is a file and a line in `BACKENDS`. A module of somebody else's needs no line:
+`edgekit.bundle.export_bundle` takes the module itself. What runs its artefacts is in `edgekit.sessions`; `edgekit.testing` holds both to
+what they promise.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit.quantization.foresight import CalibrationPatients
+    from edgekit.sessions import SessionModule
     from edgekit.types import Artifact, Target
 
 
 class Backend(Protocol):
     """What a module in this package offers."""
+
+    EXTRAS: tuple[str, ...]
+    """Install extras that converting needs beyond the base."""
 
     SETTINGS: dict[str, type]
     """Recipe keys of its own, and their types."""
@@ -29,11 +34,18 @@ class Backend(Protocol):
     PRECISIONS: dict[str, tuple[str, ...]]
     """The precisions it makes, by stage."""
 
-    SESSIONS: tuple[str, ...]
-    """Names in ``edgekit.sessions.SESSIONS`` that open its artefacts; the first is the default."""
+    SESSIONS: dict[str, SessionModule]
+    """The modules that open its artefacts, by the name that bundles and commands have for them; the first is the default."""
+
+    EMULATED: bool
+    """Whether emulated processors can answer with its files (`edgekit.emulation`)."""
 
     VERSIONED: tuple[str, ...]
     """Packages whose version decides what is made."""
+
+    def list_missing(self) -> list[str]:
+        """Return what this machine lacks to convert, beside packages, in words."""
+        ...
 
     def convert(self, pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
         """Write `pipeline` into `folder` as `target` asks.
@@ -46,6 +58,13 @@ class Backend(Protocol):
             An existing folder.
         calibration
             The patients to calibrate on; none only where `target` asks for no calibration.
+
+        Raises
+        ------
+        InputError
+            `target` asks for what it does not make (`edgekit.backends.asking`); the message names it.
+        MissingError
+            A package is not installed.
         """
         ...
 

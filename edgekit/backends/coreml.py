@@ -13,18 +13,26 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import edgekit
+from edgekit.backends.asking import check_stages
+from edgekit.contract import PRESENT, input_rows, output_rows
 from edgekit.errors import InputError
 from edgekit.formats.mlpackage import import_coremltools, read_specification
-from edgekit.graphs.exporting import fold_batch_norms, stage_of
-from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS, VIEWS, Artifact
+from edgekit.graphs.exporting import fold_batch_norms
+from edgekit.graphs.places import STAGES, find_places
+from edgekit.sessions import coreml, coreml_reference
+from edgekit.types import Artifact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from edgekit.graphs.places import Places
     from edgekit.quantization.foresight import CalibrationPatients
+    from edgekit.sessions import SessionModule
+    from edgekit.task import View
     from edgekit.types import Target
 
+EXTRAS: tuple[str, ...] = ("train", "export")
 SETTINGS: dict[str, type] = {"minimum_os": str}
 OPTIONS: dict[str, tuple[str, ...]] = {"weights": ("linear", "palettized")}
 """How 8-bit weights are stored: on a grid with one scale a channel, or as indices into a table of 256 values."""
@@ -35,7 +43,8 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "fp16", "w8a16", "w8a8"),
     "ensemble": ("fp32",),
 }
-SESSIONS: tuple[str, ...] = ("coreml-reference", "coreml")
+SESSIONS: dict[str, SessionModule] = {"coreml-reference": coreml_reference, "coreml": coreml}
+EMULATED = False
 VERSIONED: tuple[str, ...] = ("torch", "coremltools", "numpy", "timm", "ultralytics")
 MODEL = "model.mlpackage"
 SYSTEMS = ("iOS16", "iOS17", "iOS18")
@@ -52,26 +61,11 @@ UNPROVEN = (
     "The Core ML file was interpreted with torch: what a device's CPU, GPU and Neural Engine make of it, their own float16 "
     "arithmetic, and their speed are shown by the session coreml on a Mac, or by the runner on a device."
 )
-STAGES = ("detector", "geometry", "members", "ensemble")
-"""The recipe's stages; an operator carries its stage's place in this row through coremltools' passes."""
 
-WHOLE_NUMBERS = ("prediction_set", "decision")
-"""The outputs that are int32; the others are float32."""
 
-DESCRIPTIONS = {
-    "ap": "Canvas of the AP film, 8-bit gray, padded with 0; all 0 where the film is missing.",
-    "lateral": "Canvas of the lateral film, 8-bit gray, padded with 0; all 0 where the film is missing.",
-    "present": "1 where the film was given (AP, lateral), else 0.",
-    "probabilities": "Calibrated probability of each brand, in the order of the metadata's brands; zeros when no construct was found.",
-    "members": "Each member's own probabilities; a row that can't be evaluated is zeros.",
-    "boxes": "x0, y0, x1, y1 of the construct on each canvas, in canvas pixels.",
-    "box_scores": "Confidence of each box.",
-    "view_scores": "For each film: how AP-like, how lateral-like.",
-    "heatmaps": "Class activation of the top brand on each crop, from 0 to 1.",
-    "prediction_set": "1 for the brands that can't be excluded.",
-    "unfamiliarity": "How far the films are from anything trained on, from 0 to 1.",
-    "decision": "0 identified, 1 ambiguous, 2 unfamiliar, 3 no construct found, 4 films swapped.",
-}
+def list_missing() -> list[str]:
+    """Return nothing: it converts on any machine."""
+    return []
 
 
 def convert(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
@@ -83,28 +77,30 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Calibratio
     Raises
     ------
     InputError
-        The recipe asks for a system that this backend does not write for, or an operator can't be lowered.
+        The recipe asks for a precision or a system that this backend does not write for, or an operator can't be lowered.
     GateError
         8-bit activations change the calibration patients' answers by more than the recipe's tolerance.
     MissingError
         coremltools is not installed.
     """
+    check_stages(target, PRECISIONS)
     system = target.settings["minimum_os"]
     if system not in SYSTEMS:
         raise InputError(f"the recipe asks for minimum_os {system!r}", f"accepted: {', '.join(SYSTEMS)}")
     if "w8a8" in target.stages.values() and system == "iOS16":
         raise InputError("iOS 16 has no 8-bit activations", "set minimum_os to iOS17 or iOS18")
     import_coremltools()
+    places = find_places(pipeline)
     with _quiet():
         folded = fold_batch_norms(pipeline)
         if target.calibration is not None:
             from edgekit.quantization.coreml_activations import quantize_activations
 
             folded = quantize_activations(folded, target.stages, calibration, target.calibration)
-        model = _compress_weights(_lower(folded, system, target.stages), target.stages, target.options["weights"])
+        model = _compress_weights(_lower(folded, system, target.stages, places), target.stages, target.options["weights"])
     _describe_model(model, pipeline)
     _save(model, folder / MODEL)
-    _check(folder / MODEL)
+    _check(folder / MODEL, pipeline.spec.task.views)
     files = sorted(path.relative_to(folder).as_posix() for path in (folder / MODEL).rglob("*") if path.is_file())
     return Artifact(model=MODEL, files=tuple(files), unproven=(UNPROVEN,))
 
@@ -118,25 +114,25 @@ def describe(model: Path) -> dict[str, Any]:
     return {"specification": specification.specificationVersion, "opset": function.opset, "operators": dict(sorted(operators.items()))}
 
 
-def _lower(pipeline: Any, system: str, stages: dict[str, str]) -> Any:
+def _lower(pipeline: Any, system: str, stages: dict[str, str], places: Places) -> Any:
     """Convert to an ``MLModel`` whose operators compute in their stage's precision, weights not compressed."""
     import coremltools
     import numpy as np
     import torch
 
-    side = pipeline.spec.canvas_side
-    example = (torch.zeros(1, 1, side, side), torch.zeros(1, 1, side, side), torch.ones(2))
+    side, views = pipeline.spec.canvas_side, pipeline.spec.task.views
+    example = (*(torch.zeros(1, 1, side, side) for _ in views), torch.ones(len(views)))
     layout = coremltools.colorlayout.GRAYSCALE
-    films = [coremltools.ImageType(view, (1, 1, side, side), color_layout=layout) for view in VIEWS]
+    films = [coremltools.ImageType(view, (1, 1, side, side), color_layout=layout) for view in views]
     below = {stage for stage, precision in stages.items() if precision != "fp32"}
     try:
         program = torch.export.export(pipeline, example).run_decompositions({torch.ops.aten.matmul.default: _multiply_matrices})
-        _note_stages(program)
+        _note_stages(program, places)
         return coremltools.convert(
             program,
-            inputs=[*films, coremltools.TensorType("present", (2,), np.float32)],
+            inputs=[*films, coremltools.TensorType(PRESENT, (len(views),), np.float32)],
             # Said for each: coremltools makes float16 of what is left open.
-            outputs=[coremltools.TensorType(name, dtype=np.int32 if name in WHOLE_NUMBERS else np.float32) for name in OUTPUTS],
+            outputs=[coremltools.TensorType(row.name, dtype=np.dtype(row.dtype).type) for row in output_rows()],
             minimum_deployment_target=coremltools.target[system],
             compute_precision=coremltools.transform.FP16ComputePrecision(lambda operation: _read_stage(operation) in below),
             skip_model_load=True,
@@ -157,12 +153,12 @@ def _multiply_matrices(first: Any, second: Any) -> Any:
     return NotImplemented
 
 
-def _note_stages(program: Any) -> None:
-    """Give every operator of a ``torch.export`` program its stage, as the number that coremltools carries through all its passes."""
+def _note_stages(program: Any, places: Places) -> None:
+    """Give every operator of a ``torch.export`` program its stage, as a number that coremltools carries through its passes."""
     for node in program.graph.nodes:
         if node.op == "call_function":
             module = next(reversed(node.meta["nn_module_stack"].values()))[0]
-            node.meta["debug_handle"] = STAGES.index(stage_of(module))
+            node.meta["debug_handle"] = STAGES.index(places.find(module).stage)
 
 
 def _read_stage(operation: Any) -> str | None:
@@ -215,11 +211,12 @@ def _describe_model(model: Any, pipeline: Any) -> None:
     model.author = "edgekit"
     model.license = "AGPL-3.0-or-later"
     model.version = edgekit.__version__
-    model.short_description = f"Pedicle-screw brand from an AP and a lateral radiograph. {INTENDED_USE}"
-    for name in INPUTS:
-        model.input_description[name] = DESCRIPTIONS[name]
-    for name in OUTPUTS:
-        model.output_description[name] = DESCRIPTIONS[name]
+    task = pipeline.spec.task
+    model.short_description = f"{task.question} {task.intended_use}"
+    for row in input_rows(task.views):
+        model.input_description[row.name] = row.description
+    for row in output_rows():
+        model.output_description[row.name] = row.description
     brands = list(pipeline.spec.brands)
     model.user_defined_metadata.update(
         {
@@ -249,14 +246,15 @@ def _save(model: Any, package: Path) -> None:
     (package / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
 
 
-def _check(package: Path) -> None:
+def _check(package: Path, views: tuple[View, ...]) -> None:
     """Raise when the file's features are not the contract's."""
     from coremltools.proto import FeatureTypes_pb2
 
     specification, _ = read_specification(package)
     description, types = specification.description, FeatureTypes_pb2.ArrayFeatureType
     gray, single, whole = FeatureTypes_pb2.ImageFeatureType.GRAYSCALE, types.FLOAT32, types.INT32
-    expected = {**dict.fromkeys(VIEWS, gray), "present": single, **{name: whole if name in WHOLE_NUMBERS else single for name in OUTPUTS}}
+    outputs = {row.name: whole if row.dtype == "int32" else single for row in output_rows()}
+    expected = {**dict.fromkeys(views, gray), PRESENT: single, **outputs}
     found = {}
     for feature in (*description.input, *description.output):
         image = feature.type.WhichOneof("Type") == "imageType"

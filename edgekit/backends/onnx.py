@@ -6,16 +6,20 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from edgekit.backends.asking import check_stages
 from edgekit.graphs.exporting import MODEL, write_graph
 from edgekit.graphs.lowering import export_lowered
+from edgekit.sessions import browser, onnxruntime, onnxruntime_float, openvino
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit.quantization.foresight import CalibrationPatients
+    from edgekit.sessions import SessionModule
     from edgekit.types import Target
 
+EXTRAS: tuple[str, ...] = ("train", "export")
 SETTINGS: dict[str, type] = {"opset": int}
 OPTIONS: dict[str, tuple[str, ...]] = {"activations": ("uint8", "int8"), "depthwise": ("int8", "float32")}
 """Type of 8-bit activations: x86 multiplies unsigned by signed bytes, ARM signed by signed. What blocks with a depthwise convolution
@@ -27,8 +31,19 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "fp16", "w8a8"),
     "ensemble": ("fp32",),
 }
-SESSIONS: tuple[str, ...] = ("onnxruntime", "openvino", "browser", "onnxruntime-float")
+SESSIONS: dict[str, SessionModule] = {
+    "onnxruntime": onnxruntime,
+    "openvino": openvino,
+    "browser": browser,
+    "onnxruntime-float": onnxruntime_float,
+}
+EMULATED = True
 VERSIONED: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "timm", "ultralytics")
+
+
+def list_missing() -> list[str]:
+    """Return nothing: it converts on any machine."""
+    return []
 
 
 def convert(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
@@ -39,8 +54,9 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Calibratio
     Raises
     ------
     InputError
-        The recipe asks for an opset that this backend does not make, or an operator can't be lowered.
+        The recipe asks for a precision or an opset that this backend does not make, or an operator can't be lowered.
     """
+    check_stages(target, PRECISIONS)
     model, files = export_lowered(pipeline, target, folder, calibration, target.options, symmetric=False)
     write_graph(model, pipeline, folder / MODEL)
     return Artifact(model=MODEL, files=(MODEL, *files))

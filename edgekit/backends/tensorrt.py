@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgekit.backends.asking import check_stages
 from edgekit.backends.onnx import VERSIONED as VERSIONED
 from edgekit.backends.onnx import describe as describe
 from edgekit.backends.tensorrt_rtx import parse_graph
@@ -16,14 +17,17 @@ from edgekit.formats.engine_layers import PROMISE
 from edgekit.formats.tensorrt_rtx import import_tensorrt_rtx
 from edgekit.graphs.exporting import MODEL
 from edgekit.graphs.tensorrt import write_model
+from edgekit.sessions import onnxruntime, onnxruntime_rounded, tensorrt
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit.quantization.foresight import CalibrationPatients
+    from edgekit.sessions import SessionModule
     from edgekit.types import Target
 
+EXTRAS: tuple[str, ...] = ("train", "export")
 SETTINGS: dict[str, type] = {"opset": int}
 OPTIONS: dict[str, tuple[str, ...]] = {}
 PRECISIONS: dict[str, tuple[str, ...]] = {
@@ -32,7 +36,13 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "fp16", "w8a8"),
     "ensemble": ("fp32",),
 }
-SESSIONS: tuple[str, ...] = ("onnxruntime", "onnxruntime-rounded", "tensorrt")
+SESSIONS: dict[str, SessionModule] = {"onnxruntime": onnxruntime, "onnxruntime-rounded": onnxruntime_rounded, "tensorrt": tensorrt}
+EMULATED = False
+
+
+def list_missing() -> list[str]:
+    """Return nothing: it converts on any machine."""
+    return []
 
 
 def convert(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
@@ -41,9 +51,10 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Calibratio
     Raises
     ------
     InputError
-        The recipe asks for an opset that is not made, or TensorRT does not take the graph: so say its published tables
+        The recipe asks for a precision or an opset that is not made, or TensorRT does not take the graph: so say its published tables
         (`edgekit.graphs.tensorrt`), or the parser of TensorRT-RTX where that is installed.
     """
+    check_stages(target, PRECISIONS)
     promised, files = write_model(pipeline, target, folder, calibration)
     try:
         parse_graph((folder / MODEL).read_bytes())

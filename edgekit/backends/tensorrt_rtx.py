@@ -6,9 +6,12 @@ finishes it within seconds when it is loaded; nothing else has to be built there
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from edgekit.backends.asking import check_stages
 from edgekit.backends.onnx import VERSIONED as ONNX_VERSIONED
 from edgekit.backends.onnx import describe as describe
 from edgekit.errors import GateError, InputError
@@ -16,14 +19,17 @@ from edgekit.formats.engine_layers import EngineLayer, find_fallbacks, read_buil
 from edgekit.formats.tensorrt_rtx import engine_name, import_tensorrt_rtx
 from edgekit.graphs.exporting import MODEL
 from edgekit.graphs.tensorrt import write_model
+from edgekit.sessions import onnxruntime, onnxruntime_cuda, onnxruntime_rounded, tensorrt_rtx
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit.quantization.foresight import CalibrationPatients
+    from edgekit.sessions import SessionModule
     from edgekit.types import Target
 
+EXTRAS: tuple[str, ...] = ("train", "export")
 SETTINGS: dict[str, type] = {"opset": int, "compute_capabilities": list}
 OPTIONS: dict[str, tuple[str, ...]] = {}
 PRECISIONS: dict[str, tuple[str, ...]] = {
@@ -32,7 +38,13 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "fp16"),
     "ensemble": ("fp32",),
 }
-SESSIONS: tuple[str, ...] = ("onnxruntime", "onnxruntime-rounded", "onnxruntime-cuda", "tensorrt-rtx")
+SESSIONS: dict[str, SessionModule] = {
+    "onnxruntime": onnxruntime,
+    "onnxruntime-rounded": onnxruntime_rounded,
+    "onnxruntime-cuda": onnxruntime_cuda,
+    "tensorrt-rtx": tensorrt_rtx,
+}
+EMULATED = False
 VERSIONED: tuple[str, ...] = (*ONNX_VERSIONED, "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
 
 CAPABILITIES = {
@@ -46,6 +58,11 @@ CAPABILITIES = {
 """Compute capabilities that TensorRT-RTX compiles for without the GPU, and what has them."""
 
 
+def list_missing() -> list[str]:
+    """Return what this machine is not: NVIDIA's compiler runs on Linux on x86-64 only."""
+    return [] if (sys.platform, platform.machine()) == ("linux", "x86_64") else ["Linux on x86-64"]
+
+
 def convert(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
     """Write ``model.onnx``, what tells its precisions, and an engine for each compute capability; see `edgekit.backends.Backend`.
 
@@ -55,12 +72,13 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Calibratio
     Raises
     ------
     InputError
-        The recipe asks for a compute capability or an opset that is not made, or TensorRT does not take the graph.
+        The recipe asks for a precision, a compute capability or an opset that is not made, or TensorRT does not take the graph.
     GateError
         An engine computes a convolution of the detector or a member wider than the recipe says.
     MissingError
         TensorRT-RTX is not installed.
     """
+    check_stages(target, PRECISIONS)
     capabilities = target.settings["compute_capabilities"]
     for capability in capabilities:
         if capability not in CAPABILITIES:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgekit.backends import BACKENDS
 from edgekit.cores import count_threads
 from edgekit.emulation.machines import THREADS, say_last
 from edgekit.errors import GateError, InputError
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from edgekit.types import Bundle
 
 RUNNER = "runner/run.py"
-
-BACKEND = "onnx"
-"""Whose bundles have a runner that answers on CPUs."""
 
 CHUNK = 16
 """Rows of a process: emulated, one or two minutes' work. Each runs the golden vectors first."""
@@ -98,7 +96,7 @@ class Table:
     def _place(self, machine: Machine, chunk: Chunk) -> Path:
         """Return the folder of a chunk's answers, named by all that decides them."""
         manifest = self.bundle.manifest
-        document = [manifest["model_sha256"], manifest["files"], dict(machine.cpu), dict(machine.versions), chunk.pack]
+        document = [manifest.model_sha256, manifest.files, dict(machine.cpu), dict(machine.versions), chunk.pack]
         return self.kept / hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
 
@@ -112,9 +110,10 @@ def call_runner(bundle: Bundle, machine: Machine, *words: str | Path) -> None:
     GateError
         It refused, or broke off.
     """
-    if bundle.manifest["backend"] != BACKEND:
-        raise InputError(f"{bundle.folder} was made for {bundle.manifest['target']}: its runner answers on no CPU", "name another bundle")
-    if RUNNER not in bundle.manifest["files"]:
+    backend = BACKENDS.get(bundle.manifest.backend)
+    if backend is None or not backend.EMULATED:
+        raise InputError(f"{bundle.folder} was made for {bundle.manifest.target}: its runner answers on no CPU", "name another bundle")
+    if RUNNER not in bundle.manifest.files:
         raise InputError(f"{bundle.folder} has no {RUNNER}, which answers on another processor", "export the bundle again")
     ended = machine.run(bundle.folder / RUNNER, "--no-timing", "--threads", str(THREADS), *words)
     if ended.returncode:

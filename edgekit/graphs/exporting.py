@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import edgekit
+from edgekit.contract import OUTPUTS, input_names
 from edgekit.errors import InputError
-from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,8 @@ OPSETS = (18, 19, 20)
 def export_graph(pipeline: Any, opset: int) -> Any:
     """Return the pipeline as an ``onnx.ModelProto`` in float32, batch normalization folded.
 
-    A node is named by the module that it comes from (``members.ap.network.conv_stem/conv2d_85``), which is what `stage_of` reads.
+    A node is named by the module that it comes from (``members.ap.network.conv_stem/conv2d_85``), which is what
+    `edgekit.graphs.places` reads.
 
     Raises
     ------
@@ -43,23 +44,8 @@ def export_graph(pipeline: Any, opset: int) -> Any:
         used[name] += 1
         node.name = f"{name}.{used[name]}" if used[name] > 1 else name  # one call of torch may take several operators
     strip_annotations(model)
-    _check(model, opset)
+    _check(model, input_names(pipeline.spec.task.views), opset)
     return model
-
-
-def stage_of(name: str) -> str:
-    """Return the stage of the recipe that a module, or a node of `export_graph`, belongs to, by its name.
-
-    The detector's and the members' own layers are theirs; what decodes a box, crops, normalizes or explains is geometry.
-
-    Examples
-    --------
-    >>> stage_of("detector.network.model.3.conv"), stage_of("detector/view"), stage_of("members.ap.network.conv_stem/conv2d_85")
-    ('detector', 'geometry', 'members')
-    """
-    if name.startswith("detector.network."):
-        return "detector"
-    return next((stage for stage in ("members", "ensemble") if name.startswith(stage)), "geometry")
 
 
 def write_graph(model: Any, pipeline: Any, path: Path) -> None:
@@ -71,7 +57,7 @@ def write_graph(model: Any, pipeline: Any, path: Path) -> None:
         {
             "edgekit": edgekit.__version__,
             "brands": json.dumps(pipeline.spec.brands),
-            "intended_use": INTENDED_USE,
+            "intended_use": pipeline.spec.task.intended_use,
         },
     )
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -115,13 +101,13 @@ def _run_exporter(pipeline: Any, opset: int) -> Any:
     import onnxscript  # noqa: F401  (torch reports its absence less clearly)
     import torch
 
-    side = pipeline.spec.canvas_side
-    example = (*(torch.zeros(1, 1, side, side, dtype=torch.uint8) for _ in range(2)), torch.ones(2))
+    side, views = pipeline.spec.canvas_side, pipeline.spec.task.views
+    example = (*(torch.zeros(1, 1, side, side, dtype=torch.uint8) for _ in views), torch.ones(len(views)))
     try:
         program = torch.onnx.export(
             pipeline,
             example,
-            input_names=list(INPUTS),
+            input_names=list(input_names(views)),
             output_names=list(OUTPUTS),
             opset_version=opset,
             dynamo=True,
@@ -137,7 +123,7 @@ def _run_exporter(pipeline: Any, opset: int) -> Any:
     return program.model_proto
 
 
-def _check(model: Any, opset: int) -> None:
+def _check(model: Any, inputs: tuple[str, ...], opset: int) -> None:
     """Raise when the exporter did not give what was asked for."""
     import onnx
 
@@ -145,7 +131,7 @@ def _check(model: Any, opset: int) -> None:
     versions = {each.domain: each.version for each in model.opset_import}
     if versions != {"": opset}:
         raise InputError(f"the graph needs the operator sets {versions}, expected only ONNX's own, version {opset}")
-    for group, names in ((model.graph.input, INPUTS), (model.graph.output, OUTPUTS)):
+    for group, names in ((model.graph.input, inputs), (model.graph.output, OUTPUTS)):
         found = tuple(value.name for value in group)
         if found != names:
             raise InputError(f"the graph has the tensors {found}, expected {names}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
 from edgekit.files import write_json
-from edgekit.graphs.exporting import export_graph, stage_of
+from edgekit.graphs.exporting import export_graph
+from edgekit.graphs.places import find_places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,22 +34,25 @@ def export_lowered(
         The answers do not survive in 8 bits.
     """
     from edgekit.quantization.repair import foresee, quantize_graph, rewrite_graph
-    from edgekit.rewriting import halve
+    from edgekit.rewriting import halve_all_but
+    from edgekit.rewriting.passes import run_passes
 
     lowered = set(target.stages.values()) - {"fp32"}
     if len(lowered) > 1:
         raise InputError(f"the recipe asks for {' and '.join(sorted(lowered))} in one graph", "give every stage fp32 or the same precision")
     opset = target.settings["opset"]
-    model = export_graph(pipeline, opset)
+    model, places = export_graph(pipeline, opset), find_places(pipeline)
     if lowered == {"fp16"}:
-        return halve(model, {node.name for node in model.graph.node if target.stages[stage_of(node.name)] == "fp32"}), ()
+        keep = {node.name for node in model.graph.node if target.stages[places.find(node.name).stage] == "fp32"}
+        return run_passes(model, [halve_all_but(keep)]), ()
     if lowered == {"w8a8"}:
         settings = target.calibration
         assert settings is not None
         rewritten, crop, foresight = model, "float32", foresee(model, calibration)
         if not symmetric:  # what TensorRT multiplies in 8 bits are Q/DQ pairs around float operators, with a zero point of zero
             rewritten, crop = rewrite_graph(model, calibration, foresight, settings.changed)
-        wanted = {node.name for node in rewritten.graph.node if target.stages[stage_of(node.name)] == "w8a8"}
+        found = {node.name: places.find(node.name) for node in rewritten.graph.node}
+        wanted = {name: place.block for name, place in found.items() if place.block and target.stages[place.stage] == "w8a8"}
         quantized, repair = quantize_graph(rewritten, foresight, wanted, calibration, settings, symmetric=symmetric, **options)
         write_json(folder / REPAIR, {"crop": crop, **repair.to_json()})
         return quantized, (REPAIR,)

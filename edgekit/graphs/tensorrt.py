@@ -16,13 +16,15 @@ import numpy as np
 from edgekit.errors import InputError
 from edgekit.files import write_json
 from edgekit.formats.engine_layers import PROMISE
-from edgekit.graphs.exporting import MODEL, stage_of, write_graph
+from edgekit.graphs.exporting import MODEL, write_graph
 from edgekit.graphs.lowering import export_lowered
+from edgekit.graphs.places import find_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from edgekit.graphs.places import Places
     from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.types import Target
 
@@ -84,7 +86,7 @@ def write_model(pipeline: Any, target: Target, folder: Path, calibration: Calibr
     model, files = export_lowered(pipeline, target, folder, calibration, {"activations": "int8"}, symmetric=True)
     check_graph(model)
     write_graph(model, pipeline, folder / MODEL)
-    promised = list_precisions(model)
+    promised = list_precisions(model, find_places(pipeline))
     write_json(folder / PROMISE, promised)
     return promised, [MODEL, PROMISE, *files]
 
@@ -114,8 +116,15 @@ def check_graph(model: Any) -> None:
         raise InputError(f"TensorRT does not take the graph: {faults[0]}{more}", "change the model, or export another target")
 
 
-def list_precisions(model: Any) -> dict[str, str]:
+def list_precisions(model: Any, places: Places) -> dict[str, str]:
     """Return what each convolution and matrix product of the detector and the members computes in, by node: the file's promise.
+
+    Parameters
+    ----------
+    model
+        ``onnx.ModelProto``.
+    places
+        Of its nodes.
 
     Returns
     -------
@@ -125,7 +134,7 @@ def list_precisions(model: Any) -> dict[str, str]:
     graph = _Graph(model)
     precisions = {}
     for node in model.graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or stage_of(node.name) not in ("detector", "members"):
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or places.find(node.name).stage not in ("detector", "members"):
             continue
         data, weight = (graph.producers.get(name) for name in node.input[:2])
         quantized = all(each is not None and each.op_type == "DequantizeLinear" for each in (data, weight))

@@ -20,12 +20,15 @@ from edgekit.latency.device import describe_device, find_disturbances, read_load
 from edgekit.latency.host import FILM_SIDE, time_host
 from edgekit.latency.workers import Worker, measure_rounds, summarize_turns
 from edgekit.provenance import describe_software
+from edgekit.sessions import REFERENCE, RUNTIMES, SESSIONS, list_baselines
 from edgekit.types import Latency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from edgekit.sessions import Runtime, SessionModule
+    from edgekit.sessions.about import About
     from edgekit.types import Bundle, Tensors
 
 ROW = "two-view"
@@ -33,26 +36,10 @@ ROUNDS = 20
 PER_ROUND = 5
 BUDGET_S = 45.0
 
-THREADED = ("onnxruntime", "onnxruntime-float", "openvino", "browser", "torch")
-"""Sessions whose number of threads can be chosen."""
-PROXIES = {
-    "onnxruntime-rounded": "it rounds as another device does, and is no way to answer fast",
-    "coreml-reference": "it computes as another device does, and is no way to answer fast",
-}
-"""Sessions that stand in for a device when answers are judged: measured only if they are asked for."""
-FLOAT = "onnxruntime-float"
+PROFILED = "onnxruntime"
+"""The session whose own profiler tells where its time goes (`edgekit.latency.stages`)."""
 LEAST_GAIN = 1.02
 """How many times faster than the same graph in float onnxruntime has to be in 8 bits: less is not worth what rounding costs."""
-
-NOTES = {
-    "browser": (
-        "timed inside the page, from the films to the answer",
-        "no memory: Chromium spreads a page over several processes that share some of theirs",
-    ),
-    **dict.fromkeys(
-        ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx"), ("copies to and from the GPU are included, and its end is waited for",)
-    ),
-}
 
 
 def measure_latency(
@@ -63,6 +50,7 @@ def measure_latency(
     per_round: int = PER_ROUND,
     in_depth: bool = False,
     check: bool = False,
+    modules: Mapping[str, SessionModule] = SESSIONS,
 ) -> dict[str, Any]:
     """Measure a bundle and the reference it was made from.
 
@@ -78,6 +66,8 @@ def measure_latency(
         Also find where onnxruntime spends its time, and how fast the graph could be at this machine's measured peaks.
     check
         Let every session of the bundle pass its golden vectors first (`edgekit.golden.require_golden`): a wrong answer is no fast one.
+    modules
+        The modules of sessions by name. They travel to the processes by their own names, so Python must be able to import them.
 
     Returns
     -------
@@ -98,14 +88,15 @@ def measure_latency(
     from edgekit.progress import track
 
     load = read_load()
-    plans, not_measured = _plan(bundle, sessions, threads)
+    runtimes = {REFERENCE: RUNTIMES[REFERENCE], **modules}
+    plans, not_measured = _plan(bundle, sessions, threads, runtimes)
     inputs = _find_patient(bundle)
     with ExitStack() as stack:
         opened: list[tuple[str, int | None, Worker]] = []
         for session, count in track(plans, "Opening the sessions"):
-            gate = partial(require_golden, bundle, threads=count) if check and session != "torch" else None
+            gate = partial(require_golden, bundle, threads=count) if check and session != REFERENCE else None
             try:
-                worker = Worker(_label(session, count), _choose_opener(session, bundle, count), inputs, check=gate)
+                worker = Worker(_label(session, count), _choose_opener(session, bundle, count, modules), inputs, check=gate)
             except GateError:
                 raise
             except (EdgekitError, ModuleNotFoundError) as error:
@@ -119,27 +110,27 @@ def measure_latency(
             raise MissingError(f"no session could be measured: {reasons}")
         times = measure_rounds([worker for _, _, worker in opened], rounds, per_round, BUDGET_S)
         peaks = {worker.name: worker.close() for _, _, worker in opened}
-    host = time_host(bundle.canvas_side)
-    rows = []
+    host = time_host(len(bundle.views), bundle.canvas_side)
+    rows, baselines = [], list_baselines(modules)
     cost: dict[str, Any] | None = None
     for session, count, worker in opened:
-        row = _make_row(session, count, worker, bundle, times, peaks[worker.name])
+        row = _make_row(session, count, worker, bundle, times, peaks[worker.name], runtimes[session].ABOUT)
         row["stages"] = {**host, "infer": row["p50_ms"]}
-        gain = row["ratio"].get(_label(FLOAT, count)) if session == "onnxruntime" else None
+        gain = row["ratio"].get(_label(baselines[session], count)) if session in baselines else None
         if gain is not None and gain < LEAST_GAIN:
             row["notes"].append(f"8 bits gain nothing on this machine: {gain:.2f} times as fast as the same graph in float; use fp32 here")
-        if in_depth and session == "onnxruntime":
+        if in_depth and session == PROFILED:
             cost = cost or {"floors": []}
             _look_inside(row, bundle, inputs, host, cost)
         elif in_depth:
-            row["notes"].append(f"stages not told apart: only onnxruntime's profiler is read, not {session}'s")
+            row["notes"].append(f"stages not told apart: only {PROFILED}'s profiler is read, not {session}'s")
         rows.append(asdict(Latency(**row)))
     spreads = {worker.name: row["spread"] for (_, _, worker), row in zip(opened, rows, strict=True)}
     return {
         "device": describe_device(),
         "provenance": {
             **describe_software(),
-            "bundle": bundle.manifest["files"][bundle.manifest["model"]]["sha256"],
+            "bundle": bundle.manifest.model_sha256,
             "threads": list(threads),
             "rounds": len(next(iter(times.values()))),
             "films_px": FILM_SIDE,
@@ -153,30 +144,33 @@ def measure_latency(
 
 
 def _plan(
-    bundle: Bundle, sessions: Sequence[str] | None, threads: Sequence[int | None]
+    bundle: Bundle, sessions: Sequence[str] | None, threads: Sequence[int | None], runtimes: Mapping[str, Runtime]
 ) -> tuple[list[tuple[str, int | None]], list[dict[str, str]]]:
     """Return each session with each number of threads that it takes; and what is left out, with the reason."""
-    offered = (*bundle.sessions, "torch")
+    offered = (*bundle.sessions, REFERENCE)
     for name in sessions or ():
         if name not in offered:
             raise UsageError(f"this bundle has no session {name!r}", f"choose among {', '.join(offered)}")
-    left_out = [] if sessions else [{"session": name, "reason": PROXIES[name]} for name in offered if name in PROXIES]
-    wanted = sessions or [name for name in offered if name not in PROXIES]
-    return [(name, count) for name in wanted for count in (threads if name in THREADED else (None,))], left_out
+    known = {name: module.ABOUT for name, module in runtimes.items()}
+    proxies = {name: known[name].stands_in_for for name in offered if name in known and known[name].stands_in_for is not None}
+    left_out = [{"session": name, "reason": f"it stands in for {device}, and is no way to answer fast"} for name, device in proxies.items()]
+    wanted = sessions or [name for name in offered if name not in proxies]
+    plans = [(name, count) for name in wanted for count in (threads if name in known and known[name].takes_threads else (None,))]
+    return plans, [] if sessions else left_out
 
 
 def _label(session: str, threads: int | None) -> str:
     return session if threads is None else f"{session}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def _choose_opener(session: str, bundle: Bundle, threads: int | None) -> Callable[[], Any]:
-    if session == "torch":
+def _choose_opener(session: str, bundle: Bundle, threads: int | None, modules: Mapping[str, SessionModule]) -> Callable[[], Any]:
+    if session == REFERENCE:
         from edgekit.sessions.torch import open_run
 
-        return partial(open_run, _find_run(bundle), bundle.manifest["ensemble"], threads)
-    from edgekit.sessions import open_session
-
-    return partial(open_session, session, bundle, threads)
+        return partial(open_run, _find_run(bundle), bundle.manifest.ensemble, threads)
+    if session not in modules:
+        raise MissingError(f"no module here opens the session {session!r}", "open the bundle with the package that made it")
+    return partial(modules[session].open_session, bundle, threads)
 
 
 def _find_run(bundle: Bundle) -> Path:
@@ -193,22 +187,22 @@ def _find_patient(bundle: Bundle) -> Tensors:
 
 
 def _make_row(
-    session: str, threads: int | None, worker: Worker, bundle: Bundle, times: dict[str, list[list[float]]], peak: float
+    session: str, threads: int | None, worker: Worker, bundle: Bundle, times: dict[str, list[list[float]]], peak: float, about: About
 ) -> dict[str, Any]:
     """Return the fields of `Latency`, without the stages."""
     return {
         "name": ROW,
         "session": session,
-        "precision": "fp32" if session == "torch" else bundle.manifest["precision"],
+        "precision": "fp32" if session == REFERENCE else bundle.manifest.precision,
         **summarize_turns(worker.name, times),
         "load_ms": worker.load_ms,
-        "peak_rss_mb": None if session == "browser" else peak,
+        "peak_rss_mb": peak if about.in_process else None,
         "size_mb": _size_mb(bundle, session),
         "threads": threads,
         "first_ms": worker.first_ms,
         "opening": worker.opening,
         "runtime": worker.runtime,
-        "notes": list(NOTES.get(session, ())),
+        "notes": list(about.notes),
     }
 
 
@@ -231,10 +225,12 @@ def _look_inside(row: dict[str, Any], bundle: Bundle, inputs: Tensors, host: dic
 
 def _size_mb(bundle: Bundle, session: str) -> float:
     """Size of what the session loads, in MB: the bundle's model, or the weights of the reference."""
-    if session == "torch":
+    if session == REFERENCE:
         run = _find_run(bundle)
-        members = (run / f"member_{name}.safetensors" for name in bundle.manifest["members"])
-        return sum(path.stat().st_size for path in (run / "detector.safetensors", *members)) / 1e6
-    model = bundle.manifest["model"]
-    files = bundle.manifest["files"].items()
+        networks = [run / f"member_{name}.safetensors" for name in bundle.manifest.members]
+        if bundle.manifest.task.locate:
+            networks.append(run / "detector.safetensors")
+        return sum(path.stat().st_size for path in networks) / 1e6
+    model = bundle.manifest.model
+    files = bundle.manifest.files.items()
     return float(sum(entry["size"] for name, entry in files if name == model or name.startswith(f"{model}/"))) / 1e6

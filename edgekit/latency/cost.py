@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError, MissingError
-from edgekit.latency.stages import STAGES, find_stages
+from edgekit.latency.stages import TIMED_STAGES, find_stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,7 +165,7 @@ def measure_floor(path: Path, threads: int | None) -> dict[str, Any]:
             "floor_ms": floors[stage],
             **{kind: {"macs": cost[stage][kind].macs, "bytes": cost[stage][kind].bytes} for kind in KINDS if kind in cost[stage]},
         }
-        for stage in STAGES
+        for stage in TIMED_STAGES
         if stage in cost
     }
     return {

@@ -1,4 +1,4 @@
-"""What the host does before the graph: decoding two films and making their canvases."""
+"""What the host does before the graph: decoding films and making their canvases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.latency.workers import time_call
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,15 +19,15 @@ FILM_SIDE = 1500
 """Long side in pixels of the DICOM films on which decoding is timed."""
 
 
-def time_host(side: int, repeats: int = 7) -> dict[str, float]:
-    """Return the median ms that one patient's two films take to ``decode`` and, decoded, to become a ``canvas`` of `side` pixels each."""
+def time_host(films: int, side: int, repeats: int = 7) -> dict[str, float]:
+    """Return the median ms that one patient's `films` take to ``decode`` and, decoded, to become a ``canvas`` of `side` pixels each."""
     from edgekit.radiograph import make_canvas, read_radiograph
 
     with _simple_film() as path:
         pixels = read_radiograph(path).pixels
         decode = statistics.median(time_call(lambda: read_radiograph(path)) for _ in range(repeats))
     canvas = statistics.median(time_call(lambda: make_canvas(pixels, side)) for _ in range(repeats))
-    return {"decode": len(VIEWS) * decode, "canvas": len(VIEWS) * canvas}
+    return {"decode": films * decode, "canvas": films * canvas}
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from edgekit.errors import MissingError
 if TYPE_CHECKING:
     from edgekit.types import Tensors
 
-STAGES = ("detect", "crop", "members", "ensemble")
+TIMED_STAGES = ("detect", "crop", "members", "ensemble")
 DETECTED = ("boxes", "box_scores", "view_scores")
-"""What the detector answers (`edgekit.types.OUTPUTS`)."""
+"""What the detector answers (`edgekit.contract.OUTPUTS`)."""
 WARMUP = 5
 RUNS = 20
 
@@ -139,7 +139,7 @@ def share_time(events: list[dict[str, Any]], stage_of_node: dict[str, str], warm
     """
     runs = sorted((event["ts"], event["dur"]) for event in events if event["name"] == "model_run")[warmup:]
     total = sum(duration for _, duration in runs)
-    spent = dict.fromkeys((*STAGES, "unattributed"), 0.0)
+    spent = dict.fromkeys((*TIMED_STAGES, "unattributed"), 0.0)
     suffix = "_kernel_time"
     for event in events:
         if event["cat"] == "Node" and event["name"].endswith(suffix) and event["ts"] >= runs[0][0]:

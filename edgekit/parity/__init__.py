@@ -40,18 +40,22 @@ from typing import TYPE_CHECKING
 from edgekit.parity.comparison import BOX_TOLERANCE_PX, PROBABILITY_TOLERANCE, compare, read_gate, summarize
 from edgekit.parity.recording import THREADS, identify_canvases, record
 from edgekit.parity.reference import Reference
+from edgekit.sessions import SESSIONS, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from edgekit.parity.recording import Recording
+    from edgekit.sessions import SessionModule
     from edgekit.types import Bundle, Parity, Study
 
 __all__ = ["BOX_TOLERANCE_PX", "PROBABILITY_TOLERANCE", "judge_recording", "measure_parity", "summarize"]
 
 
-def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions: Iterable[str]) -> list[Parity]:
+def measure_parity(
+    bundle: Bundle, run: Path, studies: Sequence[Study], sessions: Iterable[str], modules: Mapping[str, SessionModule] = SESSIONS
+) -> list[Parity]:
     """Judge a bundle in each session against the run that it was made from, in one pass over the films.
 
     The reference's answers are kept in the run folder; when they are there for these very canvases, torch does not run.
@@ -64,6 +68,8 @@ def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions
         The patients to judge on.
     sessions
         Names.
+    modules
+        The modules by name.
 
     Returns
     -------
@@ -74,14 +80,12 @@ def measure_parity(bundle: Bundle, run: Path, studies: Sequence[Study], sessions
     InputError
         A film can't be read, or a statistical verdict is asked of patients of other brands only.
     """
-    from edgekit.sessions import open_session
-
     reference = Reference(run, bundle, studies)
     expected = reference.find()
     with ExitStack() as stack:
         torch = None if expected else stack.enter_context(reference.open())
-        opened = [stack.enter_context(open_session(name, bundle, THREADS)) for name in sessions]
-        recordings = record(opened, studies, bundle.canvas_side, torch)
+        opened = [stack.enter_context(open_session(name, bundle, THREADS, modules)) for name in sessions]
+        recordings = record(opened, studies, bundle.views, bundle.canvas_side, torch)
     if expected is None:
         expected, *recordings = recordings
         reference.keep(expected)
@@ -110,6 +114,8 @@ def judge_recording(bundle: Bundle, run: Path, studies: Sequence[Study], answers
     """
     reference = Reference(run, bundle, studies)
     expected = reference.find()
-    if expected is None or (answers.pack != expected.pack and identify_canvases(studies, bundle.canvas_side) != expected.pack):
+    if expected is None or (
+        answers.pack != expected.pack and identify_canvases(studies, bundle.views, bundle.canvas_side) != expected.pack
+    ):
         expected = reference.compute()
     return compare(expected, answers, studies, read_gate(bundle))

@@ -11,9 +11,9 @@ from edgekit.boxes import box_iou
 from edgekit.errors import InputError
 from edgekit.parity.recording import RECORDED
 from edgekit.parity.statistics import Counts, bound_drop, describe_power, statistical_verdict
-from edgekit.proportions import clopper_pearson, mcnemar_exact, tango_interval
-from edgekit.reliability import calibration_bins
-from edgekit.types import DECISIONS, VIEWS, Judge, Parity, Verdict
+from edgekit.proportions import clopper_pearson, count_discordant, mcnemar_exact, tango_interval
+from edgekit.reliability import calibration_error
+from edgekit.types import DECISIONS, Judge, Parity, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.parity.recording import Recording
+    from edgekit.task import View
     from edgekit.types import Bundle, Study
 
 PROBABILITY_TOLERANCE = 1e-4
@@ -42,8 +43,8 @@ class Gate:
         Name of the variant, for the record.
     brands
         K brands in the order of ``probabilities``.
-    box_threshold
-        A film whose box score is below it has no construct; its box is not judged.
+    views
+        The task's, in order.
     foreseen
         As in `Parity`.
     """
@@ -51,7 +52,7 @@ class Gate:
     judge: Judge
     precision: str
     brands: tuple[str, ...]
-    box_threshold: float
+    views: tuple[View, ...]
     foreseen: float | None = None
 
 
@@ -68,7 +69,7 @@ class Contrast:
     truth
         int (N,), `NO_ANSWER` where the brand is unknown or not one of the run's.
     found
-        Of reference and candidate, each bool (N, 2): the film was given and its construct found.
+        Of reference and candidate, each bool (N, V): the film was given and something found on it.
     answer_changed, decision_changed
         bool (N,).
     decision_flips
@@ -101,10 +102,10 @@ def read_gate(bundle: Bundle) -> Gate:
     from edgekit.graphs.lowering import read_foreseen
 
     return Gate(
-        judge=Judge(**bundle.manifest["judge"]),
-        precision=bundle.manifest["precision"],
-        brands=tuple(bundle.brands),
-        box_threshold=bundle.manifest["thresholds"]["box"],
+        judge=Judge(**bundle.manifest.judge),
+        precision=bundle.manifest.precision,
+        brands=bundle.brands,
+        views=bundle.views,
         foreseen=read_foreseen(bundle.folder),
     )
 
@@ -134,7 +135,7 @@ def compare(reference: Recording, candidate: Recording, studies: Sequence[Study]
             f"{candidate.session} answered for other canvases (pack {candidate.pack[:12]}) than the reference (pack {reference.pack[:12]})",
             "write the pack again from these studies, and run it on the device",
         )
-    contrast = contrast_rows(reference, candidate, studies, studies, gate)
+    contrast = contrast_rows(reference, candidate, studies, gate)
     counts = contrast.counts
     verdict = decide(contrast, gate.judge)
     control = judge_control(reference, candidate, studies, gate)
@@ -183,8 +184,8 @@ def compare(reference: Recording, candidate: Recording, studies: Sequence[Study]
     )
 
 
-def contrast_rows(reference: Recording, candidate: Recording, studies: Sequence[Study], shown: Sequence[Study], gate: Gate) -> Contrast:
-    """Put two recordings side by side. `shown` are the rows whose films the candidate saw, where they differ from `studies`."""
+def contrast_rows(reference: Recording, candidate: Recording, studies: Sequence[Study], gate: Gate) -> Contrast:
+    """Put two recordings side by side."""
     answers = _find_answers(reference), _find_answers(candidate)
     n_patients, patient = _number_patients(studies)
     answer_changed = answers[0] != answers[1]
@@ -195,18 +196,19 @@ def contrast_rows(reference: Recording, candidate: Recording, studies: Sequence[
     known = _any_row(truth != NO_ANSWER, patient, n_patients) & ~unlabelled
     flipped = _any_row(answer_changed, patient, n_patients)
     right = [~_any_row((answer != truth) & (truth != NO_ANSWER), patient, n_patients)[known] for answer in answers]
+    only_reference, only_candidate = count_discordant(*right)
     counts = Counts(
         n=n_patients,
         flips=int(flipped.sum()),
         n_known=int(known.sum()),
-        only_reference=int((right[0] & ~right[1]).sum()),
-        only_candidate=int((right[1] & ~right[0]).sum()),
+        only_reference=only_reference,
+        only_candidate=only_candidate,
         n_unlabelled=int(unlabelled.sum()),
         flips_unlabelled=int((flipped & unlabelled).sum()),
     )
 
     differences = np.abs(reference.outputs["probabilities"].astype(np.float64) - candidate.outputs["probabilities"].astype(np.float64))
-    found = _find_constructs(reference, studies, gate), _find_constructs(candidate, shown, gate)
+    found = reference.outputs["found"] == 1, candidate.outputs["found"] == 1
     judged = found[0] | found[1]
     boxes = [recording.outputs["boxes"][judged].astype(np.float64) for recording in (reference, candidate)]
     return Contrast(
@@ -233,7 +235,7 @@ def compare_machines(native: Recording, other: Recording, studies: Sequence[Stud
         Patients whose most probable brand differs; and the largest difference of a coordinate in canvas pixels over the films where both
         found a construct, None when there are none, or it is not a number.
     """
-    contrast = contrast_rows(native, other, studies, studies, gate)
+    contrast = contrast_rows(native, other, studies, gate)
     both = contrast.found[0] & contrast.found[1]
     boxes = [recording.outputs["boxes"][both].astype(np.float64) for recording in (native, other)]
     box_px = float(np.abs(boxes[0] - boxes[1]).max()) if both.any() else np.nan
@@ -268,8 +270,8 @@ def judge_control(reference: Recording, candidate: Recording, studies: Sequence[
                 break
     if not judged:
         return None
-    rows, shown = ([studies[row] for row in each] for each in (judged, swapped))
-    return decide(contrast_rows(_take(reference, judged), _take(candidate, swapped), rows, shown, gate), gate.judge)
+    rows = [studies[row] for row in judged]
+    return decide(contrast_rows(_take(reference, judged), _take(candidate, swapped), rows, gate), gate.judge)
 
 
 def list_changes(
@@ -293,7 +295,7 @@ def list_changes(
         truth = contrast.truth[row]
         right = bool(contrast.answers[0][row] == truth), bool(contrast.answers[1][row] == truth)
         sides = {
-            name: _describe_answer(recording, row, int(answers[row]), found[row], gate.brands)
+            name: _describe_answer(recording, row, int(answers[row]), found[row], gate)
             for name, recording, answers, found in zip(
                 ("reference", "candidate"), (reference, candidate), contrast.answers, contrast.found, strict=True
             )
@@ -316,8 +318,7 @@ _RIGHT = {(True, True): "both", (True, False): "reference", (False, True): "cand
 def measure_calibration(probabilities: NDArray[np.generic], truth: NDArray[np.int64]) -> float | None:
     """Return the expected calibration error over the rows of known brand, as ``edgekit evaluate`` defines it.
 
-    Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, eq. 3. A row without an answer stands for equal probabilities
-    and is wrong, as in ``predictions.csv``.
+    A row without an answer stands for equal probabilities and is wrong, as in ``predictions.csv``.
 
     Parameters
     ----------
@@ -336,7 +337,7 @@ def measure_calibration(probabilities: NDArray[np.generic], truth: NDArray[np.in
     answered = values.max(axis=1) > 0
     confidence = np.where(answered, values.max(axis=1), 1 / values.shape[1])
     hits = answered & (values.argmax(axis=1) == truth[truth != NO_ANSWER])
-    return float(np.abs(np.bincount(calibration_bins(confidence), weights=hits - confidence)).sum() / len(values))
+    return float(calibration_error(confidence, hits)[0])
 
 
 def summarize(parity: Parity) -> str:
@@ -367,13 +368,6 @@ def _find_answers(recording: Recording) -> NDArray[np.int64]:
     return np.where(np.isfinite(probabilities).all(axis=1), answers, NOT_A_NUMBER)
 
 
-def _find_constructs(recording: Recording, shown: Sequence[Study], gate: Gate) -> NDArray[np.bool_]:
-    """Whether each film was given and its construct found; (N, 2)."""
-    given = np.array([[study.film(view) is not None for view in VIEWS] for study in shown])
-    found: NDArray[np.bool_] = given & (recording.outputs["box_scores"].astype(np.float32) >= np.float32(gate.box_threshold))
-    return found
-
-
 def _take(recording: Recording, rows: list[int]) -> Recording:
     return replace(recording, outputs={name: recording.outputs[name][rows] for name in RECORDED})
 
@@ -390,13 +384,15 @@ def _any_row(flags: NDArray[np.bool_], patient: NDArray[np.int64], n_patients: i
     return np.bincount(patient, weights=flags, minlength=n_patients) > 0
 
 
-def _describe_answer(recording: Recording, row: int, answer: int, found: NDArray[np.bool_], brands: tuple[str, ...]) -> dict[str, Any]:
+def _describe_answer(recording: Recording, row: int, answer: int, found: NDArray[np.bool_], gate: Gate) -> dict[str, Any]:
     decision = int(recording.outputs["decision"][row].item())
     return {
-        "answer": brands[answer] if answer >= 0 else None,
+        "answer": gate.brands[answer] if answer >= 0 else None,
         "decision": DECISIONS[decision] if 0 <= decision < len(DECISIONS) else f"invalid: {decision}",
-        "probabilities": dict(zip(brands, _round(recording.outputs["probabilities"][row], 4), strict=True)),
-        "boxes": {view: _round(recording.outputs["boxes"][row, index], 1) if found[index] else None for index, view in enumerate(VIEWS)},
+        "probabilities": dict(zip(gate.brands, _round(recording.outputs["probabilities"][row], 4), strict=True)),
+        "boxes": {
+            view: _round(recording.outputs["boxes"][row, index], 1) if found[index] else None for index, view in enumerate(gate.views)
+        },
     }
 
 

@@ -8,7 +8,7 @@ A *recording* file is a numpy ``.npz`` without pickles; a device's ``outputs.npz
     session  str    name of the session, such as "tensorrt"
     runtime  str    its name, version and device
     cpu      str    may be left out: what it ran on, the JSON of ``cpu`` in `edgekit.types.Parity`
-    probabilities, members, boxes, box_scores, view_scores, prediction_set, unfamiliarity, decision
+    probabilities, members, boxes, box_scores, found, view_scores, prediction_set, unfamiliarity, decision
              the graph's outputs with their own dtypes, stacked: (N, ...) in the order of the rows
 """
 
@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.contract import OUTPUTS, views_of
 from edgekit.cores import count_threads
 from edgekit.errors import InputError
 from edgekit.files import replacing
 from edgekit.processors import describe_processor
-from edgekit.types import OUTPUTS, VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgekit.task import View
     from edgekit.types import Session, Study, Tensors
 
 SCHEMA = 1
@@ -88,7 +89,7 @@ class PackHash:
     def add(self, inputs: Tensors) -> None:
         """Take in the graph inputs of the next row."""
         self._digest.update(inputs["present"].tobytes())
-        for view, given in zip(VIEWS, inputs["present"], strict=True):
+        for view, given in zip(views_of(inputs), inputs["present"], strict=True):
             if given:
                 self._digest.update(inputs[view].tobytes())
 
@@ -97,7 +98,9 @@ class PackHash:
         return self._digest.hexdigest()
 
 
-def record(sessions: Sequence[Session], studies: Sequence[Study], side: int, reference: Session | None = None) -> list[Recording]:
+def record(
+    sessions: Sequence[Session], studies: Sequence[Study], views: Sequence[View], side: int, reference: Session | None = None
+) -> list[Recording]:
     """Run every session over the same canvases, each film decoded once.
 
     Parameters
@@ -106,6 +109,8 @@ def record(sessions: Sequence[Session], studies: Sequence[Study], side: int, ref
         They answer one after another, in this thread: not every runtime allows another.
     studies
         The rows.
+    views
+        The task's, in order.
     side
         Side of the canvas in pixels.
     reference
@@ -128,7 +133,7 @@ def record(sessions: Sequence[Session], studies: Sequence[Study], side: int, ref
     kept: list[dict[str, list[NDArray[np.generic]]]] = [{name: [] for name in RECORDED} for _ in everyone]
     pack = PackHash(side)
     with ThreadPoolExecutor(1) as beside:
-        for _, inputs, _ in stream_inputs(studies, side, "Comparing with the reference"):
+        for _, inputs, _ in stream_inputs(studies, views, side, "Comparing with the reference"):
             expected = [beside.submit(reference.infer, inputs)] if reference else []
             pack.add(inputs)
             answers = [session.infer(inputs) for session in sessions]
@@ -148,12 +153,12 @@ def join_recordings(parts: Sequence[Recording], pack: str) -> Recording:
     return replace(parts[0], pack=pack, outputs=outputs)
 
 
-def identify_canvases(studies: Sequence[Study], side: int) -> str:
+def identify_canvases(studies: Sequence[Study], views: Sequence[View], side: int) -> str:
     """Return the identity of the canvases that the films make now (see `PackHash`); no session runs."""
     from edgekit.canvases import stream_inputs
 
     pack = PackHash(side)
-    for _, inputs, _ in stream_inputs(studies, side, "Reading the films"):
+    for _, inputs, _ in stream_inputs(studies, views, side, "Reading the films"):
         pack.add(inputs)
     return pack.hexdigest()
 

@@ -22,7 +22,6 @@ import edgekit
 from edgekit.errors import InputError
 from edgekit.files import hash_file
 from edgekit.parity.recording import THREADS, Recording, read_recording, record, write_recording
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,12 +55,12 @@ class Reference:
         """Open the pipeline as a session."""
         from edgekit.sessions.torch import open_run
 
-        return open_run(self.run, self.bundle.manifest["ensemble"], THREADS)
+        return open_run(self.run, self.bundle.manifest.ensemble, THREADS)
 
     def compute(self) -> Recording:
         """Answer for every film anew, and keep the answers."""
         with self.open() as session:
-            (answers,) = record([], self.studies, self.bundle.canvas_side, session)
+            (answers,) = record([], self.studies, self.bundle.views, self.bundle.canvas_side, session)
         self.keep(answers)
         return answers
 
@@ -69,7 +68,7 @@ class Reference:
         """Return the answers kept; None when there are none, or the file is damaged."""
         key = self._key()
         try:
-            return read_recording(self._path(key), key, len(self.studies), self.bundle.manifest["tensors"]["outputs"])
+            return read_recording(self._path(key), key, len(self.studies), self.bundle.manifest.tensors["outputs"])
         except (InputError, OSError):
             return None
 
@@ -89,12 +88,12 @@ class Reference:
 
         document: dict[str, Any] = {
             "run": run_hash(self.run),
-            "ensemble": self.bundle.manifest["ensemble"],
+            "ensemble": self.bundle.manifest.ensemble,
             "side": self.bundle.canvas_side,
             "edgekit": edgekit.__version__,
             "code": _hash_code(),
             "versions": {name: importlib.metadata.version(name) for name in NETWORKS},
-            "rows": [[_describe_film(study.film(view)) for view in VIEWS] for study in self.studies],
+            "rows": [[_describe_film(study.film(view)) for view in self.bundle.views] for study in self.studies],
         }
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 

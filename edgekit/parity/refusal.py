@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.files import write_text
-from edgekit.types import INTENDED_USE, VIEWS
+from edgekit.sessions import SESSIONS, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from edgekit.models.pipeline import Pipeline
+    from edgekit.sessions import SessionModule
     from edgekit.types import Bundle, Parity, Study, Tensors
 
 TIE = 0.05
@@ -59,7 +60,9 @@ class Change:
     candidate: Tensors
 
 
-def explain_changes(bundle: Bundle, pipeline: Pipeline, studies: Sequence[Study], parity: Parity) -> list[Change]:
+def explain_changes(
+    bundle: Bundle, pipeline: Pipeline, studies: Sequence[Study], parity: Parity, modules: Mapping[str, SessionModule] = SESSIONS
+) -> list[Change]:
     """Answer the rows whose brand changed once more, and find out what turned them.
 
     Parameters
@@ -72,18 +75,19 @@ def explain_changes(bundle: Bundle, pipeline: Pipeline, studies: Sequence[Study]
         All rows that were judged.
     parity
         Their verdict; of a FAIL only the rows that it lists are looked at.
+    modules
+        The modules of sessions by name.
     """
     from edgekit.canvases import stream_inputs
-    from edgekit.sessions import open_session
     from edgekit.sessions.torch import TorchSession
 
     rows = [studies[change["row"] - 1] for change in parity.flipped if change["reference"]["answer"] != change["candidate"]["answer"]]
     changes = []
-    with TorchSession(pipeline) as reference, open_session(parity.session, bundle) as candidate:
-        for study, inputs, _ in stream_inputs(rows, bundle.canvas_side, "Looking at what changed"):
+    with TorchSession(pipeline) as reference, open_session(parity.session, bundle, modules=modules) as candidate:
+        for study, inputs, _ in stream_inputs(rows, bundle.views, bundle.canvas_side, "Looking at what changed"):
             expected, found = reference.infer(inputs), candidate.infer(inputs)
             first, second = np.sort(expected["probabilities"])[::-1][:2]
-            films: dict[str, Any] = {view: inputs[view][0, 0] for view in VIEWS if study.film(view) is not None}
+            films: dict[str, Any] = {view: inputs[view][0, 0] for view in bundle.views if study.film(view) is not None}
             changes.append(Change(study, find_stage(pipeline, inputs, expected, found), float(first - second), films, expected, found))
     return changes
 
@@ -102,16 +106,15 @@ def find_stage(pipeline: Pipeline, inputs: Tensors, expected: Tensors, found: Te
     if ((found["members"].sum(axis=1) > 0) != seen).any():
         return "finding"
     answer = int(expected["probabilities"].argmax())
-    given = torch.from_numpy(inputs["present"]) > 0.5
-    present = (given & (torch.from_numpy(expected["box_scores"]) >= pipeline.spec.box_threshold)).float()
+    present = torch.from_numpy(expected["found"]).float()
     with torch.no_grad():
 
         def combine(members: NDArray[Any]) -> NDArray[Any]:
             combined: NDArray[Any] = pipeline.ensemble(torch.from_numpy(members), present)[0].numpy()
             return combined
 
-        canvases = torch.cat([torch.from_numpy(inputs[view].copy()).float() for view in VIEWS]) / 255
-        crops = expand_boxes(torch.from_numpy(found["boxes"].copy()), pipeline.spec.canvas_side)
+        canvases = torch.cat([torch.from_numpy(inputs[view].copy()).float() for view in pipeline.spec.task.views]) / 255
+        crops = expand_boxes(torch.from_numpy(found["boxes"].copy()), pipeline.spec.canvas_side, pipeline.spec.crop_margin)
         moved = pipeline.classify(canvases, crops, present)[0].numpy()
         if combine(moved).argmax() != answer:
             return "box"
@@ -148,25 +151,25 @@ def write_page(path: Path, bundle: Bundle, parity: Parity, verdict: str, changes
 
     environment = Environment(loader=PackageLoader("edgekit.parity", "."), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("refusal.html.j2").render(
-        name=f"{bundle.manifest['target']}:{bundle.manifest['precision']}",
+        name=f"{bundle.manifest.target}:{bundle.manifest.precision}",
         parity=parity,
         verdict=verdict,
         summary=describe_changes(changes),
-        changes=[_describe_change(change, bundle.brands) for change in changes],
+        changes=[_describe_change(change, bundle) for change in changes],
         side=bundle.canvas_side,
-        intended_use=INTENDED_USE,
+        intended_use=bundle.manifest.intended_use,
     )
     write_text(path, page)
 
 
-def _describe_change(change: Change, brands: Sequence[str]) -> dict[str, Any]:
+def _describe_change(change: Change, bundle: Bundle) -> dict[str, Any]:
     """Return what the page shows of one change."""
     answers = []
     for outputs in (change.reference, change.candidate):
         order = np.argsort(outputs["probabilities"])[::-1][:2]
-        answers.append([(brands[place], float(outputs["probabilities"][place])) for place in order])
+        answers.append([(bundle.brands[place], float(outputs["probabilities"][place])) for place in order])
     boxes = {
-        view: [[float(edge) for edge in outputs["boxes"][VIEWS.index(view)]] for outputs in (change.reference, change.candidate)]
+        view: [[float(edge) for edge in outputs["boxes"][bundle.views.index(view)]] for outputs in (change.reference, change.candidate)]
         for view in change.canvases
     }
     return {

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgekit.contract import OUTPUTS, input_names, views_of
 from edgekit.errors import GateError, InputError
 from edgekit.quantization.foresight import Foresight
-from edgekit.types import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +166,9 @@ def _record_inputs(pipeline: Any, units: list[Any], inputs: Tensors) -> dict[Any
 def _run(pipeline: Any, inputs: Tensors) -> torch.Tensor:
     """Return the members' probabilities, (M, K)."""
     with torch.no_grad():
-        members: torch.Tensor = pipeline(*(torch.from_numpy(inputs[name].copy()) for name in INPUTS))[OUTPUTS.index("members")]
+        members: torch.Tensor = pipeline(*(torch.from_numpy(inputs[name].copy()) for name in input_names(views_of(inputs))))[
+            OUTPUTS.index("members")
+        ]
     return members
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from edgekit.contract import input_names, views_of
 from edgekit.progress import track
-from edgekit.types import INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -110,7 +110,7 @@ def measure_headroom(pipeline: Any, stages: Collection[str], films: Sequence[Ten
     try:
         with torch.no_grad():
             for inputs in track(films, "Looking at float16's range"):
-                pipeline(*(torch.from_numpy(inputs[name].copy()) for name in INPUTS))
+                pipeline(*(torch.from_numpy(inputs[name].copy()) for name in input_names(views_of(inputs))))
     finally:
         for hook in hooks:
             hook.remove()

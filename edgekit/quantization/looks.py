@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from edgekit.types import VIEWS
+from edgekit.contract import views_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class Looks(Sequence["Tensors"]):
         if look == 0:
             return inputs
         random = np.random.default_rng((patient, look))
-        return {**inputs, **{view: _look_again(inputs[view], random) for view in VIEWS}}
+        return {**inputs, **{view: _look_again(inputs[view], random) for view in views_of(inputs)}}
 
 
 def _look_again(canvas: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgekit.cores import count_threads
 from edgekit.progress import track
 from edgekit.quantization.rounding import round_weights
 from edgekit.quantization.saturation import PAIR_SUM
+from edgekit.rewriting.passes import SORTED, Condition, Pass, has_nodes, opset_from, run_passes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,42 +55,22 @@ def insert_quantization(model: Any, nodes: set[str], observation: Observation, r
     """
     if not nodes:  # the quantizer would take none for all
         return model
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-    from onnxruntime.quantization.quant_utils import QuantType
-
-    corrected = correct_biases(model, nodes, observation, rounded)
-    overrides = _place_on_steps(corrected, nodes, rounded)
-    ranges = {name: (np.float32(low), np.float32(high)) for name, (low, high) in observation.ranges.items()}
-    options: dict[str, Any] = {
-        "ActivationSymmetric": symmetric,
-        "WeightSymmetric": True,
-        "QuantizeBias": False,
-        "TensorQuantOverrides": overrides,
-    }
-    if symmetric:
-        options["OpTypesToExcludeOutputQuantization"] = list(SYMMETRIC_OPERATORS)
-    quantizer = QDQQuantizer(
-        corrected,
-        per_channel=True,
-        reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8 if activations == "uint8" else QuantType.QInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
-        nodes_to_quantize=sorted(nodes),
-        nodes_to_exclude=[],
-        op_types_to_quantize=list(SYMMETRIC_OPERATORS if symmetric else OPERATORS),
-        extra_options=options,
-    )
-    quantizer.quantize_model()  # what reads bytes already (see `edgekit.rewriting`) is left as it is
+    passes = [
+        Pass(
+            "take up the shift of rounded weights",
+            partial(correct_biases, nodes=nodes, observation=observation, rounded=rounded),
+            requires=(has_nodes(nodes), opset_from(13)),  # scales of a channel each
+        ),
+        Pass(
+            "quantize",
+            partial(_quantize, nodes=nodes, observation=observation, rounded=rounded, activations=activations, symmetric=symmetric),
+            ensures=(_stores_in_8_bits(nodes),),
+        ),
+    ]
     if not symmetric:
-        _keep_float(quantizer.model.model)
-        if activations == "int8":
-            _sign_bytes(quantizer.model.model)
-    quantizer.model.topological_sort()
-    quantized = quantizer.model.model
-    _slim(quantized)
-    return quantized
+        passes += [Pass("keep convolutions between 8 bits in float", _keep_float)]
+        passes += [Pass("sign the bytes that convolutions read", _sign_bytes, ensures=(READS_SIGNED,))] if activations == "int8" else []
+    return run_passes(model, [*passes, Pass("sort, and drop what says nothing", _slim, ensures=(SORTED, _stores_in_8_bits(nodes)))])
 
 
 def store_weights(model: Any, nodes: set[str], observation: Observation, rounded: Rounded) -> Any:
@@ -169,6 +151,60 @@ def count_groups(node: Any) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
+def _quantize(model: Any, nodes: set[str], observation: Observation, rounded: Rounded, activations: str, symmetric: bool) -> Any:
+    """Let onnxruntime's quantizer place its pairs; `model` is changed. See `insert_quantization`."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import QuantType
+
+    overrides = _place_on_steps(model, nodes, rounded)
+    ranges = {name: (np.float32(low), np.float32(high)) for name, (low, high) in observation.ranges.items()}
+    options: dict[str, Any] = {
+        "ActivationSymmetric": symmetric,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,
+        "TensorQuantOverrides": overrides,
+    }
+    if symmetric:
+        options["OpTypesToExcludeOutputQuantization"] = list(SYMMETRIC_OPERATORS)
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8 if activations == "uint8" else QuantType.QInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
+        nodes_to_quantize=sorted(nodes),
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(SYMMETRIC_OPERATORS if symmetric else OPERATORS),
+        extra_options=options,
+    )
+    quantizer.quantize_model()  # what reads bytes already (see `edgekit.rewriting`) is left as it is
+    return quantizer.model.model
+
+
+def _stores_in_8_bits(nodes: set[str]) -> Condition:
+    """Return the condition that the quantizer passed over none of the convolutions among `nodes`."""
+
+    def holds(model: Any) -> bool:
+        makers = {name: node.op_type for node in model.graph.node for name in node.output}
+        convolutions = [node for node in model.graph.node if node.op_type == "Conv" and node.name in nodes]
+        return all(makers.get(node.input[1]) == "DequantizeLinear" for node in convolutions)
+
+    return Condition("every convolution chosen has its weights in 8 bits", holds)
+
+
+def _reads_signed(model: Any) -> bool:
+    """Whether no convolution reads unsigned bytes."""
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    reads = [makers.get(node.input[0]) for node in model.graph.node if node.op_type == "Conv"]
+    return not any(read is not None and read.op_type == "DequantizeLinear" and kinds[read.input[2]] == 2 for read in reads)
+
+
+READS_SIGNED = Condition("no convolution reads unsigned bytes", _reads_signed)
+
+
 def _place_on_steps(model: Any, nodes: set[str], rounded: Rounded) -> dict[str, list[dict[str, Any]]]:
     """Put the weights of the convolutions in `nodes` where they were rounded to, so that the quantizer finds the same steps.
 
@@ -187,7 +223,7 @@ def _place_on_steps(model: Any, nodes: set[str], rounded: Rounded) -> dict[str, 
     return overrides
 
 
-def _keep_float(model: Any) -> None:
+def _keep_float(model: Any) -> Any:
     """Put a Max that changes nothing behind each convolution that reads and writes 8 bits and is to compute in float.
 
     onnxruntime (WeightBiasQuantization) takes a convolution between a DequantizeLinear and a QuantizeLinear for one whose weights somebody
@@ -211,9 +247,10 @@ def _keep_float(model: Any) -> None:
         for reader in model.graph.node:
             reader.input[:] = [f"{output}.kept" if name == output else name for name in reader.input]
         model.graph.node.append(helper.make_node("Max", [output, lowest.name], [f"{output}.kept"], name=f"{output}.kept"))
+    return model
 
 
-def _sign_bytes(model: Any) -> None:
+def _sign_bytes(model: Any) -> Any:
     """Let each convolution that reads unsigned bytes read signed ones, of the same scale: no runtime computes both types in one."""
     from onnx import helper, numpy_helper
 
@@ -230,12 +267,15 @@ def _sign_bytes(model: Any) -> None:
         model.graph.node.append(helper.make_node("QuantizeLinear", [read.output[0], *pair], [name]))
         model.graph.node.append(helper.make_node("DequantizeLinear", [name, *pair], [f"{name}.float"]))
         node.input[0] = f"{name}.float"
+    return model
 
 
-def _slim(model: Any) -> None:
-    """Drop what says nothing: zero points of zero, which are the default for int8, and the names of the pairs' own nodes."""
+def _slim(model: Any) -> Any:
+    """Sort the nodes and drop what says nothing: zero points of zero, the default for int8, and the names of the pairs' own nodes."""
     from onnx import numpy_helper
+    from onnxruntime.quantization.onnx_model import ONNXModel
 
+    ONNXModel(model).topological_sort()
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     zeros = {
         name
@@ -253,3 +293,4 @@ def _slim(model: Any) -> None:
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     del model.graph.value_info[:]
+    return model

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,19 +17,16 @@ from edgekit.quantization.looks import Looks
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, Rounded, count_groups, insert_quantization, round_graph, store_weights
 from edgekit.quantization.running import run_patients
-from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
+from edgekit.rewriting import CROP_IN_INTEGERS, READ_BYTES, UNFOLD_STEMS
+from edgekit.rewriting.passes import NAMED, SORTED, Pass, has_nodes, run_passes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from edgekit.quantization.foresight import CalibrationPatients
     from edgekit.types import Calibration, Tensors
-
-BLOCK = re.compile(r".+?\.network(?:\.model\.\d+)?(?:\.(?:blocks\.\d+|stem|conv_stem|bn1|conv_head|bn2|cv[23]\.\d+\.\d+))?")
-ACTIVATION_OF = {"bn1": "conv_stem", "bn2": "conv_head"}
-"""timm's name of the layer that holds an activation, and of the convolution that it belongs to."""
 
 RANKED_ON = 96
 """Looks at patients on which blocks are ranked: enough to order them, and it is done once a block."""
@@ -136,17 +132,17 @@ def rewrite_graph(model: Any, patients: CalibrationPatients, foresight: Foresigh
     -------
     The graph, and what it crops in: ``integers``, or ``float32`` where that alone would change more than `ROUNDING_SHARE` of `changed`.
     """
-    plain = read_bytes(model)
-    cropped = crop_in_integers(plain)
+    plain = run_passes(model, [READ_BYTES])
+    cropped = run_passes(plain, [CROP_IN_INTEGERS])
     if foresight.predict(answer_members(cropped, patients, "Rewriting the graph")) <= ROUNDING_SHARE * changed:
-        return unfold_stems(cropped), "integers"
-    return unfold_stems(plain), "float32"
+        return run_passes(cropped, [UNFOLD_STEMS]), "integers"
+    return run_passes(plain, [UNFOLD_STEMS]), "float32"
 
 
 def quantize_graph(
     model: Any,
     foresight: Foresight,
-    wanted: set[str],
+    wanted: Mapping[str, str],
     patients: CalibrationPatients,
     settings: Calibration,
     activations: str,
@@ -167,7 +163,7 @@ def quantize_graph(
     foresight
         Of the graph whose answers are to hold: `model` itself, or what it was before it was rewritten.
     wanted
-        Names of the nodes whose stage is to be 8-bit.
+        Block by name of the nodes whose stage is to be 8-bit (`edgekit.graphs.places`).
     patients
         Those of `foresight`.
     settings
@@ -189,11 +185,18 @@ def quantize_graph(
     blocks: dict[str, set[str]] = {}
     for node in model.graph.node:
         if node.op_type in OPERATORS and node.name in wanted:
-            blocks.setdefault(block_of(node.name), set()).add(node.name)
+            blocks.setdefault(wanted[node.name], set()).add(node.name)
     wide = _find_depthwise(model) if depthwise == "float32" else set()
     fixed = [block for block, nodes in blocks.items() if nodes & wide]
     everything = set().union(*blocks.values())
-    model = equalize(model, everything, patients.inputs)
+    chosen = has_nodes(everything)
+    equalization = Pass(
+        "bring channels to one range",
+        partial(equalize, nodes=everything, calibration=patients.inputs),
+        requires=(NAMED, SORTED, chosen),
+        ensures=(chosen, SORTED),
+    )
+    model = run_passes(model, [equalization])
     observation = observe(model, everything, patients.inputs, settings.method)
     rounded = round_graph(model, everything, observation, activations)
 
@@ -205,7 +208,10 @@ def quantize_graph(
         return round_graph(model, everything, observation, None)
 
     def quantize(nodes: set[str], stored: set[str]) -> Any:
-        lightened = store_weights(model, stored, observation, round_for_float()) if stored else model
+        lightened = model
+        if stored:
+            storing = partial(store_weights, nodes=stored, observation=observation, rounded=round_for_float())
+            lightened = run_passes(model, [Pass("store weights in 8 bits", storing, requires=(has_nodes(stored),), ensures=(SORTED,))])
         return insert_quantization(lightened, nodes, observation, rounded, activations, symmetric)
 
     def give_back(kept: Sequence[str]) -> tuple[Any, float]:
@@ -253,22 +259,6 @@ def quantize_graph(
         float_share=sum(sizes[block] for block in kept) / sum(sizes.values()),
         ranking=tuple(ranking),
     )
-
-
-def block_of(node: str) -> str:
-    """Return the block of a node, by its name: a stage of a backbone, a layer of the detector's neck, a branch of its head.
-
-    Examples
-    --------
-    >>> block_of("members.ap.network.blocks.3.1.conv_dw/conv2d_97")
-    'members.ap.network.blocks.3'
-    >>> block_of("members.ap.network.bn1/hardtanh_22")
-    'members.ap.network.conv_stem'
-    """
-    match = BLOCK.match(node)
-    assert match is not None, f"{node} belongs to no network"
-    *path, last = match.group().split(".")
-    return ".".join([*path, ACTIVATION_OF.get(last, last)])
 
 
 def answer(model: Any, calibration: Sequence[Tensors]) -> NDArray[np.float64]:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 import edgekit
+from edgekit.contract import output_dtype, views_of
 from edgekit.errors import DamagedBundleError, MissingError
+from edgekit.sessions.about import About
 from edgekit.sessions.inputs import check_inputs
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,9 +41,6 @@ CODECS = "dcmjs-native-codecs.wasm"
 """What decodes compressed DICOM films in the phone app."""
 
 RUNNER = "runner/edgekit.js"
-
-DTYPES = {"prediction_set": np.int32, "decision": np.int32}
-"""Of the outputs that are not float32: on the way from the page all become lists of numbers."""
 
 MEDIA_TYPES = {
     ".html": "text/html",
@@ -68,10 +66,34 @@ OPEN = f"""async ({{ threads }}) => {{
 INFER = """async ({ films, given }) => {
     const bytes = new Uint8Array(await (await fetch(films)).arrayBuffer());
     const film = (index) => given[index] ? bytes.subarray(index * pipeline.side ** 2, (index + 1) * pipeline.side ** 2) : null;
-    const { outputs, shapes, elapsedMs } = await pipeline.infer({ ap: film(0), lateral: film(1) });
+    const canvases = Object.fromEntries(pipeline.views.map((view, index) => [view, film(index)]));
+    const { outputs, shapes, elapsedMs } = await pipeline.infer(canvases);
     const plain = Object.entries(outputs).map(([name, data]) => [name, { data: Array.from(data), shape: shapes[name] }]);
     return { outputs: Object.fromEntries(plain), elapsedMs };
 }"""
+
+
+def list_missing() -> list[str]:
+    """Return what this machine lacks: a browser, or the runtime that it loads."""
+    missing = []
+    for find in (find_browser, find_runtime):
+        try:
+            find()
+        except MissingError as error:
+            missing.append(error.message)
+    return missing
+
+
+ABOUT = About(
+    extras=("app",),
+    takes_threads=True,
+    in_process=False,
+    notes=(
+        "timed inside the page, from the films to the answer",
+        "no memory: Chromium spreads a page over several processes that share some of theirs",
+    ),
+    list_missing=list_missing,
+)
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:
@@ -109,7 +131,7 @@ class BrowserSession:
     elapsed_ms: float
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        if RUNNER not in bundle.manifest["files"]:
+        if RUNNER not in bundle.manifest.files:
             raise MissingError(f"{bundle.folder} has no {RUNNER}: it was not made for the browser", "export it for the target web")
         try:
             from playwright.sync_api import Error, sync_playwright
@@ -118,8 +140,8 @@ class BrowserSession:
         chromium, runtime = find_browser(), find_runtime()
         self._films = f"/films/{secrets.token_urlsafe()}"
         self._pages: dict[str, Path | bytes] = {"/index.html": PAGE, **{f"/ort/{name}": runtime / name for name in RUNTIME_FILES}}
-        self._pages |= {f"/bundle/{name}": bundle.folder / name for name in ("manifest.json", *bundle.manifest["files"])}
-        self._side = bundle.canvas_side
+        self._pages |= {f"/bundle/{name}": bundle.folder / name for name in ("manifest.json", *bundle.manifest.files)}
+        self._tensors = bundle.manifest.tensors["inputs"]
         with ExitStack() as stack:
             address = stack.enter_context(_serve(self._pages))
             try:
@@ -155,14 +177,11 @@ class BrowserSession:
         InputError
             A tensor is missing or has another dtype or shape than the graph's.
         """
-        check_inputs(inputs, self._side)
-        self._pages[self._films] = b"".join(inputs[view].tobytes() for view in VIEWS)
+        check_inputs(inputs, self._tensors)
+        self._pages[self._films] = b"".join(inputs[view].tobytes() for view in views_of(inputs))
         answer = self._page.evaluate(INFER, {"films": self._films, "given": (inputs["present"].astype(np.float32) > 0.5).tolist()})
         self.elapsed_ms = answer["elapsedMs"]
-        return {
-            name: np.array(tensor["data"], DTYPES.get(name, np.float32)).reshape(tensor["shape"])
-            for name, tensor in answer["outputs"].items()
-        }
+        return {name: np.array(tensor["data"], output_dtype(name)).reshape(tensor["shape"]) for name, tensor in answer["outputs"].items()}
 
 
 def find_browser() -> str:

@@ -7,21 +7,31 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from edgekit.contract import OUTPUTS, views_of
 from edgekit.errors import MissingError
 from edgekit.formats.mlpackage import import_coremltools
+from edgekit.sessions.about import About
 from edgekit.sessions.inputs import check_inputs
-from edgekit.types import OUTPUTS, VIEWS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
     from edgekit.types import Bundle, Session, Tensors
 
 
+def list_missing() -> list[str]:
+    """Return what this machine lacks to be a Mac."""
+    return [] if platform.system() == "Darwin" else ["macOS"]
+
+
+ABOUT = About(extras=("export",), takes_threads=False, list_missing=list_missing)
+
+
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (Core ML chooses its own)
     """Open the bundle's package; see `edgekit.sessions.SessionModule`."""
-    return CoreMLSession(bundle.model, bundle.canvas_side)
+    return CoreMLSession(bundle.model, bundle.manifest.tensors["inputs"])
 
 
 class CoreMLSession:
@@ -31,8 +41,8 @@ class CoreMLSession:
     ----------
     model
         The ``.mlpackage``.
-    side
-        Side of its canvases in pixels.
+    tensors
+        Its inputs; see `edgekit.sessions.inputs.check_inputs`.
 
     Raises
     ------
@@ -42,15 +52,15 @@ class CoreMLSession:
 
     name = "coreml"
 
-    def __init__(self, model: Path, side: int) -> None:
-        if platform.system() != "Darwin":
+    def __init__(self, model: Path, tensors: Mapping[str, Any]) -> None:
+        if list_missing():
             raise MissingError("Core ML runs on a Mac only", "use the session coreml-reference here, or run this on macOS")
         coremltools = import_coremltools()
         try:
             self._model = coremltools.models.MLModel(str(model))
         except Exception as error:  # Core ML's own errors share no base
             raise MissingError(f"Core ML on macOS {platform.mac_ver()[0]} can't open {model}: {error}", "update macOS") from error
-        self._side = side
+        self._tensors = tensors
         self.runtime = f"Core ML, macOS {platform.mac_ver()[0]} {platform.machine()}, coremltools {coremltools.__version__}"
 
     def __enter__(self) -> Self:
@@ -69,7 +79,7 @@ class CoreMLSession:
         """
         from PIL import Image
 
-        check_inputs(inputs, self._side)
-        given: dict[str, Any] = {view: Image.fromarray(inputs[view][0, 0]) for view in VIEWS}
+        check_inputs(inputs, self._tensors)
+        given: dict[str, Any] = {view: Image.fromarray(inputs[view][0, 0]) for view in views_of(inputs)}
         answer = self._model.predict({**given, "present": inputs["present"]})
         return {name: np.asarray(answer[name]) for name in OUTPUTS}

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from edgekit.contract import OUTPUTS
 from edgekit.errors import GateError, MissingError
 from edgekit.formats.engine_layers import PROMISE, find_fallbacks, read_inspector
 from edgekit.sessions.inputs import check_inputs
-from edgekit.types import OUTPUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from edgekit.types import Bundle, Tensors
+
+COPIES = ("copies to and from the GPU are included, and its end is waited for",)
+"""What is to be said of the times of a session on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,23 @@ class Gpu:
 
     name: str
     capability: str
+
+
+def list_gpus() -> list[dict[str, str]]:
+    """List the NVIDIA GPUs that the driver reports; empty when there is no driver."""
+    fields = ("name", "memory.total", "driver_version", "compute_cap")
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    if answer.returncode:  # the tool is there, the driver or the GPU is not
+        return []
+    return [dict(zip(fields, line.split(", "), strict=True)) for line in answer.stdout.splitlines()]
+
+
+def list_missing_gpu() -> list[str]:
+    """Return what this machine lacks to run an engine."""
+    return [] if list_gpus() else ["an NVIDIA GPU"]
 
 
 def import_cuda() -> Any:
@@ -102,8 +125,8 @@ class EngineSession:
         Side of the canvases in pixels.
     """
 
-    def __init__(self, name: str, runtime: str, library: Any, engine: Any, side: int) -> None:
-        self.name, self.runtime, self._side = name, runtime, side
+    def __init__(self, name: str, runtime: str, library: Any, engine: Any, tensors: Mapping[str, Any]) -> None:
+        self.name, self.runtime, self._tensors = name, runtime, tensors
         self._cuda = import_cuda()
         self._context = engine.create_execution_context()
         self._stream = call(self._cuda, "cudaStreamCreate")
@@ -134,7 +157,7 @@ class EngineSession:
         InputError
             A tensor is missing or has another dtype or shape than the graph's.
         """
-        check_inputs(inputs, self._side)
+        check_inputs(inputs, self._tensors)
         kinds = self._cuda.cudaMemcpyKind
         for name, tensor in inputs.items():
             host = np.ascontiguousarray(tensor)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from edgekit.contract import OUTPUTS
 from edgekit.cores import count_threads, is_sharing
 from edgekit.errors import MissingError
+from edgekit.sessions.about import About
 from edgekit.sessions.inputs import check_inputs
-from edgekit.types import OUTPUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
     from edgekit.types import Bundle, Session, Tensors
 
+ABOUT = About(extras=(), takes_threads=True, by_processor=True)
+
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     """Open the bundle's ONNX file; see `edgekit.sessions.SessionModule`."""
-    return OnnxRuntimeSession(bundle.model, bundle.canvas_side, threads)
+    return OnnxRuntimeSession(bundle.model, bundle.manifest.tensors["inputs"], threads)
 
 
 class OnnxRuntimeSession:
@@ -28,8 +32,8 @@ class OnnxRuntimeSession:
     ----------
     model
         The ONNX file.
-    side
-        Side of its canvases in pixels.
+    tensors
+        Its inputs; see `edgekit.sessions.inputs.check_inputs`.
     threads
         Threads within an operator; None takes one a core. They spin while they wait, which makes one answer quicker, unless the process
         shares the machine (`edgekit.cores`).
@@ -37,7 +41,7 @@ class OnnxRuntimeSession:
 
     name = "onnxruntime"
 
-    def __init__(self, model: Path, side: int, threads: int | None = None) -> None:
+    def __init__(self, model: Path, tensors: Mapping[str, Any], threads: int | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -45,7 +49,7 @@ class OnnxRuntimeSession:
         if is_sharing():
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.runtime = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
-        self._side = side
+        self._tensors = tensors
         try:
             self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no base
@@ -67,5 +71,5 @@ class OnnxRuntimeSession:
         InputError
             A tensor is missing or has another dtype or shape than the graph's.
         """
-        check_inputs(inputs, self._side)
+        check_inputs(inputs, self._tensors)
         return dict(zip(OUTPUTS, self._session.run(list(OUTPUTS), inputs), strict=True))

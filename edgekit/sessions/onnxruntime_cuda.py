@@ -6,19 +6,23 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import MissingError
+from edgekit.sessions.about import About
+from edgekit.sessions.cuda_engine import COPIES, list_missing_gpu
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgekit.types import Bundle, Session
 
+ABOUT = About(extras=(), takes_threads=False, notes=COPIES, list_missing=list_missing_gpu)
 PROVIDER = "CUDAExecutionProvider"
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (a GPU has none to choose)
     """Open the bundle's ONNX file on the first GPU; see `edgekit.sessions.SessionModule`."""
-    return OnnxRuntimeCudaSession(bundle.model, bundle.canvas_side)
+    return OnnxRuntimeCudaSession(bundle.model, bundle.manifest.tensors["inputs"])
 
 
 SETTINGS = {"use_tf32": "0"}
@@ -35,8 +39,8 @@ class OnnxRuntimeCudaSession(OnnxRuntimeSession):
     ----------
     model
         The ONNX file.
-    side
-        Side of its canvases in pixels.
+    tensors
+        Its inputs; see `edgekit.sessions.inputs.check_inputs`.
 
     Raises
     ------
@@ -46,7 +50,7 @@ class OnnxRuntimeCudaSession(OnnxRuntimeSession):
 
     name = "onnxruntime-cuda"
 
-    def __init__(self, model: Path, side: int) -> None:
+    def __init__(self, model: Path, tensors: Mapping[str, Any]) -> None:
         import onnxruntime
 
         if PROVIDER not in onnxruntime.get_available_providers():
@@ -63,7 +67,7 @@ class OnnxRuntimeCudaSession(OnnxRuntimeSession):
         self._session.disable_fallback()  # else a failing run is repeated on the CPU
         refuse_other_providers(self._session, PROVIDER)
         self.runtime = f"onnxruntime {onnxruntime.__version__} {PROVIDER}"
-        self._side = side
+        self._tensors = tensors
 
 
 def refuse_other_providers(session: Any, provider: str) -> None:

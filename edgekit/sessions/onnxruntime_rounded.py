@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingError
+from edgekit.sessions.about import About
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 
 if TYPE_CHECKING:
     from edgekit.types import Bundle, Session
+
+ABOUT = About(extras=("export",), takes_threads=True, stands_in_for="a device that rounds to float16", only_for=("fp16",))
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:
@@ -31,7 +34,7 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     with tempfile.TemporaryDirectory() as folder:
         rounded = Path(folder) / "rounded.onnx"
         onnx.save(round_to_half(model), rounded)
-        session = OnnxRuntimeSession(rounded, bundle.canvas_side, threads)
+        session = OnnxRuntimeSession(rounded, bundle.manifest.tensors["inputs"], threads)
     session.name = "onnxruntime-rounded"
     session.runtime += ", float16 results rounded"
     return session

@@ -5,20 +5,24 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
+from edgekit.contract import OUTPUTS
 from edgekit.errors import MissingError
+from edgekit.sessions.about import About
 from edgekit.sessions.inputs import check_inputs
-from edgekit.types import OUTPUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
     from edgekit.types import Bundle, Session, Tensors
 
+ABOUT = About(extras=("export",), takes_threads=True, by_processor=True)
+
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     """Open the bundle's ONNX file; see `edgekit.sessions.SessionModule`."""
-    return OpenVinoSession(bundle.model, bundle.canvas_side, threads)
+    return OpenVinoSession(bundle.model, bundle.manifest.tensors["inputs"], threads)
 
 
 def import_openvino() -> Any:
@@ -52,8 +56,8 @@ class OpenVinoSession:
     ----------
     model
         The ONNX file.
-    side
-        Side of its canvases in pixels.
+    tensors
+        Its inputs; see `edgekit.sessions.inputs.check_inputs`.
     threads
         Threads in all; None takes one a core.
 
@@ -65,12 +69,12 @@ class OpenVinoSession:
 
     name = "openvino"
 
-    def __init__(self, model: Path, side: int, threads: int | None = None) -> None:
+    def __init__(self, model: Path, tensors: Mapping[str, Any], threads: int | None = None) -> None:
         openvino = import_openvino()
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        self._side = side
+        self._tensors = tensors
         try:
             core = openvino.Core()
             compiled = core.compile_model(core.read_model(model), "CPU", settings)
@@ -94,6 +98,6 @@ class OpenVinoSession:
         InputError
             A tensor is missing or has another dtype or shape than the graph's.
         """
-        check_inputs(inputs, self._side)
+        check_inputs(inputs, self._tensors)
         answer = self._request.infer(inputs)
         return {name: answer[name] for name in OUTPUTS}

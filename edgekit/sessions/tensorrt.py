@@ -6,10 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import MissingError
-from edgekit.sessions.cuda_engine import EngineSession, find_gpu, require_precisions
+from edgekit.sessions.about import About
+from edgekit.sessions.cuda_engine import COPIES, EngineSession, find_gpu, list_missing_gpu, require_precisions
 
 if TYPE_CHECKING:
     from edgekit.types import Bundle, Session
+
+ABOUT = About(extras=("tensorrt",), takes_threads=False, notes=COPIES, list_missing=list_missing_gpu)
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (a GPU has none to choose)
@@ -31,7 +34,7 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa
     logger = trt.Logger(trt.Logger.ERROR)
     engine = trt.Runtime(logger).deserialize_cuda_engine(build_engine(trt, logger, bundle.model.read_bytes()))
     require_precisions(engine, trt, bundle)
-    return EngineSession("tensorrt", f"tensorrt {trt.__version__} on {gpu.name}", trt, engine, bundle.canvas_side)
+    return EngineSession("tensorrt", f"tensorrt {trt.__version__} on {gpu.name}", trt, engine, bundle.manifest.tensors["inputs"])
 
 
 def build_engine(trt: Any, logger: Any, model: bytes) -> Any:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import MissingError
 from edgekit.formats.tensorrt_rtx import engine_name, import_tensorrt_rtx
-from edgekit.sessions.cuda_engine import EngineSession, Gpu, find_gpu, require_precisions
+from edgekit.sessions.about import About
+from edgekit.sessions.cuda_engine import COPIES, EngineSession, Gpu, find_gpu, list_missing_gpu, require_precisions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit.types import Bundle, Session
+
+ABOUT = About(extras=("export",), takes_threads=False, notes=COPIES, list_missing=list_missing_gpu)
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (a GPU has none to choose)
@@ -29,10 +32,10 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa
     if engine is None:
         raise MissingError(
             f"TensorRT-RTX {rtx.__version__} does not load the engine",
-            f"install the version that compiled it, {bundle.manifest['provenance']['versions']['tensorrt-rtx-cu13-libs']}",
+            f"install the version that compiled it, {bundle.manifest.provenance['versions']['tensorrt-rtx-cu13-libs']}",
         )
     require_precisions(engine, rtx, bundle)
-    return EngineSession("tensorrt-rtx", f"tensorrt-rtx {rtx.__version__} on {gpu.name}", rtx, engine, bundle.canvas_side)
+    return EngineSession("tensorrt-rtx", f"tensorrt-rtx {rtx.__version__} on {gpu.name}", rtx, engine, bundle.manifest.tensors["inputs"])
 
 
 def choose_engine(bundle: Bundle, gpu: Gpu) -> Path:

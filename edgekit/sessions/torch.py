@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from edgekit.contract import OUTPUTS, describe_tensors
+from edgekit.sessions.about import About
 from edgekit.sessions.inputs import check_inputs
-from edgekit.types import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from edgekit.models.pipeline import Pipeline
     from edgekit.types import Session, Tensors
+
+ABOUT = About(extras=("train",), takes_threads=True)
 
 
 def open_run(run: Path, ensemble: str | None = None, threads: int | None = None) -> Session:
@@ -58,6 +61,7 @@ class TorchSession:
             torch.set_num_threads(threads)
         self.runtime = f"torch {torch.__version__} cpu"
         self._pipeline = pipeline
+        self._tensors = describe_tensors(pipeline.spec.task.views, pipeline.spec.sizes, exact=True)["inputs"]
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +82,7 @@ class TorchSession:
         """
         import torch
 
-        check_inputs(inputs, self._pipeline.spec.canvas_side)
+        check_inputs(inputs, self._tensors)
         with torch.inference_mode():  # copied, because torch takes no read-only array
-            outputs = self._pipeline(*(torch.from_numpy(inputs[name].copy()) for name in INPUTS))
+            outputs = self._pipeline(*(torch.from_numpy(inputs[name].copy()) for name in self._tensors))
         return {name: tensor.numpy() for name, tensor in zip(OUTPUTS, outputs, strict=True)}

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pedicle_screws import INPUTS, VIEWS, describe_inputs, make_spec
 
 import edgekit
 from edgekit.backends import coreml as backend
+from edgekit.contract import OUTPUTS
 from edgekit.errors import GateError, InputError
 from edgekit.formats.mlpackage import Blobs, read_specification
 from edgekit.graphs.exporting import fold_batch_norms
@@ -21,7 +23,8 @@ from edgekit.sessions.coreml import CoreMLSession
 from edgekit.sessions.coreml_reference import CoreMLReferenceSession
 from edgekit.sessions.coreml_reference.values import name_type
 from edgekit.sessions.torch import TorchSession
-from edgekit.types import INPUTS, INTENDED_USE, OUTPUTS, Calibration, Judge, Target
+from edgekit.task import INTENDED_USE
+from edgekit.types import Calibration, Judge, Target
 
 SIDE = 32
 
@@ -45,13 +48,6 @@ def make_target(precision: str, weights: str = "linear", system: str = "iOS17") 
     )
 
 
-@dataclass(frozen=True)
-class Spec:
-    brands: tuple[str, ...] = ("a", "b")
-    canvas_side: int = SIDE
-    ensemble: str = "ap+lateral"
-
-
 class Finder(torch.nn.Module):
     """Where the films are bright, in canvas pixels: coordinates that float16 has in steps of a quarter."""
 
@@ -64,6 +60,9 @@ class Finder(torch.nn.Module):
         weights = self.network(films).mean(dim=1).softmax(dim=2)  # (2, S, S)
         x = (weights.mean(dim=1) * places).sum(dim=1)
         return torch.stack([x - 0.1, x - 0.2, x + 0.1, x + 0.2], dim=1)
+
+    def list_blocks(self) -> dict[str, str]:
+        return {"network.0": "network.0"}
 
 
 class Network(torch.nn.Module):
@@ -94,6 +93,9 @@ class Member(torch.nn.Module):
     def forward(self, film: torch.Tensor) -> torch.Tensor:
         return self.network.forward_head(self.network.forward_features(film))
 
+    def list_blocks(self) -> dict[str, str]:
+        return {f"network.{layer}": f"network.{layer}" for layer in ("conv_stem", "blocks.0", "conv_head", "classifier")}
+
 
 class Weighing(torch.nn.Module):
     def __init__(self) -> None:
@@ -105,12 +107,12 @@ class Weighing(torch.nn.Module):
 
 
 class Stub(torch.nn.Module):
-    """Nine outputs in the right shapes from modules with the pipeline's names, in a moment."""
+    """The contract's outputs in the right shapes from modules with the pipeline's names, in a moment."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.spec = Spec()
+        self.spec = make_spec(SIDE)
         self.detector = Finder()
         self.members = torch.nn.ModuleDict({"ap": Member(), "lateral": Member()})
         self.ensemble = Weighing()
@@ -121,8 +123,8 @@ class Stub(torch.nn.Module):
         boxes = self.detector(films)
         rows = torch.cat([self.members["ap"](films[:1]), self.members["lateral"](films[1:])]).softmax(dim=1) * present.unsqueeze(1)
         probabilities = self.ensemble(rows)
-        chosen = (probabilities > 0.5).to(torch.int32)
-        return probabilities, rows, boxes, present * 0.5, 1 - rows, films[:, 0, ::4, ::4], chosen, rows.max().reshape(1), chosen[:1]
+        chosen, found = (probabilities > 0.5).to(torch.int32), present.to(torch.int32)
+        return probabilities, rows, boxes, present * 0.5, found, 1 - rows, films[:, 0, ::4, ::4], chosen, rows.max().reshape(1), chosen[:1]
 
 
 class WithUnknownOperator(Stub):
@@ -133,7 +135,9 @@ class WithUnknownOperator(Stub):
 
 def make_inputs(seed: int = 0, present: tuple[int, int] = (1, 1), side: int = SIDE) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
-    films = {name: random.integers(0, 256, (1, 1, side, side), np.uint8) * np.uint8(given) for name, given in zip(INPUTS, present)}  # noqa: B905
+    films = {
+        name: random.integers(0, 256, (1, 1, side, side), np.uint8) * np.uint8(given) for name, given in zip(VIEWS, present, strict=True)
+    }
     return {**films, "present": np.array(present, np.float32)}
 
 
@@ -163,7 +167,8 @@ def test_the_file_has_the_contracts_features(packages: dict[str, Path]) -> None:
     images = [feature.type.imageType for feature in description.input[:2]]
     assert [(image.width, image.height, image.colorSpace) for image in images] == [(SIDE, SIDE, 10)] * 2  # 8-bit gray
     arrays = [feature.type.multiArrayType.dataType for feature in (description.input[2], *description.output)]
-    assert arrays == [0x10000 | 32] * 7 + [0x20000 | 32, 0x10000 | 32, 0x20000 | 32]  # float32, and int32 for the set and the decision
+    single, whole = 0x10000 | 32, 0x20000 | 32  # float32, and int32 for what was found, the set and the decision
+    assert arrays == [single] * 5 + [whole] + [single] * 2 + [whole, single, whole]
     assert all(feature.shortDescription for feature in (*description.input, *description.output))
 
 
@@ -197,7 +202,7 @@ def test_the_same_pipeline_gives_the_same_bytes_without_a_trace_of_this_machine(
 
 def test_torch_has_its_threads_back(packages: dict[str, Path]) -> None:
     before = torch.get_num_threads()
-    with CoreMLReferenceSession(packages["fp32"], SIDE, threads=before + 1):
+    with CoreMLReferenceSession(packages["fp32"], describe_inputs(SIDE), threads=before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
 
@@ -234,7 +239,7 @@ def test_only_large_weights_of_the_networks_are_stored_in_8_bits(packages: dict[
 
 def test_float32_computes_what_torch_computes(packages: dict[str, Path]) -> None:
     expected = TorchSession(Stub()).infer(make_inputs())
-    with CoreMLReferenceSession(packages["fp32"], SIDE) as session:
+    with CoreMLReferenceSession(packages["fp32"], describe_inputs(SIDE)) as session:
         found = session.infer(make_inputs())
     assert list(found) == list(OUTPUTS)
     for name in OUTPUTS:
@@ -245,7 +250,7 @@ def test_float32_computes_what_torch_computes(packages: dict[str, Path]) -> None
 @pytest.mark.parametrize("name", ["fp16", "linear", "palettized"])
 def test_below_float32_coordinates_stay_exact_and_probabilities_close(name: str, packages: dict[str, Path]) -> None:
     expected = TorchSession(Stub()).infer(make_inputs())
-    with CoreMLReferenceSession(packages[name], SIDE) as session:
+    with CoreMLReferenceSession(packages[name], describe_inputs(SIDE)) as session:
         found = session.infer(make_inputs())
     sides = found["boxes"][:, 2] - found["boxes"][:, 0]
     np.testing.assert_allclose(sides, 0.2, atol=1e-3)  # float16 has steps of 0.5 at 620
@@ -271,7 +276,7 @@ def tiny_package(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.mark.parametrize("present", [(1, 1), (1, 0), (0, 1), (0, 0)])
 def test_the_exported_pipeline_answers_as_the_run_does(tiny_run: Path, tiny_package: Path, present: tuple[int, int]) -> None:
     reference = TorchSession(load_pipeline(tiny_run, "ap+lateral"))
-    with CoreMLReferenceSession(tiny_package, 128) as session:
+    with CoreMLReferenceSession(tiny_package, describe_inputs(128)) as session:
         for seed in range(3):
             inputs = make_inputs(seed, present, 128)
             expected, found = reference.infer(inputs), session.infer(inputs)
@@ -300,7 +305,7 @@ def test_8_bit_activations_are_those_of_coremltools_quantizer(tmp_path: Path) ->
         warnings.simplefilter("ignore")
         assert EIGHT_BITS.calibration is not None
         quantized = quantize_activations(fold_batch_norms(Stub()), EIGHT_BITS.stages, FEW, EIGHT_BITS.calibration)
-    with CoreMLReferenceSession(package, SIDE) as session:
+    with CoreMLReferenceSession(package, describe_inputs(SIDE)) as session:
         found = session.infer(make_inputs(9))
     np.testing.assert_allclose(found["members"], TorchSession(quantized).infer(make_inputs(9))["members"], atol=2e-3)
     np.testing.assert_allclose(found["members"], TorchSession(Stub()).infer(make_inputs(9))["members"], atol=2e-2)
@@ -346,14 +351,17 @@ def test_the_whole_pipeline_takes_8_bit_activations(tiny_run: Path, tmp_path: Pa
     described = backend.describe(package)["operators"]
     assert described["quantize"] > described["conv"]  # every convolution's input, and what is added
     assert described["constexpr_affine_dequantize"] == described["conv"] + 2  # and the members' linear layers
-    with CoreMLReferenceSession(package, 128) as session:
+    with CoreMLReferenceSession(package, describe_inputs(128)) as session:
         assert session.infer(patients.inputs[0])["probabilities"].sum() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.macos
 @pytest.mark.parametrize("name", ["fp32", "fp16", "linear", "palettized"])
 def test_a_macs_own_runtime_answers_as_the_interpreter_does(name: str, packages: dict[str, Path]) -> None:
-    with CoreMLSession(packages[name], SIDE) as real, CoreMLReferenceSession(packages[name], SIDE) as interpreted:
+    with (
+        CoreMLSession(packages[name], describe_inputs(SIDE)) as real,
+        CoreMLReferenceSession(packages[name], describe_inputs(SIDE)) as interpreted,
+    ):
         for present in ((1, 1), (1, 0), (0, 1)):
             inputs = make_inputs(0, present)
             expected, found = real.infer(inputs), interpreted.infer(inputs)

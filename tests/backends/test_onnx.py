@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from pedicle_screws import INPUTS, describe_inputs, make_spec
 
 import edgekit
 from edgekit.backends import BACKENDS
 from edgekit.backends import onnx as backend
+from edgekit.contract import OUTPUTS
 from edgekit.errors import InputError, MissingError, UsageError
 from edgekit.golden import read_golden
 from edgekit.manifest import open_bundle
@@ -22,24 +24,19 @@ from edgekit.sessions import SESSIONS, open_session
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.sessions.torch import TorchSession, open_run
 from edgekit.targets import load_target
-from edgekit.types import INPUTS, OUTPUTS, Bundle
+from edgekit.types import Bundle
 
 SIDE = 32
 
 
-@dataclass(frozen=True)
-class Spec:
-    brands: tuple[str, ...] = ("a", "b")
-    canvas_side: int = SIDE
-
-
 class Stub(torch.nn.Module):
-    """Nine outputs in the right shapes, through a convolution with batch normalization, in a moment."""
+    """The contract's outputs in the right shapes, through a convolution with batch normalization, in a moment."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.spec = Spec()
+        self.spec = make_spec(SIDE)
+        self.detector, self.members = None, torch.nn.ModuleDict()
         self.conv = torch.nn.Conv2d(1, 4, 3)
         self.norm = torch.nn.BatchNorm2d(4)
         self.eval()
@@ -48,10 +45,10 @@ class Stub(torch.nn.Module):
         films = torch.cat([ap.float(), lateral.float()]) / 255
         features = self.norm(self.conv(films)).mean(dim=(2, 3)) * present.unsqueeze(1)  # (2, 4)
         probabilities = features.sum(dim=0)[:2].softmax(dim=0)
-        chosen = (probabilities > 0.5).to(torch.int32)
+        chosen, found = (probabilities > 0.5).to(torch.int32), present.to(torch.int32)
         heatmaps = features[:, :, None] * torch.ones(4)
         scores = features.sum(dim=1)
-        return probabilities, features[:, :2], features, scores, features[:, 2:], heatmaps, chosen, scores[:1], chosen[:1]
+        return probabilities, features[:, :2], features, scores, found, features[:, 2:], heatmaps, chosen, scores[:1], chosen[:1]
 
 
 class WithUnknownOperator(Stub):
@@ -76,7 +73,7 @@ def test_the_file_has_the_contracts_tensors_and_no_other_operators(stub_model: P
     types = [value.type.tensor_type for value in (*model.graph.input, *model.graph.output)]
     shapes = [[dim.dim_value for dim in each.shape.dim] for each in types]
     assert shapes[:4] == [[1, 1, SIDE, SIDE], [1, 1, SIDE, SIDE], [2], [2]]
-    assert [each.elem_type for each in types] == [2, 2, *[1] * 7, 6, 1, 6]  # uint8, uint8, floats; int32 set and decision
+    assert [each.elem_type for each in types] == [2, 2, *[1] * 5, 6, 1, 1, 6, 1, 6]  # uint8, uint8, floats; int32 found, set and decision
     assert [(each.domain, each.version) for each in model.opset_import] == [("", 20)]
     assert not any(tensor.external_data for tensor in model.graph.initializer)
     properties = {each.key: each.value for each in model.metadata_props}
@@ -105,7 +102,7 @@ def test_it_computes_what_torch_computes(stub_model: Path) -> None:
         "lateral": random.integers(0, 256, (1, 1, SIDE, SIDE), np.uint8),
         "present": np.array([1, 0], np.float32),
     }
-    with OnnxRuntimeSession(stub_model, SIDE, threads=1) as session:
+    with OnnxRuntimeSession(stub_model, describe_inputs(SIDE), threads=1) as session:
         found = session.infer(inputs)
         assert session._session.get_providers() == ["CPUExecutionProvider"]
     expected = TorchSession(Stub()).infer(inputs)
@@ -142,7 +139,7 @@ def test_wrong_inputs_are_told_apart(stub_model: Path, name: str, tensor: np.nda
     canvas = np.zeros((1, 1, SIDE, SIDE), np.uint8)
     inputs = {"ap": canvas, "lateral": canvas, "present": np.ones(2, np.float32), name: tensor}
     inputs = {key: value for key, value in inputs.items() if value is not None}
-    for session in (OnnxRuntimeSession(stub_model, SIDE), TorchSession(Stub())):
+    for session in (OnnxRuntimeSession(stub_model, describe_inputs(SIDE)), TorchSession(Stub())):
         with pytest.raises(InputError, match=message):
             session.infer(inputs)
 
@@ -150,13 +147,13 @@ def test_wrong_inputs_are_told_apart(stub_model: Path, name: str, tensor: np.nda
 def test_an_unreadable_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(MissingError, match="can't open"):
-        OnnxRuntimeSession(tmp_path / "model.onnx", SIDE)
+        OnnxRuntimeSession(tmp_path / "model.onnx", describe_inputs(SIDE))
 
 
 def test_the_exported_pipeline_answers_as_the_run_does(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
     assert_no_trace_of_this_machine(bundle.model.read_bytes())
-    with open_run(find_run(bundle), bundle.manifest["ensemble"]) as reference, open_session("onnxruntime", bundle) as session:
+    with open_run(find_run(bundle), bundle.manifest.ensemble) as reference, open_session("onnxruntime", bundle) as session:
         for case in read_golden(bundle):
             expected, found = reference.infer(case.inputs), session.infer(case.inputs)
             for name in OUTPUTS:
@@ -177,7 +174,7 @@ def test_every_backend_offers_what_the_protocol_says_and_refuses_other_sessions(
 def test_a_session_opens_what_the_manifest_names(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = open_bundle(tiny_bundle)
     shutil.copy(bundle.model, tmp_path / "other.onnx")
-    elsewhere = Bundle(tmp_path, {**bundle.manifest, "model": "other.onnx"})
+    elsewhere = Bundle(tmp_path, replace(bundle.manifest, model="other.onnx"))
     with open_session("onnxruntime", elsewhere, threads=1) as session:
         assert session.infer(read_golden(bundle)[0].inputs)["probabilities"].shape == (3,)
 
@@ -196,7 +193,7 @@ def test_float16_stages_are_stored_in_half_the_bytes(tiny_run: Path, tiny_bundle
     size, whole = (tmp_path / "model.onnx").stat().st_size, (tiny_bundle / "model.onnx").stat().st_size
     assert size < 0.53 * whole
     bundle = open_bundle(tiny_bundle)
-    with open_session("onnxruntime", bundle) as single, OnnxRuntimeSession(tmp_path / "model.onnx", bundle.canvas_side) as half:
+    with open_session("onnxruntime", bundle) as single, OnnxRuntimeSession(tmp_path / "model.onnx", describe_inputs(128)) as half:
         case = read_golden(bundle)[0]
         difference = single.infer(case.inputs)["probabilities"] - half.infer(case.inputs)["probabilities"]
     assert 0 < np.abs(difference).max() < 0.02

@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from pedicle_screws import describe_inputs, make_manifest
 
 from edgekit.backends import tensorrt as backend
+from edgekit.contract import OUTPUTS
 from edgekit.errors import GateError, InputError, MissingError
 from edgekit.formats.engine_layers import find_fallbacks
 from edgekit.graphs.tensorrt import check_graph
@@ -23,7 +25,7 @@ from edgekit.sessions import tensorrt as session_module
 from edgekit.sessions.cuda_engine import Gpu
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.targets import load_target
-from edgekit.types import OUTPUTS, Bundle
+from edgekit.types import Bundle
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,8 @@ def half_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bun
     assert sorted(artifact.files) == sorted(path.name for path in folder.iterdir()) == ["model.onnx", "precisions.json"]
     assert "No engine was built" in artifact.unproven[1]
     assert "the published rules of TensorRT 10.3 to 11" in artifact.unproven[0]
-    return Bundle(folder, {"model": artifact.model, "canvas": {"side": 128}, "sessions": ["onnxruntime-rounded"]})
+    manifest = make_manifest(model=artifact.model, sessions=("onnxruntime-rounded",), tensors={"inputs": describe_inputs(128)})
+    return Bundle(folder, manifest)
 
 
 def canvases() -> dict[str, np.ndarray]:
@@ -179,7 +182,7 @@ def test_the_session_carries_every_tensor_to_the_gpu_and_back(half_bundle: Bundl
         with pytest.raises(InputError, match="'ap' is uint8"):
             session.infer({**canvases(), "ap": np.zeros((1, 1, 64, 64), np.uint8)})
     assert card.held == {}  # all memory was given back
-    with OnnxRuntimeSession(half_bundle.model, 128, 1) as plain:
+    with OnnxRuntimeSession(half_bundle.model, half_bundle.manifest.tensors["inputs"], 1) as plain:
         expected = plain.infer(canvases())
     assert list(found) == list(OUTPUTS)
     for name in OUTPUTS:

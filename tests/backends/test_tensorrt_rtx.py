@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from pedicle_screws import describe_inputs, make_manifest
 
 from edgekit.backends import tensorrt_rtx as backend
 from edgekit.errors import GateError, InputError, MissingError
@@ -92,7 +93,7 @@ def bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     assert artifact.files == ("model.onnx", "precisions.json", "engine-sm86.trt", "engine-sm120.trt")
     assert "without a GPU" in artifact.unproven[0]
     assert "no engine has been loaded or run" in artifact.unproven[0]
-    return Bundle(folder, {"model": artifact.model, "canvas": {"side": 128}})
+    return Bundle(folder, make_manifest(model=artifact.model, tensors={"inputs": describe_inputs(128)}))
 
 
 def test_every_convolution_of_the_pipeline_is_found_in_the_engines(bundle: Bundle) -> None:
@@ -108,7 +109,8 @@ def test_every_convolution_of_the_pipeline_is_found_in_the_engines(bundle: Bundl
 def test_an_engine_that_falls_back_is_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = load_target("desktop-gpu")
     monkeypatch.setattr("edgekit.graphs.tensorrt.export_lowered", lambda *_, **__: (small_graph(), ()))
-    monkeypatch.setattr("edgekit.graphs.tensorrt.list_precisions", lambda model: {CONVOLUTION: "fp16"})  # noqa: ARG005
+    monkeypatch.setattr("edgekit.graphs.tensorrt.list_precisions", lambda *_: {CONVOLUTION: "fp16"})
+    monkeypatch.setattr("edgekit.graphs.tensorrt.find_places", lambda _: None)
     monkeypatch.setattr(
         "edgekit.graphs.tensorrt.write_graph",
         lambda model, pipeline, path: path.write_bytes(model.SerializeToString()),  # noqa: ARG005

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from resealing import read_manifest
 
 from edgekit.cli import run as edgekit
 from edgekit.emulation import arm64, machines
@@ -54,7 +55,7 @@ def studies(tmp_path: Path) -> Path:
         paths = {view: films / f"{number}-{view}.png" for view in ("ap", "lateral")}
         for path in paths.values():
             Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(path)
-        rows.append(Study(f"patient-{number}", brand, split="test", **paths))
+        rows.append(Study(f"patient-{number}", brand, split="test", films=paths))
     write_studies(tmp_path / "studies.csv", rows)
     return tmp_path / "studies.csv"
 
@@ -187,7 +188,7 @@ def test_missed_golden_vectors_name_the_processor_and_take_its_proof_away(bundle
     golden = json.loads((bundle / "golden" / "golden.json").read_bytes())
     golden["cases"][0]["outputs"]["members"][0][0] += 0.5
     (bundle / "golden" / "golden.json").write_text(json.dumps(golden))
-    opened = json.loads((bundle / "manifest.json").read_bytes())
+    opened = read_manifest(bundle)
     seal_bundle(bundle, opened, json.loads((bundle / "processors.json").read_bytes())["processors"])
     capsys.readouterr()
     assert edgekit(["verify", str(bundle), "--cpu", "nehalem"]) == 3

@@ -8,10 +8,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import InputError
+from edgekit.graphs.places import Place, Places
 from edgekit.graphs.tensorrt import check_graph, list_precisions
 
 FLOAT, UINT8, INT64 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT64
 ZERO, SCALE = np.int8(0), np.float32(0.1)
+
+
+PLACES = Places({"detector.network": Place("detector"), "members": Place("members")})
 
 
 def make_model(nodes: list[Any], inputs: dict[str, tuple[int, tuple[int, ...]]], shape: tuple[str, ...] = (), **weights: np.ndarray) -> Any:
@@ -99,7 +103,7 @@ def test_another_operator_set_is_refused() -> None:
 def test_a_quantized_convolution_is_taken_and_promised_as_int8() -> None:
     model = quantized_convolution()
     check_graph(model)
-    assert list_precisions(model) == {"members.ap.network.conv_stem/conv2d_1": "int8"}
+    assert list_precisions(model, PLACES) == {"members.ap.network.conv_stem/conv2d_1": "int8"}
 
 
 def test_a_promise_is_the_type_of_the_weights_and_only_for_the_networks() -> None:
@@ -111,4 +115,4 @@ def test_a_promise_is_the_type_of_the_weights_and_only_for_the_networks() -> Non
         helper.make_node("Conv", ["c", "h"], ["y"], name=names[2]),
     ]
     weight = np.ones((4, 4, 1, 1), np.float32)
-    assert list_precisions(film(*nodes, w=weight, h=weight.astype(np.float16))) == {names[0]: "fp32", names[1]: "fp16"}
+    assert list_precisions(film(*nodes, w=weight, h=weight.astype(np.float16)), PLACES) == {names[0]: "fp32", names[1]: "fp16"}

@@ -108,12 +108,14 @@ def test_the_layers_of_a_peak_run_and_are_counted_right(eight: bool) -> None:
     assert session.run(None, {"x0": film})[0].shape == (1, 8, 10, 10)
 
 
-def test_the_stages_of_a_pipeline_are_those_of_its_modules(tiny_bundle: Path) -> None:
-    from edgekit.graphs.exporting import stage_of
+def test_the_stages_of_a_pipeline_are_those_of_its_modules(tiny_bundle: Path, tiny_run: Path) -> None:
+    from edgekit.graphs.places import find_places
     from edgekit.latency.stages import find_stages
+    from edgekit.models.runfolder import load_pipeline
 
     graph = onnx.load(tiny_bundle / "model.onnx").graph
-    pairs = {(stage_of(node.name), stage) for node, stage in zip(graph.node, find_stages(graph), strict=True)}
+    places = find_places(load_pipeline(tiny_run, "ap+lateral"))
+    pairs = {(places.find(node.name).stage, stage) for node, stage in zip(graph.node, find_stages(graph), strict=True)}
     told = {module: {stage for name, stage in pairs if name == module} for module in ("detector", "members", "ensemble")}
     assert told == {"detector": {"detect"}, "members": {"members"}, "ensemble": {"ensemble"}}
     assert ("geometry", "crop") in pairs

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from resealing import read_manifest
 
 from edgekit import latency
 from edgekit.cli import run as edgekit
 from edgekit.errors import MissingError, UsageError
+from edgekit.files import hash_tree
 from edgekit.latency import measure_latency
 from edgekit.latency.device import find_disturbances
 from edgekit.latency.host import time_host
-from edgekit.manifest import open_bundle
+from edgekit.manifest import open_bundle, seal_bundle
 
 
 class ScriptedWorker:
@@ -42,7 +45,7 @@ class ScriptedWorker:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> type[ScriptedWorker]:
     monkeypatch.setattr(latency, "Worker", ScriptedWorker)
-    monkeypatch.setattr(latency, "time_host", lambda _: {"decode": 7.0, "canvas": 3.0})
+    monkeypatch.setattr(latency, "time_host", lambda *_: {"decode": 7.0, "canvas": 3.0})
     ScriptedWorker.turns = []
     return ScriptedWorker
 
@@ -80,7 +83,7 @@ def test_each_number_of_threads_is_a_row_of_its_own(tiny_bundle: Path, scripted:
 @pytest.mark.parametrize(("in_float", "said"), [(10.1, True), (10.3, False), (9.0, True)])
 def test_8_bits_that_gain_nothing_are_named(tiny_bundle: Path, scripted: type[ScriptedWorker], in_float: float, said: bool) -> None:
     bundle = open_bundle(tiny_bundle)
-    bundle.manifest["sessions"].append("onnxruntime-float")
+    bundle = replace(bundle, manifest=replace(bundle.manifest, sessions=(*bundle.sessions, "onnxruntime-float")))
     scripted.script = {"onnxruntime, 2 threads": [10.0], "onnxruntime-float, 2 threads": [in_float]}
     row, wide = measure_latency(bundle, ["onnxruntime", "onnxruntime-float"], threads=(2,), rounds=1)["rows"]
     assert any(f"8 bits gain nothing on this machine: {in_float / 10:.2f} times" in note for note in row["notes"]) == said
@@ -116,6 +119,21 @@ def test_a_bundle_without_its_run_is_measured_without_the_reference(
     assert "is not there" in missing["reason"]
 
 
+def test_a_bundle_whose_model_is_a_folder_is_measured(tiny_bundle: Path, tmp_path: Path, scripted: type[ScriptedWorker]) -> None:
+    folder = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    (folder / "model.onnx").unlink()
+    for name, size in (("Manifest.json", 20_000), ("Data/weights/weight.bin", 3_000_000)):  # as Core ML keeps a program
+        (folder / "model.mlpackage" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "model.mlpackage" / name).write_bytes(bytes(size))
+    manifest = read_manifest(folder)
+    model = hash_tree(folder / "model.mlpackage")
+    seal_bundle(folder, replace(manifest, model="model.mlpackage", model_sha256=model, sessions=("coreml",)))
+    scripted.script = {"coreml": [10.0]}
+    record = measure_latency(open_bundle(folder), ["coreml"], rounds=1)
+    assert record["provenance"]["bundle"] == model
+    assert record["rows"][0]["size_mb"] == pytest.approx(3.02)
+
+
 def test_a_slow_machine_gets_fewer_rounds_and_says_so(
     tiny_bundle: Path, scripted: type[ScriptedWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +160,7 @@ def test_bench_on_the_command_line(
     assert "not measured: torch: no torch, 1 thread here" in shown
     assert "% of what this machine's measured peaks allow" in shown
     record = json.loads((tmp_path / "latency.json").read_text())
-    assert open_bundle(folder).manifest["latency"] == [record]
+    assert open_bundle(folder).manifest.latency == (record,)
     (row,) = record["rows"]
     # The stages are the whole of the row, and the floor that of its own number of threads.
     assert sum(row["stages"].values()) == pytest.approx(7.0 + 3.0 + row["p50_ms"])
@@ -154,6 +172,6 @@ def test_bench_on_the_command_line(
 
 
 def test_the_host_stages_are_timed_on_a_dicom_film() -> None:
-    stages = time_host(128, repeats=1)
+    stages = time_host(2, 128, repeats=1)
     assert set(stages) == {"decode", "canvas"}
     assert all(0 < value < 10_000 for value in stages.values())

@@ -96,6 +96,6 @@ def test_a_session_answers_from_a_process_of_its_own(tiny_bundle: Path) -> None:
 
 def test_the_reference_has_a_worker_too(tiny_bundle: Path, tiny_run: Path) -> None:
     bundle, inputs = open_patient(tiny_bundle)
-    worker = Worker("torch", partial(open_run, tiny_run, bundle.manifest["ensemble"], 1), inputs)
+    worker = Worker("torch", partial(open_run, tiny_run, bundle.manifest.ensemble, 1), inputs)
     assert len(worker.measure(2)) == 2
     worker.close()

@@ -11,12 +11,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from pedicle_screws import VIEWS
 from PIL import Image
 
 from edgekit.manifest import open_bundle
 from edgekit.parity import measure_parity
 from edgekit.parity.reference import Reference
-from edgekit.types import VIEWS, Bundle, Parity, Study
+from edgekit.types import Bundle, Parity, Study
 
 N = 400
 """Patients, each with two films of its own: without a flip 381 are enough for a margin of 0.01 (z^2 / (n + z^2))."""
@@ -27,7 +28,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
     """The tiny bundle under the judge of an 8-bit variant."""
     opened = open_bundle(tiny_bundle)
     judge = {"basis": "statistical", "margin": 0.01, "agreement": 0.985}
-    return Bundle(opened.folder, {**opened.manifest, "judge": judge, "precision": "w8a8"})
+    return Bundle(opened.folder, replace(opened.manifest, judge=judge, precision="w8a8"))
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +47,13 @@ def studies(bundle: Bundle, run: Path, tmp_path_factory: pytest.TempPathFactory)
         for path in films.values():
             coarse = Image.fromarray(random.integers(0, 256, (12, 12), np.uint8))
             coarse.resize((bundle.canvas_side,) * 2, Image.Resampling.BICUBIC).save(path, compress_level=1)
-        rows.append(Study(f"p{patient}", **films))
+        rows.append(Study(f"p{patient}", films=films))
     answers = Reference(run, bundle, rows).compute().outputs["probabilities"].argmax(axis=1)
     truth = np.where(random.random(N) < 0.9, answers, random.integers(0, len(bundle.brands), N))
-    return [Study(row.patient_id, bundle.brands[brand], ap=row.ap, lateral=row.lateral) for row, brand in zip(rows, truth, strict=True)]
+    return [
+        Study(row.patient_id, bundle.brands[brand], films={"ap": row.film("ap"), "lateral": row.film("lateral")})
+        for row, brand in zip(rows, truth, strict=True)
+    ]
 
 
 def judge(bundle: Bundle, run: Path, studies: list[Study], model: Any = None) -> Parity:

@@ -37,9 +37,12 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def studies(tmp_path: Path) -> list[Study]:
     random = np.random.default_rng(1)
-    rows = [Study(f"p{row}", f"design-{'abc'[row]}", ap=tmp_path / f"{row}.png", lateral=tmp_path / f"{row}.png") for row in range(3)]
+    rows = [
+        Study(f"p{row}", f"design-{'abc'[row]}", films={"ap": tmp_path / f"{row}.png", "lateral": tmp_path / f"{row}.png"})
+        for row in range(3)
+    ]
     for row in rows:
-        Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(str(row.ap), compress_level=0)
+        Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(str(row.film("ap")), compress_level=0)
     return rows
 
 
@@ -86,8 +89,8 @@ def test_another_film_order_ensemble_or_weight_is_another_reference(
     assert Reference(run, bundle, studies).find() is not None
     assert Reference(run, bundle, [replace(study, patient_id="x", brand=None) for study in studies]).find() is not None
     assert Reference(run, bundle, studies[::-1]).find() is None
-    assert Reference(run, bundle, [replace(studies[0], lateral=None), *studies[1:]]).find() is None
-    assert Reference(run, Bundle(bundle.folder, {**bundle.manifest, "ensemble": "all"}), studies).find() is None
+    assert Reference(run, bundle, [studies[0].with_film("lateral", None, studies[0].box("lateral")), *studies[1:]]).find() is None
+    assert Reference(run, Bundle(bundle.folder, replace(bundle.manifest, ensemble="all")), studies).find() is None
     settings = run / "ensembles.json"
     settings.write_text(settings.read_text() + " ")
     assert Reference(run, bundle, studies).find() is None
@@ -97,7 +100,7 @@ def test_another_film_order_ensemble_or_weight_is_another_reference(
 
 def test_a_changed_film_is_noticed(bundle: Bundle, run: Path, studies: list[Study], opened: list[str]) -> None:
     first = verify(bundle, run, studies)
-    Image.fromarray(np.random.default_rng(2).integers(0, 256, (128, 128), np.uint8)).save(str(studies[0].ap), compress_level=0)
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (128, 128), np.uint8)).save(str(studies[0].film("ap")), compress_level=0)
     assert verify(bundle, run, studies).pack != first.pack
     assert len(opened) == 2
 
@@ -106,7 +109,7 @@ def test_a_film_that_changed_behind_its_size_and_time_is_noticed_by_its_canvas(
     bundle: Bundle, run: Path, studies: list[Study], opened: list[str]
 ) -> None:
     first = verify(bundle, run, studies)
-    film = studies[0].ap
+    film = studies[0].film("ap")
     assert film is not None
     facts = film.stat()
     Image.fromarray(np.random.default_rng(2).integers(0, 256, (128, 128), np.uint8)).save(film, compress_level=0)
@@ -155,9 +158,9 @@ def test_what_is_kept_are_the_small_outputs_of_this_run(bundle: Bundle, run: Pat
     with np.load(path, allow_pickle=False) as arrays:
         assert "heatmaps" not in arrays
         assert arrays["members"].shape == (3, 2, 3)
-    recording = read_recording(path, path.stem, 3, bundle.manifest["tensors"]["outputs"])
+    recording = read_recording(path, path.stem, 3, bundle.manifest.tensors["outputs"])
     with torch_session.open_run(run, "ap+lateral", THREADS) as session:  # other threads sum in another order
-        canvas = np.asarray(Image.open(str(studies[1].ap)))[None, None]
+        canvas = np.asarray(Image.open(str(studies[1].film("ap"))))[None, None]
         outputs = session.infer({"ap": canvas, "lateral": canvas, "present": np.ones(2, np.float32)})
     np.testing.assert_allclose(recording.outputs["probabilities"][1], outputs["probabilities"], atol=1e-6)
 

@@ -20,6 +20,7 @@ from edgekit.errors import GateError
 from edgekit.parity.refusal import find_stage
 from edgekit.studies import write_studies
 from edgekit.targets import load_target
+from edgekit.task import PEDICLE_SCREWS
 from edgekit.types import Artifact, Study, Target
 
 SIDE = 64
@@ -29,7 +30,7 @@ SURE, UNSURE, OTHER = [0.9, 0.1], [0.6, 0.4], [0.1, 0.9]
 class Halves:
     """A pipeline of two members that see the first brand where a box begins in the film's left half, and whose mean answers."""
 
-    spec = SimpleNamespace(members=("ap", "lateral"), canvas_side=SIDE, box_threshold=0.5)
+    spec = SimpleNamespace(members=("ap", "lateral"), canvas_side=SIDE, crop_margin=0.05, task=PEDICLE_SCREWS)
 
     def classify(self, _: torch.Tensor, crops: torch.Tensor, __: torch.Tensor) -> tuple[torch.Tensor, None]:
         return torch.tensor([SURE if crop[0] < SIDE / 2 else OTHER for crop in crops]), None
@@ -46,7 +47,7 @@ def outputs(
         "members": rows,
         "probabilities": rows.mean(axis=0) if probabilities is None else np.array(probabilities, np.float32),
         "boxes": np.array([[edge, 5, edge + 20, 25] for edge in left], np.float32),
-        "box_scores": np.ones(2, np.float32),
+        "found": np.ones(2, np.int32),
     }
 
 
@@ -73,8 +74,8 @@ def test_a_refused_export_says_what_turned_the_answers_and_shows_it(
     """The exported ensemble is made to prefer one brand: it is what turned every answer, and the page has the patients' films."""
     films = shutil.copytree(tiny_bundle / "golden", tmp_path / "films")
     rows = [
-        Study("p1", "design-a", split="test", ap=films / "both-ap.png", lateral=films / "both-lateral.png"),
-        Study("<p2>", "design-b", split="test", ap=films / "ap-ap.png"),
+        Study("p1", "design-a", split="test", films={"ap": films / "both-ap.png", "lateral": films / "both-lateral.png"}),
+        Study("<p2>", "design-b", split="test", films={"ap": films / "ap-ap.png", "lateral": None}),
     ]
     write_studies(tmp_path / "studies.csv", rows)
 

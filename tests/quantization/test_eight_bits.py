@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +11,18 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
+from pedicle_screws import make_spec
 
 from edgekit.errors import GateError
-from edgekit.graphs.exporting import export_graph, stage_of
+from edgekit.graphs.exporting import export_graph
+from edgekit.graphs.places import Place, Places
 from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.quantization.observing import Observation, observe
 from edgekit.quantization.placement import OPERATORS, correct_biases, insert_quantization, round_graph, widen
-from edgekit.quantization.repair import Damage, answer, answer_members, block_of, foresee, measure_damage, quantize_graph
+from edgekit.quantization.repair import Damage, answer, answer_members, foresee, measure_damage, quantize_graph
 from edgekit.types import Calibration
 
 SIDE = 16
-
-
-@dataclass(frozen=True)
-class Spec:
-    brands: tuple[str, ...] = ("a", "b", "c")
-    canvas_side: int = SIDE
 
 
 class Network(torch.nn.Module):
@@ -58,7 +53,7 @@ class Pipeline(torch.nn.Module):
     def __init__(self, spread: float = 1.0) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.spec = Spec()
+        self.spec = make_spec(SIDE, ("a", "b", "c"))
         member = torch.nn.Module()
         member.network = Network(spread)
         self.members = torch.nn.ModuleDict({"ap": member})
@@ -68,10 +63,10 @@ class Pipeline(torch.nn.Module):
         films = torch.cat([ap.float(), lateral.float()]) / 255
         logits = self.members["ap"].network(films) * present.unsqueeze(1)
         probabilities = (4 * logits.sum(dim=0)).softmax(dim=0)
-        chosen = (probabilities > 0.5).to(torch.int32)
+        chosen, found = (probabilities > 0.5).to(torch.int32), present.to(torch.int32)
         heatmaps = logits[:, :, None] * torch.ones(3)
         scores = logits.sum(dim=1)
-        return probabilities, logits, logits, scores, logits[:, 1:], heatmaps, chosen, scores[:1], chosen[:1]
+        return probabilities, logits, logits, scores, found, logits[:, 1:], heatmaps, chosen, scores[:1], chosen[:1]
 
 
 def films(count: int) -> list[dict[str, np.ndarray]]:
@@ -90,8 +85,17 @@ def place(model: onnx.ModelProto, nodes: set[str], seen: Observation, activation
     return insert_quantization(model, nodes, seen, round_graph(model, nodes, seen, activations), activations, symmetric)
 
 
+NETWORK = "members.ap.network"
+BLOCKS = {"": "", ".conv_stem": ".conv_stem", ".bn1": ".conv_stem", ".blocks.0": ".blocks.0", ".blocks.1": ".blocks.1"}
+PLACES = Places({f"{NETWORK}{path}": Place("members", f"{NETWORK}{block}") for path, block in BLOCKS.items()})
+
+
 def quantizable(model: onnx.ModelProto) -> set[str]:
-    return {node.name for node in model.graph.node if node.op_type in OPERATORS and stage_of(node.name) == "members"}
+    return {node.name for node in model.graph.node if node.op_type in OPERATORS and PLACES.find(node.name).stage == "members"}
+
+
+def blocks_of(model: onnx.ModelProto) -> dict[str, str]:
+    return {name: PLACES.find(name).block or "" for name in quantizable(model)}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +116,7 @@ def stem_outputs(pipeline: Pipeline, calibration: list[dict[str, np.ndarray]]) -
 
 
 def test_nodes_are_named_by_module_and_sorted_into_blocks(graph: onnx.ModelProto) -> None:
-    blocks = Counter(block_of(name) for name in quantizable(graph))
+    blocks = Counter(blocks_of(graph).values())
     assert set(blocks) == {
         "members.ap.network.conv_stem",
         "members.ap.network.blocks.0",
@@ -120,16 +124,6 @@ def test_nodes_are_named_by_module_and_sorted_into_blocks(graph: onnx.ModelProto
         "members.ap.network",
     }
     assert blocks["members.ap.network.conv_stem"] == 2  # with its activation
-    assert block_of("detector.network.model.0.blocks.2.1.conv_pw/conv2d_12") == "detector.network.model.0.blocks.2"
-    assert block_of("detector.network.model.0.stem.1/hardtanh") == "detector.network.model.0.stem"
-    assert block_of("detector.network.model.24.cv2.1.0.act/relu_34") == "detector.network.model.24.cv2.1.0"
-    assert block_of("detector.network.model.13.cv1.conv/conv2d_40") == "detector.network.model.13"
-    assert [stage_of(name) for name in ("detector.network.model.24.cv2.0.2/conv2d_69", "detector/view", "ensemble/matmul", "cat")] == [
-        "detector",
-        "geometry",
-        "ensemble",
-        "geometry",
-    ]
 
 
 def test_ranges_and_means_are_those_of_torch(pipeline: Pipeline, graph: onnx.ModelProto) -> None:
@@ -222,13 +216,13 @@ def test_the_damage_is_how_far_log_odds_move() -> None:
 def test_everything_is_quantized_where_the_answers_allow_it(graph: onnx.ModelProto) -> None:
     calibration = patients(6)
     quantized, repair = quantize_graph(
-        graph, foresee(graph, calibration), quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False
+        graph, foresee(graph, calibration), blocks_of(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False
     )
     assert (repair.kept_float, repair.ranking, repair.float_share) == ((), (), 0.0)
     assert repair.before == repair.after
     assert repair.after == pytest.approx(foresee(graph, calibration).predict(answer_members(quantized, calibration)))
     again, _ = quantize_graph(
-        graph, foresee(graph, calibration), quantizable(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False
+        graph, foresee(graph, calibration), blocks_of(graph), calibration, Calibration("minmax", 6, 0.1), "uint8", False
     )
     assert again.SerializeToString(deterministic=True) == quantized.SerializeToString(deterministic=True)
 
@@ -237,7 +231,7 @@ def test_the_block_that_can_not_be_8_bit_is_found_and_given_back() -> None:
     model = export_graph(Pipeline(spread=3000.0), 20)
     calibration = patients(6)
     quantized, repair = quantize_graph(
-        model, foresee(model, calibration), quantizable(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False
+        model, foresee(model, calibration), blocks_of(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False
     )
     assert repair.before > 0.02 >= repair.after
     assert repair.kept_float[0] == repair.ranking[0].block == "members.ap.network.blocks.1"
@@ -252,7 +246,7 @@ def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_fl
     model = export_graph(Pipeline(spread=3000.0), 20)
     calibration = patients(6)
     quantized, repair = quantize_graph(
-        model, foresee(model, calibration), quantizable(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False
+        model, foresee(model, calibration), blocks_of(model), calibration, Calibration("minmax", 6, 0.02), "uint8", False
     )
     onnx.checker.check_model(quantized, full_check=True)
     assert repair.kept_float == ("members.ap.network.blocks.1",)
@@ -271,7 +265,7 @@ def test_a_heavy_block_that_is_given_back_keeps_8_bit_weights_and_computes_in_fl
 def test_a_block_costs_what_it_multiplies_and_a_cheap_one_goes_first() -> None:
     model = export_graph(Pipeline(spread=3000.0), 20)
     _, repair = quantize_graph(
-        model, foresee(model, patients(6)), quantizable(model), patients(6), Calibration("minmax", 6, 0.02), "uint8", False
+        model, foresee(model, patients(6)), blocks_of(model), patients(6), Calibration("minmax", 6, 0.02), "uint8", False
     )
     costs = {damage.block.rpartition(".network.")[2]: damage.multiply_adds for damage in repair.ranking}
     pixels = 2 * SIDE * SIDE  # of both films
@@ -284,7 +278,7 @@ def test_depthwise_blocks_compute_in_float_where_the_recipe_says_so(graph: onnx.
     calibration = patients(6)
     settings = Calibration("minmax", 6, 0.1)
     quantized, repair = quantize_graph(
-        graph, foresee(graph, calibration), quantizable(graph), calibration, settings, "uint8", False, depthwise="float32"
+        graph, foresee(graph, calibration), blocks_of(graph), calibration, settings, "uint8", False, depthwise="float32"
     )
     assert repair.kept_float == ("members.ap.network.blocks.0", "members.ap.network.blocks.1")
     assert repair.float_share == pytest.approx(272 / (72 + 272))
@@ -322,4 +316,4 @@ def test_a_convolution_between_8_bit_neighbours_stays_float_in_onnxruntime(graph
 
 def test_a_tolerance_that_no_block_meets_is_an_error(graph: onnx.ModelProto) -> None:
     with pytest.raises(GateError, match="with any block in 8 bits"):
-        quantize_graph(graph, foresee(graph, patients(4)), quantizable(graph), patients(4), Calibration("minmax", 4, 1e-9), "uint8", False)
+        quantize_graph(graph, foresee(graph, patients(4)), blocks_of(graph), patients(4), Calibration("minmax", 4, 1e-9), "uint8", False)

@@ -9,10 +9,11 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from pedicle_screws import VIEWS
 
+from edgekit.contract import OUTPUTS
 from edgekit.quantization.faults import spoil
 from edgekit.stress import choose_stress
-from edgekit.types import OUTPUTS, VIEWS
 
 SIDE = 32
 
@@ -66,7 +67,7 @@ def choose(sound: Kernel, **faults: Kernel) -> Any:
     for top in (240, 140):
         ramp = np.tile(np.linspace(100, top, SIDE).astype(np.uint8), (SIDE, 1))
         ramps.append(dict.fromkeys(VIEWS, ramp))
-    return choose_stress(ramps, SIDE, sound, faults, dict.fromkeys(OUTPUTS, 0.1), 0.5)
+    return choose_stress(ramps, SIDE, sound, faults, {name: {"tolerance": 0.1, "of_found": False} for name in OUTPUTS})
 
 
 def test_the_films_chosen_are_those_that_the_faults_change_most() -> None:

@@ -9,12 +9,14 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from pedicle_screws import INPUTS
 
+from edgekit.contract import OUTPUTS
 from edgekit.errors import InputError
-from edgekit.graphs.exporting import export_graph, stage_of
+from edgekit.graphs.exporting import export_graph
+from edgekit.graphs.places import Places, find_places
 from edgekit.models.runfolder import load_pipeline
 from edgekit.rewriting import halve, round_to_half
-from edgekit.types import INPUTS, OUTPUTS
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -140,20 +142,25 @@ def test_what_can_not_be_halved_is_an_error(value: float, keep: set[str], messag
 
 
 @pytest.fixture(scope="module")
-def pipelines(tiny_run: Path) -> tuple[Any, Any]:
+def places(tiny_run: Path) -> Places:
+    return find_places(load_pipeline(tiny_run, "ap+lateral"))
+
+
+@pytest.fixture(scope="module")
+def pipelines(tiny_run: Path, places: Places) -> tuple[Any, Any]:
     """The tiny pipeline in float32, and with detector and members in float16."""
     model = export_graph(load_pipeline(tiny_run, "ap+lateral"), 20)
-    keep = {node.name for node in model.graph.node if stage_of(node.name) not in ("detector", "members")}
+    keep = {node.name for node in model.graph.node if places.find(node.name).stage not in ("detector", "members")}
     return model, halve(model, keep)
 
 
-def test_the_pipelines_networks_are_half_and_all_else_is_not(pipelines: tuple[Any, Any]) -> None:
+def test_the_pipelines_networks_are_half_and_all_else_is_not(pipelines: tuple[Any, Any], places: Places) -> None:
     model, halved = pipelines
     types = infer_types(halved)
     nodes = {node.name: node for node in halved.graph.node}
     for original in model.graph.node:
         kinds = {types[name] for name in (*nodes[original.name].input, *nodes[original.name].output) if name} & {FLOAT, HALF}
-        wanted = {HALF} if stage_of(original.name) in ("detector", "members") else {FLOAT}
+        wanted = {HALF} if places.find(original.name).stage in ("detector", "members") else {FLOAT}
         if original.op_type == "Resize":
             kinds -= {FLOAT}  # its scales
         assert kinds <= wanted, original.name

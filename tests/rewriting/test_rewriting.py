@@ -13,7 +13,9 @@ import torch
 from onnx import numpy_helper
 from PIL import Image
 
-from edgekit.graphs.exporting import export_graph, stage_of
+from edgekit.contract import OUTPUTS
+from edgekit.graphs.exporting import export_graph
+from edgekit.graphs.places import find_places
 from edgekit.models.classifier import start_classifier
 from edgekit.models.cropper import crop_and_resize
 from edgekit.models.runfolder import load_pipeline
@@ -23,7 +25,6 @@ from edgekit.quantization.placement import OPERATORS, insert_quantization, round
 from edgekit.quantization.repair import foresee, rewrite_graph
 from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
 from edgekit.rewriting.films import unfold
-from edgekit.types import OUTPUTS
 
 SIDE = 96
 
@@ -190,8 +191,9 @@ def test_the_crop_stays_float_where_the_answers_do_not_bear_its_rounding(
 
 @pytest.mark.parametrize("activations", ["uint8", "int8"])
 def test_bytes_are_not_rounded_again(tiny_run: Path, patients: list[dict[str, np.ndarray]], activations: str) -> None:
-    model = unfold_stems(crop_in_integers(read_bytes(export_graph(load_pipeline(tiny_run, "ap+lateral"), 20))))
-    nodes = {node.name for node in model.graph.node if node.op_type in OPERATORS and stage_of(node.name) in ("detector", "members")}
+    pipeline = load_pipeline(tiny_run, "ap+lateral")
+    model, places = unfold_stems(crop_in_integers(read_bytes(export_graph(pipeline, 20)))), find_places(pipeline)
+    nodes = {node.name for node in model.graph.node if node.op_type in OPERATORS and places.find(node.name).block}
     seen = observe(model, nodes, patients, "minmax")
     quantized = insert_quantization(model, nodes, seen, round_graph(model, nodes, seen, activations), activations, symmetric=False)
     onnx.checker.check_model(quantized, full_check=True)

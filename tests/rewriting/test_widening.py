@@ -27,14 +27,14 @@ def test_weights_are_what_their_bytes_stand_for_and_activations_are_only_cut(act
     weights = {name: random.normal(size=(4, 4, 3, 3)).astype(np.float32) for name in ("first", "second")}
     constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     constants += [numpy_helper.from_array(np.zeros(4, np.float32), f"{name}.bias") for name in weights]
-    nodes = [
+    operators = [
         helper.make_node("Conv", ["x", "first", "first.bias"], ["a"], name="conv1", pads=[1] * 4),
         helper.make_node("Relu", ["a"], ["b"], name="relu"),
         helper.make_node("Conv", ["b", "second", "second.bias"], ["c"], name="conv2", pads=[1] * 4),
         helper.make_node("Sigmoid", ["c"], ["y"], name="sigmoid"),
     ]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 8, 8]) for name in "xy"]
-    graph = helper.make_graph(nodes, "two", values[:1], values[1:], constants)
+    graph = helper.make_graph(operators, "two", values[:1], values[1:], constants)
     model = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
     ranges = {"x": (-1.0, 1.0), "a": (-8.0, 8.0), "b": (0.0, 4.0), "c": (-20.0, 20.0)}
     seen = Observation(ranges, {"x": np.zeros(4), "b": np.zeros(4)}, {name: np.eye(36)[None] for name in ("conv1", "conv2")})

@@ -14,15 +14,17 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from pedicle_screws import VIEWS
+from resealing import reseal
 
 import edgekit
 from edgekit.canvases import graph_inputs
+from edgekit.contract import OUTPUTS
 from edgekit.errors import DamagedBundleError, InputError, MissingError
 from edgekit.golden import read_golden
-from edgekit.manifest import open_bundle, seal_bundle
+from edgekit.manifest import open_bundle
 from edgekit.sessions.browser import RUNNER, BrowserSession, find_browser, find_codecs, find_runtime, open_session
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
-from edgekit.types import OUTPUTS
 
 TOLERANCE = {"boxes": 0.5, "heatmaps": 1e-2, "members": 2e-3}
 """Random members are steeper than trained ones: what is left of rounding shows in them first. All others: 1e-4."""
@@ -31,13 +33,6 @@ TOLERANCE = {"boxes": 0.5, "heatmaps": 1e-2, "members": 2e-3}
 @pytest.fixture
 def browser(chromium_path: str, web_runtime: Path) -> None:
     """Both are needed."""
-
-
-def reseal(folder: Path) -> None:
-    """Hash the files of a bundle anew, as someone who means it would."""
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    del manifest["manifest_sha256"]
-    seal_bundle(folder, manifest)
 
 
 @pytest.fixture
@@ -54,8 +49,8 @@ def test_it_answers_as_onnxruntime_does(bundle: Path, threads: int) -> None:
     side = opened.canvas_side
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side), np.uint8)
     patients = [case.inputs for case in read_golden(opened)]
-    patients += [graph_inputs({"ap": noise[0], "lateral": noise[1]}, side), graph_inputs({"lateral": noise[0]}, side)]
-    with BrowserSession(opened, threads) as session, OnnxRuntimeSession(opened.model, side, 1) as reference:
+    patients += [graph_inputs({"ap": noise[0], "lateral": noise[1]}, VIEWS, side), graph_inputs({"lateral": noise[0]}, VIEWS, side)]
+    with BrowserSession(opened, threads) as session, OnnxRuntimeSession(opened.model, opened.manifest.tensors["inputs"], 1) as reference:
         assert session.name == "browser"
         assert session.runtime.startswith("onnxruntime-web 1.")
         assert session.runtime.endswith(f", threads {threads}")
@@ -67,6 +62,25 @@ def test_it_answers_as_onnxruntime_does(bundle: Path, threads: int) -> None:
             for name in OUTPUTS:
                 assert (found[name].dtype, found[name].shape) == (expected[name].dtype, expected[name].shape)
                 np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=TOLERANCE.get(name, 1e-4), err_msg=name)
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("browser")
+def test_a_bundle_of_one_view_answers_as_onnxruntime_does(web_front_bundle: Path) -> None:
+    opened = open_bundle(web_front_bundle)
+    noise = np.random.default_rng(0).integers(0, 256, (opened.canvas_side, opened.canvas_side), np.uint8)
+    inputs = graph_inputs({"front": noise}, ("front",), opened.canvas_side)
+    with open_session(opened) as session, OnnxRuntimeSession(opened.model, opened.manifest.tensors["inputs"], 1) as reference:
+        assert isinstance(session, BrowserSession)
+        found, expected = session.infer(inputs), reference.infer(inputs)
+        assert tuple(found) == OUTPUTS
+        for name in OUTPUTS:
+            assert (found[name].dtype, found[name].shape) == (expected[name].dtype, expected[name].shape)
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=TOLERANCE.get(name, 1e-4), err_msg=name)
+        said = session._page.evaluate("({ task: pipeline.task, views: pipeline.views })")
+        refused = session._page.evaluate("pipeline.infer({ ap: new Uint8Array(1) }).catch(({ name, message }) => `${name}: ${message}`)")
+    assert said == {"task": opened.manifest.task.to_json(), "views": ["front"]}
+    assert refused == "TypeError: 'ap' is no view of this bundle: it has front"
 
 
 @pytest.mark.browser
@@ -182,7 +196,7 @@ def test_the_page_for_people_shows_the_self_test(bundle: Path, visit: Callable[.
 
 def test_a_bundle_of_another_target_is_refused(tiny_bundle: Path) -> None:
     opened = open_bundle(tiny_bundle)
-    assert RUNNER not in opened.manifest["files"]
+    assert RUNNER not in opened.manifest.files
     with pytest.raises(MissingError, match="not made for the browser"):
         open_session(opened)
 

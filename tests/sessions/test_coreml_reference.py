@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pedicle_screws import describe_inputs, make_manifest
 
 from edgekit.errors import InputError, MissingError
 from edgekit.formats.mlpackage import import_coremltools
@@ -239,7 +240,7 @@ def test_a_bundle_whose_program_is_another_is_told(tmp_path: Path) -> None:
             return (ap.mean() + lateral.mean()) * present
 
     convert(Other(), [*films, ct.TensorType("present", (2,), dtype=np.float32)], tmp_path / "model.mlpackage")
-    bundle = Bundle(tmp_path, {"model": "model.mlpackage", "canvas": {"side": 8}})
+    bundle = Bundle(tmp_path, make_manifest(model="model.mlpackage", tensors={"inputs": describe_inputs(8)}))
     film = np.zeros((1, 1, 8, 8), np.uint8)
     with open_session(bundle, threads=1) as session:
         assert session.name == "coreml-reference"
@@ -254,7 +255,7 @@ def test_a_bundle_whose_program_is_another_is_told(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "darwin", reason="this is a Mac: Core ML is there")
 def test_elsewhere_than_on_a_mac_the_real_runtime_is_missing(package: Path) -> None:
     with pytest.raises(MissingError, match="runs on a Mac only") as error:
-        coreml.CoreMLSession(package, 8)
+        coreml.CoreMLSession(package, {})
     assert "coreml-reference" in error.value.remedy
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pedicle_screws import VIEWS
 
 from edgekit.canvases import graph_inputs
+from edgekit.contract import OUTPUTS
 from edgekit.errors import InputError, MissingError
 from edgekit.golden import read_golden
 from edgekit.manifest import open_bundle
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
 from edgekit.sessions.openvino import OpenVinoSession, open_session
-from edgekit.types import OUTPUTS
 
 TOLERANCE = {"boxes": 0.5, "heatmaps": 1e-2, "members": 2e-3}
 """Random members are steeper than trained ones: what is left of rounding shows in them first. All others: 1e-4."""
@@ -25,8 +26,8 @@ def test_it_answers_as_onnxruntime_does(tiny_bundle: Path) -> None:
     side = bundle.canvas_side
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side), np.uint8)
     patients = [case.inputs for case in read_golden(bundle)]
-    patients += [graph_inputs({"ap": noise[0], "lateral": noise[1]}, side), graph_inputs({"ap": noise[1]}, side)]
-    with open_session(bundle, threads=1) as session, OnnxRuntimeSession(bundle.model, side, 1) as reference:
+    patients += [graph_inputs({"ap": noise[0], "lateral": noise[1]}, VIEWS, side), graph_inputs({"ap": noise[1]}, VIEWS, side)]
+    with open_session(bundle, threads=1) as session, OnnxRuntimeSession(bundle.model, bundle.manifest.tensors["inputs"], 1) as reference:
         answers = [session.infer(inputs) for inputs in patients]  # all first: an answer must not change with the next
         for inputs, found in zip(patients, answers, strict=True):
             expected = reference.infer(inputs)
@@ -52,13 +53,13 @@ def test_wrong_inputs_are_refused(tiny_bundle: Path) -> None:
 def test_an_unreadable_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(MissingError, match="can't open"):
-        OpenVinoSession(tmp_path / "model.onnx", 32)
+        OpenVinoSession(tmp_path / "model.onnx", {})
 
 
 def test_without_openvino_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingError, match="not installed") as caught:
-        OpenVinoSession(tmp_path / "model.onnx", 32)
+        OpenVinoSession(tmp_path / "model.onnx", {})
     assert caught.value.remedy == "pip install 'edgekit-imaging[export]'"
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from edgekit.contract import OUTPUTS
 from edgekit.errors import InputError
 from edgekit.models.runfolder import load_pipeline
 from edgekit.sessions.torch import open_run
-from edgekit.types import OUTPUTS
 
 
 def test_the_reference_is_the_runs_own_pipeline(tiny_run: Path) -> None:

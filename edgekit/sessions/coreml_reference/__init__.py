@@ -5,18 +5,21 @@ It proves the file and its arithmetic, not the device: reports say *interpreted*
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from edgekit.contract import OUTPUTS
 from edgekit.errors import InputError
+from edgekit.sessions.about import About
 from edgekit.sessions.inputs import check_inputs
-from edgekit.types import OUTPUTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from edgekit.types import Bundle, Session, Tensors
+
+ABOUT = About(extras=("train", "export"), takes_threads=True, stands_in_for="a device of Apple's", interprets=True)
 
 
 def interpret(package: Path, half: bool | None = None) -> Callable[[Tensors], Tensors]:
@@ -50,7 +53,7 @@ def interpret(package: Path, half: bool | None = None) -> Callable[[Tensors], Te
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     """Open the bundle's package; see `edgekit.sessions.SessionModule`."""
-    return CoreMLReferenceSession(bundle.model, bundle.canvas_side, threads)
+    return CoreMLReferenceSession(bundle.model, bundle.manifest.tensors["inputs"], threads)
 
 
 class CoreMLReferenceSession:
@@ -60,21 +63,21 @@ class CoreMLReferenceSession:
     ----------
     model
         The ``.mlpackage``.
-    side
-        Side of its canvases in pixels.
+    tensors
+        Its inputs; see `edgekit.sessions.inputs.check_inputs`.
     threads
         Threads within an operator; None leaves torch's choice. They are the whole process's until the session is closed.
     """
 
     name = "coreml-reference"
 
-    def __init__(self, model: Path, side: int, threads: int | None = None) -> None:
+    def __init__(self, model: Path, tensors: Mapping[str, Any], threads: int | None = None) -> None:
         import torch
 
         self._threads_before = torch.get_num_threads()
         if threads is not None:
             torch.set_num_threads(threads)
-        self._side = side
+        self._tensors = tensors
         self._program = interpret(model)
         self.runtime = f"interpreted with torch {torch.__version__} cpu, float16 rounded after every operator"
 
@@ -95,7 +98,7 @@ class CoreMLReferenceSession:
         InputError
             A tensor is missing or has another dtype or shape than the graph's, or the program has other outputs.
         """
-        check_inputs(inputs, self._side)
+        check_inputs(inputs, self._tensors)
         answer = self._program(inputs)
         if missing := [name for name in OUTPUTS if name not in answer]:
             raise InputError(f"the program has no output {missing[0]!r}", "export it again")
