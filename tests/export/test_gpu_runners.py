@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,13 +22,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from pedicle_screws import VIEWS
+from resealing import change_golden, reseal
 
+from edgekit.bundle import copy_runner
 from edgekit.files import write_json
 from edgekit.formats.engine_layers import find_fallbacks, read_inspector
 from edgekit.golden import read_golden
+from edgekit.graphs.places import find_places
 from edgekit.graphs.tensorrt import list_precisions
-from edgekit.manifest import open_bundle, seal_bundle
+from edgekit.models.runfolder import load_pipeline
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
+from edgekit.targets import load_target
 from edgekit.types import Bundle
 
 EXPORT = Path(__file__).parents[2] / "export"
@@ -42,8 +48,8 @@ def target(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def load_runner(target: str) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(f"runner_{target}", EXPORT / target / "runner" / "run.py")
+def load_script(name: str, path: Path) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -51,22 +57,24 @@ def load_runner(target: str) -> ModuleType:
     return module
 
 
+COMMON = load_script("common_to_runners", EXPORT / "bundle_runner.py")
+
+
 @pytest.fixture
-def bundle(target: str, tiny_bundle: Path, tmp_path: Path) -> Bundle:
+def bundle(target: str, tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> Bundle:
     """The tiny pipeline's bundle with this runner, precisions that it keeps, and its graph where an engine would be."""
     folder = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, folder)
     shutil.rmtree(folder / "runner", ignore_errors=True)
-    shutil.copytree(EXPORT / target / "runner", folder / "runner", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_runner(load_target(target), folder)
     script = folder / "runner" / "run.py"
     script.write_text(script.read_text().replace("WARMUP, REPEATS = 20, 200", "WARMUP, REPEATS = 1, 3"))
-    write_json(folder / "precisions.json", list_precisions(onnx.load(folder / "model.onnx")))
+    write_json(
+        folder / "precisions.json", list_precisions(onnx.load(folder / "model.onnx"), find_places(load_pipeline(tiny_run, "ap+lateral")))
+    )
     if target == "desktop-gpu":
         shutil.copy(folder / "model.onnx", folder / "engine-sm86.trt")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").unlink()
-    seal_bundle(folder, manifest)
-    return open_bundle(folder)
+    return reseal(folder)
 
 
 def write_layers(path: Path, bundle: Bundle, kind: str) -> None:
@@ -110,37 +118,47 @@ def test_the_script_states_what_it_needs_and_asks_for_nothing_else(target: str) 
     header = text.split("# ///")[1]
     script = tomllib.loads("\n".join(line.removeprefix("# ") for line in header.splitlines()[1:]))
     assert script["requires-python"] == ">=3.10"  # JetPack 6's
-    ast.parse(text, feature_version=(3, 10))
-    imported = {alias.name.split(".")[0] for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {(node.module or "").split(".")[0] for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)}
-    foreign = imported - sys.stdlib_module_names
+    imported = set()
+    for source in (text, (EXPORT / "bundle_runner.py").read_text()):
+        tree = ast.parse(source, feature_version=(3, 10))
+        imported |= {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    foreign = imported - sys.stdlib_module_names - {"bundle_runner"}
     assert foreign == {"numpy", "PIL", "cuda", "tensorrt" if target == "jetson" else "tensorrt_rtx_bindings"}
     assert {"numpy", "pillow"} < {name.split(">")[0] for name in script["dependencies"]}
 
 
 @pytest.mark.parametrize("promise", ["int8", "fp16"])
-def test_both_inspections_agree_on_a_recorded_engine(target: str, promise: str) -> None:
+def test_both_inspections_agree_on_a_recorded_engine(promise: str) -> None:
     document = json.loads((RECORDED / "tensorrt-10-int8.json").read_text())
     promised = dict.fromkeys(("Conv_125", "Conv_142", "QuantizeLinear_147", "Conv_999"), promise)
-    faults = load_runner(target).find_fallbacks(document["Layers"], promised)
+    faults = COMMON.find_fallbacks(document["Layers"], promised)
     assert faults == find_fallbacks(read_inspector(document), promised)
     missing = "no layer of the engine says that it computes 'Conv_999'"
     wide = "'QuantizeLinear_147' is computed in fp16, not int8 (layer 'QuantizeLinear_147', Reformat)"
     assert faults == ([wide, missing] if promise == "int8" else [missing])
 
 
-def test_an_inspector_that_tells_only_names_is_not_taken_for_a_good_engine(target: str) -> None:
-    (fault,) = load_runner(target).find_fallbacks(["conv"], {"conv": "fp16"})
+def test_an_inspector_that_tells_only_names_is_not_taken_for_a_good_engine() -> None:
+    (fault,) = COMMON.find_fallbacks(["conv"], {"conv": "fp16"})
     assert "DETAILED" in fault
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--pack", "p.npz"], ["--out", "o"], ["--pack", "p.npz", "--out", "o", "--ap", "a.png"], ["--films"]]
+    "arguments",
+    [
+        ["--pack", "p.npz"],
+        ["--out", "o"],
+        ["--pack", "p.npz", "--out", "o", "--ap", "a.png"],
+        ["--films"],
+        ["--film", "front=a.png"],
+        ["--film", "ap"],
+    ],
 )
-def test_a_wrong_command_line_is_refused(target: str, arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as raised:
-        load_runner(target).parse_arguments(arguments)
-    assert raised.value.code == 2
+def test_a_wrong_command_line_is_refused(target: str, bundle: Bundle, tmp_path: Path, arguments: list[str]) -> None:  # noqa: ARG001
+    answer = run(bundle, tmp_path, *arguments)
+    assert answer.returncode == 2
+    assert "usage: " in answer.stderr
 
 
 def test_it_checks_hashes_precisions_and_golden_vectors_and_measures(target: str, bundle: Bundle, tmp_path: Path) -> None:
@@ -149,7 +167,7 @@ def test_it_checks_hashes_precisions_and_golden_vectors_and_measures(target: str
     lines = first.stdout.splitlines()
     count = len(json.loads((bundle.folder / "precisions.json").read_text()))
     assert f"{TARGETS[target]} 10.3.0 on Test Card" in lines[0]
-    assert lines[1] == f"{len(bundle.manifest['files'])} files have the hashes of the manifest"
+    assert lines[1] == f"{len(bundle.manifest.files)} files have the hashes of the manifest"
     assert lines[2] == f"{count} convolutions and products of detector and members computed as promised: {count} in fp32"
     assert "engine 0.25 ms" in lines[-1]
     if target == "jetson":
@@ -160,9 +178,7 @@ def test_it_checks_hashes_precisions_and_golden_vectors_and_measures(target: str
 def test_an_engine_that_falls_back_is_not_run(target: str, bundle: Bundle, tmp_path: Path) -> None:  # noqa: ARG001
     promised = json.loads((bundle.folder / "precisions.json").read_text())
     write_json(bundle.folder / "precisions.json", dict.fromkeys(promised, "fp16"))
-    manifest = json.loads((bundle.folder / "manifest.json").read_text())
-    (bundle.folder / "manifest.json").unlink()
-    seal_bundle(bundle.folder, manifest)
+    reseal(bundle.folder)
     answer = run(bundle, tmp_path)
     assert answer.returncode == 1
     assert f"error: the engine falls back in {len(promised)} of {len(promised)} layers" in answer.stderr
@@ -171,12 +187,13 @@ def test_an_engine_that_falls_back_is_not_run(target: str, bundle: Bundle, tmp_p
     assert run(bundle, tmp_path).returncode == 0
 
 
-def make_pack(path: Path, bundle: Bundle) -> list[Any]:
-    cases = read_golden(bundle)
-    entries: dict[str, Any] = {"schema": 1, "bundle": bundle.manifest["model_sha256"], "pack": "f" * 64}
+def make_pack(path: Path, bundle: Bundle, films: int | None = None) -> list[Any]:
+    """Pack the golden patients; with `films`, those with as many of them."""
+    cases = [case for case in read_golden(bundle) if films in (None, case.inputs["present"].sum())]
+    entries: dict[str, Any] = {"schema": 1, "bundle": bundle.manifest.model_sha256, "pack": "f" * 64}
     entries["present"] = np.stack([case.inputs["present"] for case in cases])
     for row, case in enumerate(cases):
-        for view, given in zip(("ap", "lateral"), case.inputs["present"], strict=True):
+        for view, given in zip(VIEWS, case.inputs["present"], strict=True):
             if given:
                 entries[f"{view}_{row:06}"] = case.inputs[view][0, 0]
     np.savez_compressed(path, **entries)
@@ -187,9 +204,12 @@ def test_it_answers_a_pack_as_the_graph_does(target: str, bundle: Bundle, tmp_pa
     cases = make_pack(tmp_path / "canvases.npz", bundle)
     answer = run(bundle, tmp_path, "--pack", str(tmp_path / "canvases.npz"), "--out", str(tmp_path / "out"))
     assert answer.returncode == 0, answer.stderr
-    with np.load(tmp_path / "out" / "outputs.npz") as outputs, OnnxRuntimeSession(bundle.model, bundle.canvas_side) as session:
+    with (
+        np.load(tmp_path / "out" / "outputs.npz") as outputs,
+        OnnxRuntimeSession(bundle.model, bundle.manifest.tensors["inputs"]) as session,
+    ):
         assert str(outputs["session"]) == TARGETS[target]
-        assert str(outputs["bundle"]) == bundle.manifest["model_sha256"]
+        assert str(outputs["bundle"]) == bundle.manifest.model_sha256
         assert str(outputs["pack"]) == "f" * 64
         assert "heatmaps" not in outputs
         for row, case in enumerate(cases):
@@ -198,7 +218,7 @@ def test_it_answers_a_pack_as_the_graph_does(target: str, bundle: Bundle, tmp_pa
                     np.testing.assert_allclose(outputs[name][row], expected, atol=1e-5, err_msg=name)
     latency = json.loads((tmp_path / "out" / "latency.json").read_text())
     (row,) = latency["rows"]
-    assert (row["name"], row["session"], row["precision"]) == ("two-view", TARGETS[target], bundle.manifest["precision"])
+    assert (row["name"], row["session"], row["precision"]) == ("two-view", TARGETS[target], bundle.manifest.precision)
     assert row["n"] == sum(case.inputs["present"].all() for case in cases) + 1  # and the one that warmed up
     assert row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
     assert row["stages"] == pytest.approx({"engine": 0.25, "copies": row["p50_ms"] - 0.25})
@@ -206,36 +226,40 @@ def test_it_answers_a_pack_as_the_graph_does(target: str, bundle: Bundle, tmp_pa
     assert latency["provenance"]["pack"] == "f" * 64
 
 
+def test_a_pack_without_a_patient_with_two_films_is_answered_too(target: str, bundle: Bundle, tmp_path: Path) -> None:  # noqa: ARG001
+    cases = make_pack(tmp_path / "canvases.npz", bundle, films=1)
+    answer = run(bundle, tmp_path, "--pack", str(tmp_path / "canvases.npz"), "--out", str(tmp_path / "out"))
+    assert answer.returncode == 0, answer.stderr
+    with np.load(tmp_path / "out" / "outputs.npz") as outputs:
+        assert len(cases) == len(outputs["decision"]) > 0
+    (row,) = json.loads((tmp_path / "out" / "latency.json").read_text())["rows"]
+    assert (row["name"], row["n"]) == ("two-view", 3)  # the golden patient with both films, as without a pack
+
+
 def test_it_answers_for_one_patient(target: str, bundle: Bundle, tmp_path: Path) -> None:  # noqa: ARG001
     answer = run(bundle, tmp_path, "--ap", str(bundle.folder / "golden" / "both-ap.png"))
     assert answer.returncode == 0, answer.stderr
     assert all(brand in answer.stdout for brand in bundle.brands)
-    assert "lateral: score" not in answer.stdout
+    assert "lateral: box" not in answer.stdout
 
 
 def test_an_engine_that_misses_the_golden_vectors_answers_nothing(target: str, bundle: Bundle, tmp_path: Path) -> None:  # noqa: ARG001
     make_pack(tmp_path / "canvases.npz", bundle)
-    path = bundle.folder / "golden" / "golden.json"
-    document = json.loads(path.read_text())
-    document["cases"][1]["outputs"]["boxes"][0][2] += 377
-    write_json(path, document)
-    manifest = json.loads((bundle.folder / "manifest.json").read_text())
-    (bundle.folder / "manifest.json").unlink()
-    seal_bundle(bundle.folder, manifest)
+    change_golden(bundle.folder, 1, "boxes", 0, 2, by=377)
     film = ["--ap", str(bundle.folder / "golden" / "both-ap.png")]
     for arguments in ([], film, film, ["--pack", str(tmp_path / "canvases.npz"), "--out", str(tmp_path / "out")]):
         answer = run(bundle, tmp_path, *arguments)
         assert answer.returncode == 1
-        assert "error: boxes differ from the golden vectors: try another" in answer.stderr
+        assert "error: too far from the golden vectors: boxes; " in answer.stderr
         assert not any(brand in answer.stdout for brand in bundle.brands)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_pack_of_another_bundle_and_a_changed_file_are_refused(target: str, bundle: Bundle, tmp_path: Path) -> None:  # noqa: ARG001
-    make_pack(tmp_path / "canvases.npz", Bundle(bundle.folder, {**bundle.manifest, "model_sha256": "0" * 64}))
+    make_pack(tmp_path / "canvases.npz", Bundle(bundle.folder, replace(bundle.manifest, model_sha256="0" * 64)))
     answer = run(bundle, tmp_path, "--pack", str(tmp_path / "canvases.npz"), "--out", str(tmp_path / "out"))
     assert answer.returncode == 1
-    assert "was not packed for this bundle" in answer.stderr
+    assert "was packed for another bundle" in answer.stderr
     assert not (tmp_path / "out").exists()
     (bundle.folder / "precisions.json").write_text("{}")
     answer = run(bundle, tmp_path)
@@ -250,9 +274,12 @@ def test_a_machine_without_the_library_is_told_what_to_install(target: str, bund
     assert ("JetPack" if target == "jetson" else "pip install tensorrt-rtx") in answer.stderr
 
 
-def test_a_gpu_without_an_engine_is_told_which_there_are() -> None:
-    runner = load_runner("desktop-gpu")
-    files = {"model.onnx": {}, "engine-sm86.trt": {}, "engine-sm120.trt": {}}
-    assert runner.choose_engine(files, "RTX 3090", "8.6").name == "engine-sm86.trt"
-    with pytest.raises(SystemExit, match=r"no engine for RTX 4090, compute capability 8.9: it has engine-sm120.trt, engine-sm86.trt"):
-        runner.choose_engine(files, "RTX 4090", "8.9")
+@pytest.mark.parametrize("target", ["desktop-gpu"], indirect=True)
+def test_a_gpu_without_an_engine_is_told_which_there_are(target: str, bundle: Bundle, tmp_path: Path) -> None:  # noqa: ARG001
+    for name in ("engine-sm89.trt", "engine-sm120.trt"):
+        shutil.copy(bundle.folder / "engine-sm86.trt", bundle.folder / name)
+    (bundle.folder / "engine-sm86.trt").unlink()
+    reseal(bundle.folder)
+    answer = run(bundle, tmp_path)
+    assert answer.returncode == 1
+    assert "no engine for Test Card, compute capability 8.6: it has engine-sm120.trt, engine-sm89.trt" in answer.stderr

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.backends import BACKENDS
-from edgekit.targets import PRECISIONS, STAGES, list_targets, load_target
+from edgekit.graphs.places import STAGES
+from edgekit.targets import PRECISIONS, list_targets, load_target
 
 EXPORT = Path(__file__).parents[2] / "export"
 FOLDERS = sorted(path.name for path in EXPORT.iterdir() if path.is_dir())

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from resealing import change_golden, tolerate
 
 from edgekit.app.server import serve_site
 from edgekit.app.site import MEDIA_TYPES, Page
-from edgekit.manifest import open_bundle, seal_bundle
+from edgekit.contract import OUTPUTS
+from edgekit.manifest import open_bundle
 from edgekit.sessions.browser import RUNTIME, RUNTIME_FILES
-from edgekit.types import OUTPUTS
 
 RUNNER = Path(__file__).parents[2] / "export" / "web" / "runner"
 
@@ -112,6 +113,43 @@ def test_a_golden_canvas_is_read_as_it_is_stored(ask: Callable[..., Any]) -> Non
     assert answers[1] == "a golden canvas is not an 8-bit grayscale PNG"
 
 
+def test_golden_answers_are_compared_as_the_manifest_says(ask: Callable[..., Any]) -> None:
+    """A tolerance of null compares nothing; `of_found` compares the rows of the films on which something was to be found."""
+    described = {
+        "found": {"shape": [2], "tolerance": 0, "of_found": False},
+        "boxes": {"shape": [2, 4], "tolerance": 0.5, "of_found": True},
+        "box_scores": {"shape": [2], "tolerance": None, "of_found": False},
+        "unfamiliarity": {"shape": [1], "tolerance": 0.1, "of_found": False},
+    }
+    expected = {"found": [1, 0], "boxes": [[1, 2, 3, 4], [5, 6, 7, 8]], "box_scores": [0.9, 0.1], "unfamiliarity": [0.25]}
+    answer = {"found": [1, 0], "boxes": [1, 2, 3, 4.25, 50, 60, 70, 80], "box_scores": [0, 0], "unfamiliarity": [0.25]}
+
+    def compare(**changes: Any) -> Any:
+        return ask(
+            """const { compareAnswers } = await import("./runner/golden.js");
+            const plain = (key, value) => (typeof value === "number" && !Number.isFinite(value) ? String(value) : value);
+            const outputs = Object.fromEntries(Object.entries(ANSWER).map(([k, v]) => [k, v.map((each) => each ?? NaN)]));
+            const compared = await compareAnswers([{ canvases: {}, outputs: EXPECTED }], async () => ({ outputs }), DESCRIBED);
+            return JSON.parse(JSON.stringify(compared, plain));""",
+            EXPECTED=expected,
+            ANSWER={**answer, **changes},
+            DESCRIBED=described,
+        )
+
+    assert compare() == {
+        "passed": True,
+        "checks": [
+            {"output": "found", "error": 0, "tolerance": 0},
+            {"output": "boxes", "error": 0.25, "tolerance": 0.5},
+            {"output": "unfamiliarity", "error": 0, "tolerance": 0.1},
+        ],
+    }
+    assert not compare(found=[1, 1])["passed"]
+    assert not compare(boxes=[3, 2, 3, 4, 0, 0, 0, 0])["passed"]
+    broken = compare(unfamiliarity=[None])
+    assert (broken["passed"], broken["checks"][2]["error"]) == (False, "Infinity")
+
+
 # -- in Chromium: opening -------------------------------------------------------------------------------------------------------
 
 
@@ -133,7 +171,7 @@ def pages(bundle: Path, web_runtime: Path) -> dict[str, Page]:
 
 def publish(pages: dict[str, Page], bundle: Path) -> None:
     """Serve the bundle as its folder is now."""
-    for name in ("manifest.json", *open_bundle(bundle).manifest["files"]):
+    for name in ("manifest.json", *open_bundle(bundle).manifest.files):
         pages[f"/bundle/{name}"] = make_page(name, (bundle / name).read_bytes())
 
 
@@ -150,13 +188,7 @@ def withhold_golden(pages: dict[str, Page]) -> None:
 
 def alter_golden(bundle: Path) -> None:
     """Expect another answer, and seal that, as someone who means it would."""
-    path = bundle / "golden" / "golden.json"
-    golden = json.loads(path.read_text())
-    golden["cases"][-1]["outputs"]["probabilities"][0] += 0.5
-    path.write_text(json.dumps(golden))
-    manifest = json.loads((bundle / "manifest.json").read_bytes())
-    del manifest["manifest_sha256"]
-    seal_bundle(bundle, manifest)
+    change_golden(bundle, -1, "probabilities", 0, by=0.5)
 
 
 OPEN = f"""async ({{ threads, wrong, version }}) => {{
@@ -242,6 +274,18 @@ def test_a_bundle_with_other_golden_answers_is_refused_each_time(
         assert "wasm, 1 thread: probabilities is off by 0.50, accepted 0.0001. Update" in refused["message"]
     publish(pages, web_bundle)
     assert "way" in visit()
+
+
+@pytest.mark.browser
+def test_a_tolerance_that_was_changed_is_checked_anew(visit: Callable[..., dict[str, Any]], pages: dict[str, Page], bundle: Path) -> None:
+    assert not visit()["isRemembered"]
+    change_golden(bundle, -1, "probabilities", 0, by=0.5)
+    tolerate(bundle, "probabilities", None)
+    publish(pages, bundle)
+    assert not visit()["isRemembered"]
+    tolerate(bundle, "probabilities", 0.1)
+    publish(pages, bundle)
+    assert "probabilities is off by 0.50, accepted 0.1" in visit()["message"]
 
 
 @pytest.mark.browser

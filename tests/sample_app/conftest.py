@@ -18,6 +18,7 @@ from app_steps import CORNERS, PHONE, find
 from edgekit.app.server import HEADERS, serve_site
 from edgekit.app.site import Page, build_site
 from edgekit.manifest import open_bundle
+from edgekit.task import PEDICLE_SCREWS, Task
 
 sys.path.append(str(Path(__file__).parents[1] / "radiograph"))  # its dicom_maker
 
@@ -95,15 +96,21 @@ WORKER_HEADERS = {"Content-Type": "text/javascript", **HEADERS}
 
 FAKE_READER = """
     import { answerCalls } from "./workers.js";
-    const OUTPUTS = { probabilities: [0.55, 0.4, 0.05], boxes: [30, 30, 90, 100, 30, 30, 90, 100], box_scores: [0.9, 0.8],
-                      heatmaps: Array.from({ length: 128 }, (_, n) => (n % 64) / 63) };
-    const model = { name: "ap+lateral for web", precision: "fp32", version: "0123456789ab", brands: ["design-a", "design-b", "design-c"],
-                    thresholds: { box: 0.5, coverage: 0.95 }, intendedUse: "Research software, not a medical device.", verified: true,
+    const task = TASK;
+    const count = task.views.length;
+    const OUTPUTS = { probabilities: [0.55, 0.4, 0.05], boxes: Array.from({ length: 4 * count }, (_, n) => [30, 30, 90, 100][n % 4]),
+                      box_scores: [0.9, 0.8, 0.7].slice(0, count), found: Array(count).fill(1),
+                      heatmaps: Array.from({ length: 64 * count }, (_, n) => (n % 64) / 63) };
+    const model = { name: "a bundle for web", precision: "fp32", version: "0123456789ab", brands: ["design-a", "design-b", "design-c"],
+                    task, cases: CASES, thresholds: { coverage: 0.95 }, margin: 0.05, intendedUse: task.intended_use, verified: true,
                     side: 128, cornerSide: SIDE, way: "wasm, 1 thread", rejected: [] };
     const wait = (ms) => new Promise((done) => setTimeout(done, ms));
     let whole = null; // the photo as it was first seen
     answerCalls({
-        open: () => model,
+        open: (_, tell) => {
+            tell({ task, cases: model.cases });
+            return model;
+        },
         findFilm: async ({ canvas }) => {
             if (canvas.length !== model.cornerSide ** 2) throw new TypeError("not that canvas");
             whole ??= canvas;
@@ -115,7 +122,7 @@ FAKE_READER = """
         infer: async () => {
             await wait(DELAY);
             const outputs = Object.fromEntries(Object.entries({ ...OUTPUTS, ...CHANGED }).map(([k, v]) => [k, Float32Array.from(v)]));
-            return { ...ANSWER, outputs, shapes: { heatmaps: [2, 8, 8] }, elapsedMs: 12 };
+            return { ...ANSWER, outputs, shapes: { heatmaps: [count, 8, 8] }, elapsedMs: 12 };
         },
     });
 """
@@ -125,12 +132,17 @@ FILM = find(CORNERS)
 
 @pytest.fixture
 def answering(chromium: Any, address: str, watch: Callable[..., Any]) -> Callable[..., Any]:
-    """Open the app with a model that gives a chosen answer and finds a chosen film, each after a delay in ms."""
+    """Open the app with a model that gives a chosen answer and finds a chosen film, each after a delay in ms.
+
+    It is asked what `task` asks, and can answer `cases` of it; None: all.
+    """
 
     def answering(decision: str, brand: str | None = None, fitting: tuple[str, ...] = (), changed: dict[str, Any] | None = None,
-                  delay: int = 0, film: Any = FILM, corner_side: int | None = 320, search: int = 0) -> Any:  # fmt: skip
+                  delay: int = 0, film: Any = FILM, corner_side: int | None = 320, search: int = 0,
+                  task: Task = PEDICLE_SCREWS, cases: tuple[str, ...] | None = None) -> Any:  # fmt: skip
         answer = {"decision": decision, "brand": brand, "predictionSet": fitting}
         values = {"ANSWER": answer, "CHANGED": changed or {}, "DELAY": delay, "FILM": film, "SIDE": corner_side, "SEARCH": search}
+        values |= {"TASK": task.to_json(), "CASES": list(cases or task.cases)}
         code = FAKE_READER
         for name, value in values.items():
             code = re.sub(rf"\b{name}\b", json.dumps(value), code)

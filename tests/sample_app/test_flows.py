@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from app_steps import CORNERS, PHONE, find, give, give_film
+from pedicle_screws import VIEWS
 from PIL import Image
 
 from edgekit.canvases import graph_inputs
@@ -68,11 +69,11 @@ def test_the_answer_is_the_graphs(real_phone: Any, web_bundle: Path, tmp_path: P
     phone.click("#identify")
     phone.wait_for_selector("#result:not([hidden])")
 
-    inputs = graph_inputs({view: make_canvas(film, bundle.canvas_side)[0] for view, film in films.items()}, bundle.canvas_side)
-    with OnnxRuntimeSession(bundle.model, bundle.canvas_side, 1) as session:
+    inputs = graph_inputs({view: make_canvas(film, bundle.canvas_side)[0] for view, film in films.items()}, VIEWS, bundle.canvas_side)
+    with OnnxRuntimeSession(bundle.model, bundle.manifest.tensors["inputs"], 1) as session:
         expected = session.infer(inputs)
     decision = DECISIONS[int(expected["decision"][0])]
-    labels = {"identified": "Identified", "ambiguous": "Ambiguous", "unfamiliar": "Unfamiliar implant", "films swapped": "Films swapped?"}
+    labels = {"identified": "Identified", "ambiguous": "Ambiguous", "unfamiliar": "Unfamiliar", "films swapped": "Films swapped?"}
     assert phone.inner_text("#verdict-label") == labels[decision]
     if decision in ("identified", "ambiguous"):
         order = np.argsort(-expected["probabilities"])
@@ -84,8 +85,8 @@ def test_the_answer_is_the_graphs(real_phone: Any, web_bundle: Path, tmp_path: P
         assert phone.locator("#ranking li.fits span:first-child").all_inner_texts() == fitting
     facts = phone.inner_text("#facts")
     assert re.search(r"Time\n\d+ ms|Time\n\d\.\d s", facts)
-    assert bundle.manifest["provenance"]["run"]["sha256"][:12] in facts
-    assert phone.inner_text("#intended-use") == bundle.manifest["intended_use"]
+    assert bundle.manifest.provenance["run"]["sha256"][:12] in facts
+    assert phone.inner_text("#intended-use") == bundle.manifest.intended_use
 
     phone.click("#again")
     assert phone.is_disabled("#identify")
@@ -106,7 +107,7 @@ SCREENS = [
     ("identified", "design-a", ("design-a",), "Identified", "design-a", 3),
     ("ambiguous", None, ("design-a", "design-b"), "Ambiguous", "One of 2 brands", 3),
     ("ambiguous", None, (), "Ambiguous", "No clear answer", 3),
-    ("unfamiliar", None, ("design-a", "design-b"), "Unfamiliar implant", "Not one it has learnt", 0),
+    ("unfamiliar", None, ("design-a", "design-b"), "Unfamiliar", "Not one it has learnt", 0),
     ("no construct found", None, (), "Nothing to identify", "No construct found", 0),
     ("films swapped", None, ("design-a",), "Films swapped?", "AP and lateral look exchanged", 0),
 ]
@@ -436,7 +437,7 @@ def test_a_decoder_that_cant_be_reached_is_told(phone: Any, tmp_path: Path) -> N
 
 def test_a_photo_of_something_else_is_answered_calmly(answering: Callable[..., Any]) -> None:
     """A cat: no film is found in it, the whole picture is used, and the model finds no construct."""
-    page = answering("no construct found", changed={"box_scores": [0.1, 0.0]})
+    page = answering("no construct found", changed={"found": [0, 0]})
     cat = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     give(page, "ap", as_file(encode(cat, "JPEG"), "cat.jpg"))
     page.wait_for_selector("#use:enabled")
@@ -445,7 +446,10 @@ def test_a_photo_of_something_else_is_answered_calmly(answering: Callable[..., A
     page.click("#identify")
     page.wait_for_selector("#result:not([hidden])")
     assert page.inner_text("#verdict") == "No construct found"
-    assert "no construct" in page.inner_text("#looked")
+    assert page.inner_text("#looked") == "AP · no construct, not used"
+    assert "Films read\nAP (no construct found)" in page.inner_text("#facts")
+    assert page.is_hidden("#toggle-box")
+    assert page.is_hidden("#toggle-heat")
     assert page.is_visible("#again")
 
 

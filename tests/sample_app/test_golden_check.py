@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import pytest
 from app_steps import PHONE, give_film
+from resealing import change_golden
 from test_flows import as_file, encode, make_film
 
 from edgekit.app.server import serve_site
 from edgekit.app.site import Page, build_site
-from edgekit.manifest import seal_bundle
+from edgekit.manifest import open_bundle
 
 pytestmark = pytest.mark.browser
 
@@ -43,13 +43,8 @@ def visit(chromium: Any, watch: Callable[..., Any], pages: dict[str, Page]) -> I
 def alter_golden(web_bundle: Path, tmp_path: Path) -> dict[str, Page]:
     """Return the site of a bundle whose golden answers are others, sealed as someone who means it would."""
     folder = shutil.copytree(web_bundle, tmp_path / "bundle")
-    path = folder / "golden" / "golden.json"
-    golden = json.loads(path.read_text())
-    golden["cases"][0]["outputs"]["members"][0][0] += 0.5
-    path.write_text(json.dumps(golden))
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    del manifest["manifest_sha256"]
-    return build_site(seal_bundle(folder, manifest))
+    change_golden(folder, 0, "members", 0, 0, by=0.5)
+    return build_site(open_bundle(folder))
 
 
 def test_a_device_that_answers_otherwise_gives_no_answer(

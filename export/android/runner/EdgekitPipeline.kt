@@ -26,8 +26,8 @@ class DamagedBundleException(message: String) : Exception(message)
 class Answer(val decision: String, val brand: String?, val predictionSet: List<String>, val outputs: Map<String, FloatArray>)
 
 /**
- * Runs an edgekit bundle: two canvases in, the whole answer out. The graph does the work; this class checks the hashes of what it loads,
- * checks this device with the golden vectors, and names the tensors.
+ * Runs an edgekit bundle: one canvas a view in, the whole answer out. The graph does the work; this class checks the hashes of what it reads,
+ * checks this device with the golden vectors, and names the tensors as the manifest lists them.
  *
  * Opening takes the fastest way of running the graph that gives the golden answers. That is found out once for each bundle, version of ONNX
  * Runtime and build of the device's system, and remembered; what failed is not.
@@ -47,11 +47,31 @@ class EdgekitPipeline(
     cache: File = File(context.cacheDir, "edgekit"),
 ) : AutoCloseable {
     private val assets = context.assets
-    private val manifest = JSONObject(read("manifest.json").decodeToString())
+    private val manifest = readManifest()
     private val environment = OrtEnvironment.getEnvironment()
 
     /** Brands in the order of `probabilities`. */
     val brands: List<String> = manifest.getJSONArray("brands").let { names -> List(names.length()) { names.getString(it) } }
+
+    private val task = manifest.getJSONObject("task")
+    private val tensors = manifest.getJSONObject("tensors")
+    private val inputNames = tensors.getJSONObject("inputs").keys().asSequence().toList()
+    private val outputNames = tensors.getJSONObject("outputs").keys().asSequence().toList()
+
+    /** Names of the films, in the order of `present`, `found` and `boxes`. */
+    val views: List<String> = task.getJSONArray("views").let { names -> List(names.length()) { names.getString(it) } }
+
+    /** What is asked of a patient's films. */
+    val question: String = task.getString("question")
+
+    /** The word for what is looked for on a film. */
+    val found: String = task.getString("found")
+
+    /** The word for what is answered. */
+    val told: String = task.getString("told")
+
+    /** What an answer may be used for: shown wherever one is. */
+    val intendedUse: String = task.getString("intended_use")
 
     /** Side S of the canvas in pixels. */
     val side: Int = manifest.getJSONObject("canvas").getInt("side")
@@ -83,11 +103,12 @@ class EdgekitPipeline(
     }
 
     /**
-     * Answer for one patient. A canvas is S * S gray levels, row by row, made from a film as edgekit's docs/canvas.md says; null when the
-     * film is missing.
+     * Answer for one patient.
+     *
+     * @param films the canvas by view, of those given: S * S gray levels, row by row, made from a film as edgekit's docs/canvas.md says
      */
-    fun infer(ap: ByteArray?, lateral: ByteArray?): Answer {
-        val outputs = run(session, ap, lateral)
+    fun infer(films: Map<String, ByteArray>): Answer {
+        val outputs = run(session, films)
         val decision = DECISIONS[outputs.getValue("decision")[0].toInt()]
         val probabilities = outputs.getValue("probabilities")
         val inSet = outputs.getValue("prediction_set")
@@ -132,29 +153,28 @@ class EdgekitPipeline(
     }
 
     private fun compare(golden: Golden, session: OrtSession): List<Check> =
-        golden.compare(OUTPUTS, manifest.getJSONObject("thresholds").getDouble("box")) { ap, lateral -> run(session, ap, lateral) }
+        golden.compare(tensors.getJSONObject("outputs")) { films -> run(session, films) }
 
-    /** All that a check of the golden vectors holds for; the system's fingerprint names the device, too. */
+    /** All that a check of the golden vectors holds for: the manifest's hash stands for the bundle, the fingerprint names the device, too. */
     private fun identify(ways: List<Way>): String {
-        val files = manifest.getJSONObject("files")
-        val golden = files.keys().asSequence().filter { it.startsWith("golden/") }.sorted()
-        val hashes = golden.map { "$it ${files.getJSONObject(it).getString("sha256")}" }
         val runtime = listOf("ONNX Runtime ${environment.version}", "$threads threads", "$ways", Build.FINGERPRINT)
-        return (listOf(manifest.getString("model_sha256")) + hashes + runtime).joinToString("\n")
+        return (listOf(manifest.getString("manifest_sha256")) + runtime).joinToString("\n")
     }
 
-    private fun run(session: OrtSession, ap: ByteArray?, lateral: ByteArray?): Map<String, FloatArray> {
-        val present = floatArrayOf(if (ap == null) 0f else 1f, if (lateral == null) 0f else 1f)
-        val inputs = mapOf(
-            "ap" to makeFilm(ap),
-            "lateral" to makeFilm(lateral),
-            "present" to OnnxTensor.createTensor(environment, FloatBuffer.wrap(present), longArrayOf(2)),
-        )
+    private fun run(session: OrtSession, films: Map<String, ByteArray>): Map<String, FloatArray> {
+        val unknown = films.keys - views.toSet()
+        require(unknown.isEmpty()) { "$unknown: no view of this bundle, which has $views" }
+        val inputs = inputNames.associateWith { if (it == PRESENT) makePresent(films) else makeFilm(films[it]) }
         try {
-            return session.run(inputs).use { result -> OUTPUTS.associateWith { readValues(result.get(it).get() as OnnxTensor) } }
+            return session.run(inputs).use { result -> outputNames.associateWith { readValues(result.get(it).get() as OnnxTensor) } }
         } finally {
             inputs.values.forEach { it.close() }
         }
+    }
+
+    private fun makePresent(films: Map<String, ByteArray>): OnnxTensor {
+        val present = FloatArray(views.size) { if (views[it] in films) 1f else 0f }
+        return OnnxTensor.createTensor(environment, FloatBuffer.wrap(present), longArrayOf(views.size.toLong()))
     }
 
     private fun makeFilm(canvas: ByteArray?): OnnxTensor {
@@ -173,10 +193,22 @@ class EdgekitPipeline(
         return FloatArray(floats.remaining()) { floats.get(it) }
     }
 
+    /** Read the manifest, whose last entry is the hash of all that stands before it. */
+    private fun readManifest(): JSONObject {
+        val content = read("manifest.json")
+        val body = maxOf(0, content.size - SEAL.format("").length - 64)
+        val seal = SEAL.format(hash(content.copyOf(body) + "\n}\n".encodeToByteArray()))
+        if (!content.copyOfRange(body, content.size).contentEquals(seal.encodeToByteArray())) {
+            throw DamagedBundleException("manifest.json was changed: its sha256 is not the one it states")
+        }
+        return JSONObject(content.decodeToString())
+    }
+
+    private fun hash(content: ByteArray) = MessageDigest.getInstance("SHA-256").digest(content).joinToString("") { "%02x".format(it) }
+
     private fun readVerified(name: String): ByteArray {
         val content = read(name)
-        val digest = MessageDigest.getInstance("SHA-256").digest(content).joinToString("") { "%02x".format(it) }
-        if (digest != manifest.getJSONObject("files").getJSONObject(name).getString("sha256")) {
+        if (hash(content) != manifest.getJSONObject("files").getJSONObject(name).getString("sha256")) {
             throw DamagedBundleException("$name was changed: its sha256 is not the one in the manifest")
         }
         return content
@@ -185,10 +217,11 @@ class EdgekitPipeline(
     private fun read(name: String): ByteArray = assets.open("$folder/$name").use { it.readBytes() }
 
     companion object {
-        /** Words for the values 0 to 4 of the graph's `decision`. */
+        /** Words for the values 0 to 4 of the graph's `decision`: for programs. People are told "no [found] found". */
         val DECISIONS = listOf("identified", "ambiguous", "unfamiliar", "no construct found", "films swapped")
-        private val OUTPUTS = listOf(
-            "probabilities", "members", "boxes", "box_scores", "view_scores", "heatmaps", "prediction_set", "unfamiliarity", "decision",
-        )
+
+        /** What tells the graph which films are given; its other inputs are the films. */
+        private const val PRESENT = "present"
+        private const val SEAL = ",\n  \"manifest_sha256\": \"%s\"\n}\n"
     }
 }

@@ -18,40 +18,40 @@ class Check(val output: String, val error: Double, val tolerance: Double) {
  * @param read gives a file of the bundle, its hash checked
  */
 internal class Golden(read: (String) -> ByteArray) {
-    private class Case(val ap: ByteArray?, val lateral: ByteArray?, val outputs: JSONObject)
+    private class Case(val canvases: Map<String, ByteArray>, val outputs: JSONObject)
 
-    private val document = JSONObject(read("golden/golden.json").decodeToString())
-    private val cases = document.getJSONArray("cases").let { cases ->
+    private val cases = JSONObject(read("golden/golden.json").decodeToString()).getJSONArray("cases").let { cases ->
         List(cases.length()) { number ->
             val case = cases.getJSONObject(number)
             val films = case.getJSONObject("films")
-            val readCanvas = { view: String -> if (films.has(view)) decodeGray(read("golden/" + films.getString(view))) else null }
-            Case(readCanvas("ap"), readCanvas("lateral"), case.getJSONObject("outputs"))
+            val canvases = films.keys().asSequence().associateWith { decodeGray(read("golden/" + films.getString(it))) }
+            Case(canvases, case.getJSONObject("outputs"))
         }
     }
 
     /**
      * Answer every case, and measure how far the answers are from the expected ones.
      *
-     * @param names the outputs that are compared
-     * @param boxThreshold without a construct the best cell is arbitrary, and so is its box: it counts from this score on
-     * @param infer answers for the canvases AP and lateral, with the outputs by name
+     * @param described `tensors.outputs` of the manifest; an output without a tolerance is not compared
+     * @param infer answers for canvases by view, with the outputs by name
      */
-    fun compare(names: List<String>, boxThreshold: Double, infer: (ByteArray?, ByteArray?) -> Map<String, FloatArray>): List<Check> {
+    fun compare(described: JSONObject, infer: (Map<String, ByteArray>) -> Map<String, FloatArray>): List<Check> {
+        val names = described.keys().asSequence().filterNot { described.getJSONObject(it).isNull("tolerance") }.toList()
         val errors = names.associateWithTo(mutableMapOf()) { 0.0 }
         for (case in cases) {
-            val found = infer(case.ap, case.lateral)
-            val scores = flatten(case.outputs.getJSONArray("box_scores"))
+            val answer = infer(case.canvases)
+            val found = flatten(case.outputs.getJSONArray("found"))
             for (name in names) {
-                flatten(case.outputs.getJSONArray(name)).forEachIndexed { index, value ->
-                    val counts = name != "boxes" || scores[index / 4] >= boxThreshold
-                    val error = abs(found.getValue(name)[index] - value).let { if (it.isNaN()) Double.POSITIVE_INFINITY else it }
+                val expected = flatten(case.outputs.getJSONArray(name))
+                val isOfFound = described.getJSONObject(name).getBoolean("of_found")
+                expected.forEachIndexed { index, value ->
+                    val counts = !isOfFound || found[index * found.size / expected.size] > 0 // where nothing is, its row is arbitrary
+                    val error = abs(answer.getValue(name)[index] - value).let { if (it.isNaN()) Double.POSITIVE_INFINITY else it }
                     if (counts && error > errors.getValue(name)) errors[name] = error
                 }
             }
         }
-        val tolerance = document.getJSONObject("tolerance")
-        return names.map { Check(it, errors.getValue(it), tolerance.getDouble(it)) }
+        return names.map { Check(it, errors.getValue(it), described.getJSONObject(it).getDouble("tolerance")) }
     }
 
     private fun decodeGray(png: ByteArray): ByteArray {

@@ -32,30 +32,43 @@ public struct EdgekitAnswer {
     public let outputs: [String: [Float]]
 }
 
-/// Runs an edgekit bundle: two canvases in, the whole answer out. The graph does the work; this class checks the hashes of what it loads,
-/// checks this device with the golden vectors, and names the tensors.
+/// Runs an edgekit bundle: one canvas a view in, the whole answer out. The graph does the work; this class checks the hashes of what it reads,
+/// checks this device with the golden vectors, and names the tensors as the manifest lists them.
 public final class EdgekitPipeline {
-    /// Words for the values 0 to 4 of the graph's `decision`.
+    /// Words for the values 0 to 4 of the graph's `decision`: for programs. People are told "no \(found) found".
     public static let decisions = ["identified", "ambiguous", "unfamiliar", "no construct found", "films swapped"]
-    private static let views = ["ap", "lateral"]
-    private static let outputs = [
-        "probabilities", "members", "boxes", "box_scores", "view_scores", "heatmaps", "prediction_set", "unfamiliarity", "decision",
-    ]
+    /// What tells the graph which films are given; its other inputs are the films.
+    private static let present = "present"
 
     private struct Manifest: Decodable {
         struct File: Decodable { let sha256: String }
         struct Canvas: Decodable { let side: Int }
-        struct Thresholds: Decodable { let box: Double }
+        struct Task: Decodable {
+            let question: String
+            let found: String
+            let told: String
+            let views: [String]
+            let intendedUse: String
+
+            enum CodingKeys: String, CodingKey {
+                case question, found, told, views
+                case intendedUse = "intended_use"
+            }
+        }
+        struct Tensors: Decodable { let outputs: [String: EdgekitOutput] }
         let model: String
         let modelHash: String
+        let ownHash: String
         let brands: [String]
+        let task: Task
         let canvas: Canvas
-        let thresholds: Thresholds
+        let tensors: Tensors
         let files: [String: File]
 
         enum CodingKeys: String, CodingKey {
-            case model, brands, canvas, thresholds, files
+            case model, brands, task, canvas, tensors, files
             case modelHash = "model_sha256"
+            case ownHash = "manifest_sha256"
         }
     }
 
@@ -70,6 +83,16 @@ public final class EdgekitPipeline {
     public let rejected: [EdgekitRejection]
     /// Brands in the order of `probabilities`.
     public var brands: [String] { manifest.brands }
+    /// Names of the films, in the order of `present`, `found` and `boxes`.
+    public var views: [String] { manifest.task.views }
+    /// What is asked of a patient's films.
+    public var question: String { manifest.task.question }
+    /// The word for what is looked for on a film.
+    public var found: String { manifest.task.found }
+    /// The word for what is answered.
+    public var told: String { manifest.task.told }
+    /// What an answer may be used for: shown wherever one is.
+    public var intendedUse: String { manifest.task.intendedUse }
     /// Side S of the canvas in pixels.
     public var side: Int { manifest.canvas.side }
 
@@ -82,14 +105,13 @@ public final class EdgekitPipeline {
     ///   - defaults: keep what was found out.
     /// - Throws: `EdgekitError.damagedBundle`; `EdgekitError.disagrees` when this device does not give the golden answers.
     public init(bundle: URL, ways: [EdgekitWay] = EdgekitWay.allCases, defaults: UserDefaults = .standard) async throws {
-        let manifest = try JSONDecoder().decode(Manifest.self, from: Data(contentsOf: bundle.appendingPathComponent("manifest.json")))
+        let manifest = try Self.readManifest(bundle: bundle)
         let package = manifest.model
         for name in manifest.files.keys where name == package || name.hasPrefix(package + "/") {
             _ = try Self.readVerified(name, bundle: bundle, manifest: manifest)
         }
-        let hashes = manifest.files.filter { $0.key.hasPrefix("golden/") }.map { "\($0.key) \($0.value.sha256)" }.sorted()
-        let names = ways.map(\.rawValue)
-        let identity = ([manifest.modelHash, EdgekitMemory.describeDevice()] + names + hashes).joined(separator: "\n")
+        // The manifest's hash stands for all that the bundle is.
+        let identity = ([manifest.ownHash, EdgekitMemory.describeDevice()] + ways.map(\.rawValue)).joined(separator: "\n")
         let memory = EdgekitMemory(defaults: defaults, key: "edgekit." + manifest.modelHash, identity: identity)
         let known = memory.recall()
         let golden = try known == nil ? EdgekitGolden { try Self.readVerified($0, bundle: bundle, manifest: manifest) } : nil
@@ -118,10 +140,12 @@ public final class EdgekitPipeline {
         if known == nil { try memory.remember(way: way, rejected: rejected) }
     }
 
-    /// Answer for one patient. A canvas is S * S gray levels, row by row, made from a film as edgekit's docs/canvas.md says; nil when the
-    /// film is missing.
-    public func infer(ap: [UInt8]?, lateral: [UInt8]?) throws -> EdgekitAnswer {
-        let outputs = try Self.run(model, side: side, ap: ap, lateral: lateral)
+    /// Answer for one patient.
+    ///
+    /// - Parameter films: the canvas by view, of those given: S * S gray levels, row by row, made from a film as edgekit's docs/canvas.md says.
+    /// - Throws: `EdgekitError.wrongCanvas` when a canvas has another size, or its view is none of `views`.
+    public func infer(_ films: [String: [UInt8]]) throws -> EdgekitAnswer {
+        let outputs = try Self.run(model, manifest, films)
         let decision = Self.decisions[Int(outputs["decision"]![0])]
         let probabilities = outputs["probabilities"]!
         let likeliest = probabilities.indices.max { probabilities[$0] < probabilities[$1] }!
@@ -141,23 +165,23 @@ public final class EdgekitPipeline {
     }
 
     private static func compare(_ golden: EdgekitGolden, _ model: MLModel, _ manifest: Manifest) throws -> [EdgekitCheck] {
-        try golden.compare(names: outputs, boxThreshold: manifest.thresholds.box) { ap, lateral in
-            try run(model, side: manifest.canvas.side, ap: ap, lateral: lateral)
-        }
+        try golden.compare(manifest.tensors.outputs) { films in try run(model, manifest, films) }
     }
 
-    private static func run(_ model: MLModel, side: Int, ap: [UInt8]?, lateral: [UInt8]?) throws -> [String: [Float]] {
-        let present = try MLMultiArray(shape: [2], dataType: .float32)
-        present[0] = ap == nil ? 0 : 1
-        present[1] = lateral == nil ? 0 : 1
-        let inputs = try MLDictionaryFeatureProvider(dictionary: [
-            "ap": MLFeatureValue(pixelBuffer: makeFilm(ap, side: side)),
-            "lateral": MLFeatureValue(pixelBuffer: makeFilm(lateral, side: side)),
-            "present": MLFeatureValue(multiArray: present),
-        ])
-        let result = try model.prediction(from: inputs)
+    private static func run(_ model: MLModel, _ manifest: Manifest, _ films: [String: [UInt8]]) throws -> [String: [Float]] {
+        let views = manifest.task.views
+        if let unknown = films.keys.first(where: { !views.contains($0) }) {
+            throw EdgekitError.wrongCanvas("\(unknown) is no view of this bundle, which has \(views.joined(separator: ", "))")
+        }
+        let given = try MLMultiArray(shape: [NSNumber(value: views.count)], dataType: .float32)
+        var inputs = [present: MLFeatureValue(multiArray: given)]
+        for (place, view) in views.enumerated() {
+            given[place] = films[view] == nil ? 0 : 1
+            inputs[view] = MLFeatureValue(pixelBuffer: try makeFilm(films[view], side: manifest.canvas.side))
+        }
+        let result = try model.prediction(from: MLDictionaryFeatureProvider(dictionary: inputs))
         var outputs: [String: [Float]] = [:]
-        for name in Self.outputs {
+        for name in manifest.tensors.outputs.keys {
             guard let tensor = result.featureValue(for: name)?.multiArrayValue else {
                 throw EdgekitError.damagedBundle("the model has no output \(name)")
             }
@@ -166,10 +190,24 @@ public final class EdgekitPipeline {
         return outputs
     }
 
+    /// Read the manifest, whose last entry is the hash of all that stands before it.
+    private static func readManifest(bundle: URL) throws -> Manifest {
+        let content = try Data(contentsOf: bundle.appendingPathComponent("manifest.json"))
+        let seal = { (digest: String) in Data(",\n  \"manifest_sha256\": \"\(digest)\"\n}\n".utf8) }
+        let body = content.dropLast(seal("").count + 64)
+        guard content.suffix(from: body.endIndex) == seal(hash(body + Data("\n}\n".utf8))) else {
+            throw EdgekitError.damagedBundle("manifest.json was changed: its sha256 is not the one it states")
+        }
+        return try JSONDecoder().decode(Manifest.self, from: content)
+    }
+
+    private static func hash(_ content: Data) -> String {
+        SHA256.hash(data: content).map { String(format: "%02x", $0) }.joined()
+    }
+
     private static func readVerified(_ name: String, bundle: URL, manifest: Manifest) throws -> Data {
         let content = try Data(contentsOf: bundle.appendingPathComponent(name))
-        let digest = SHA256.hash(data: content).map { String(format: "%02x", $0) }.joined()
-        guard digest == manifest.files[name]?.sha256 else {
+        guard hash(content) == manifest.files[name]?.sha256 else {
             throw EdgekitError.damagedBundle("\(name) was changed: its sha256 is not the one in the manifest")
         }
         return content

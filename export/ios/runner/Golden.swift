@@ -1,6 +1,19 @@
 import Foundation
 import ImageIO
 
+/// One output of the graph, as the manifest lists it.
+struct EdgekitOutput: Decodable {
+    /// Largest difference from the golden vectors that is accepted; nil: it is not compared.
+    let tolerance: Double?
+    /// Whether a film's row counts only where something was to be found on the film.
+    let isOfFound: Bool
+
+    enum CodingKeys: String, CodingKey {
+        case tolerance
+        case isOfFound = "of_found"
+    }
+}
+
 /// How far one output is from the golden vectors, and how far it may be.
 public struct EdgekitCheck {
     public let output: String
@@ -20,12 +33,10 @@ struct EdgekitGolden {
     }
 
     private let cases: [Case]
-    private let tolerance: [String: Double]
 
     /// - Parameter read: gives a file of the bundle, its hash checked.
     init(read: (String) throws -> Data) throws {
         let document = try JSONSerialization.jsonObject(with: read("golden/golden.json")) as! [String: Any]
-        tolerance = document["tolerance"] as! [String: Double]
         cases = try (document["cases"] as! [[String: Any]]).map { example in
             let films = example["films"] as! [String: String]
             return Case(
@@ -38,22 +49,25 @@ struct EdgekitGolden {
     /// Answer every case, and measure how far the answers are from the expected ones.
     ///
     /// - Parameters:
-    ///   - names: the outputs that are compared.
-    ///   - boxThreshold: without a construct the best cell is arbitrary, and so is its box: it counts from this score on.
-    ///   - infer: answers for the canvases AP and lateral, with the outputs by name.
-    func compare(names: [String], boxThreshold: Double, infer: ([UInt8]?, [UInt8]?) throws -> [String: [Float]]) throws -> [EdgekitCheck] {
-        var errors = Dictionary(uniqueKeysWithValues: names.map { ($0, 0.0) })
+    ///   - described: the graph's outputs by name; one without a tolerance is not compared.
+    ///   - infer: answers for canvases by view, with the outputs by name.
+    func compare(_ described: [String: EdgekitOutput], infer: ([String: [UInt8]]) throws -> [String: [Float]]) throws -> [EdgekitCheck] {
+        let tolerances = described.compactMapValues(\.tolerance)
+        var errors = tolerances.mapValues { _ in 0.0 }
         for example in cases {
-            let found = try infer(example.canvases["ap"], example.canvases["lateral"])
-            for name in names {
-                for (index, value) in example.outputs[name]!.enumerated() {
-                    if name == "boxes" && example.outputs["box_scores"]![index / 4] < boxThreshold { continue }
-                    let error = abs(Double(found[name]![index]) - value)
+            let answer = try infer(example.canvases)
+            let found = example.outputs["found"]!
+            for name in tolerances.keys {
+                let expected = example.outputs[name]!
+                for (index, value) in expected.enumerated() {
+                    // Where nothing is on a film, its row is arbitrary.
+                    if described[name]!.isOfFound && found[index * found.count / expected.count] == 0 { continue }
+                    let error = abs(Double(answer[name]![index]) - value)
                     errors[name] = max(errors[name]!, error.isNaN ? .infinity : error)
                 }
             }
         }
-        return names.map { EdgekitCheck(output: $0, error: errors[$0]!, tolerance: tolerance[$0]!) }
+        return tolerances.keys.sorted().map { EdgekitCheck(output: $0, error: errors[$0]!, tolerance: tolerances[$0]!) }
     }
 
     /// Gray levels of an 8-bit grayscale PNG as they are stored: drawing it would go through a colour profile.

@@ -1,13 +1,13 @@
 /**
- * Runs an edgekit bundle in a browser: two canvases in, the whole answer out. The graph does the work; this module fetches the bundle,
- * refuses what does not match the manifest's hashes, refuses a device that does not give the golden answers, and names the tensors. No DOM,
- * so it also runs in a Web Worker.
+ * Runs an edgekit bundle in a browser: one canvas a view in, the whole answer out. The graph does the work; this module fetches the bundle,
+ * refuses what does not match the manifest's hashes, refuses a device that does not give the golden answers, and names the tensors, as the
+ * manifest lists them. No DOM, so it also runs in a Web Worker.
  *
  *     import * as ort from "./onnxruntime-web/ort.wasm.bundle.min.mjs";
  *     import { openPipeline } from "./bundle/runner/edgekit.js";
  *
  *     const pipeline = await openPipeline("./bundle/", { ort, threads: 2 });
- *     const answer = await pipeline.infer({ ap: canvas, lateral: null });
+ *     const answer = await pipeline.infer({ ap: canvas }); // by view: `pipeline.views` names them
  *     console.log(answer.decision, answer.brand);
  *
  * A canvas is a Uint8Array of S * S gray levels, row by row, made from a film as docs/canvas.md says; S is `pipeline.side`.
@@ -26,11 +26,7 @@ import { chooseWay, describeChecks, DisagreementError } from "./ways.js";
 
 export { DisagreementError };
 
-const VIEWS = ["ap", "lateral"];
-const OUTPUTS = [
-  "probabilities", "members", "boxes", "box_scores", "view_scores", "heatmaps", "prediction_set", "unfamiliarity", "decision",
-];
-/** Words for the values 0 to 4 of the graph's `decision`. */
+/** Words for the values 0 to 4 of the graph's `decision`: for programs. What is looked for is `pipeline.manifest.task.found`. */
 export const DECISIONS = ["identified", "ambiguous", "unfamiliar", "no construct found", "films swapped"];
 
 /** The bundle was damaged or tampered with. */
@@ -39,6 +35,15 @@ export class BundleError extends Error {
 }
 
 /**
+ * @typedef {object} Task what the bundle is asked: `task` of its manifest
+ * @property {string} name
+ * @property {string} question asked of a patient's films
+ * @property {string} found the word for what is looked for on a film
+ * @property {string} told the word for what is answered
+ * @property {string[]} views one to three, in the order of the graph
+ * @property {boolean} locate whether something is found on a film before it is named; false takes the whole film
+ * @property {string} intended_use the statement shown wherever an answer is
+ *
  * @typedef {object} Answer
  * @property {string} decision one of DECISIONS
  * @property {string | null} brand the answer; only when `decision` is "identified"
@@ -47,6 +52,9 @@ export class BundleError extends Error {
  * @property {Object<string, number[]>} shapes of `outputs`
  * @property {number} elapsedMs time of the graph alone
  */
+
+/** What tells the graph which films are given; its other inputs are the films. */
+const PRESENT = "present";
 
 /** Threads that a runtime started with, by its module: it never changes them. */
 const startedThreads = new WeakMap();
@@ -61,12 +69,13 @@ const startedThreads = new WeakMap();
  * @param {number} [options.threads] more than 1 needs a page that is cross-origin isolated
  * @param {() => Promise<object>} [options.importAnew] imports a fresh copy of `ort`: one thread is tried with it where more give other answers
  * @param {boolean} [options.check] false for who judges the answers himself, wrong ones too
+ * @param {(manifest: object) => void} [options.onManifest] called with the manifest, its hash checked, before the model arrives
  * @param {(received: number, total: number) => void} [options.onProgress] called with bytes of the model while it arrives
  * @returns {Promise<Pipeline>}
  * @throws {BundleError} a file is missing, or its sha256 is not the one in the manifest
  * @throws {DisagreementError} this device does not give the golden answers
  */
-export async function openPipeline(base, { ort, threads = 1, importAnew, check = true, onProgress }) {
+export async function openPipeline(base, { ort, threads = 1, importAnew, check = true, onManifest, onProgress }) {
   if (!globalThis.crypto?.subtle) {
     throw new Error("this page can't check hashes: serve it over HTTPS, or from localhost");
   }
@@ -81,6 +90,7 @@ export async function openPipeline(base, { ort, threads = 1, importAnew, check =
   const folder = new URL(String(base).replace(/\/*$/, "/"), globalThis.location.href);
   const started = performance.now();
   const manifest = await readManifest(folder);
+  onManifest?.(manifest);
   const ways = [{ name: nameWay(threads), threads, load: () => ort }];
   if (threads > 1 && importAnew) ways.push({ name: nameWay(1), threads: 1, load: importAnew });
   const read = (name, whenReceived) => readFile(folder, manifest, name, whenReceived);
@@ -147,6 +157,10 @@ export class Pipeline {
     this.manifest = manifest;
     /** Brands in the order of `probabilities`. @type {string[]} */
     this.brands = manifest.brands;
+    /** What is asked. @type {Task} */
+    this.task = manifest.task;
+    /** Names of the films, in the order of `present`, `found` and `boxes`. @type {string[]} */
+    this.views = manifest.task.views;
     /** Side S of the canvas in pixels. @type {number} */
     this.side = manifest.canvas.side;
     /** Side of the canvas that `findFilm` takes; null when the bundle has no corner finder. @type {number | null} */
@@ -167,22 +181,24 @@ export class Pipeline {
   /**
    * Answer for one patient.
    *
-   * @param {object} films
-   * @param {Uint8Array | null} [films.ap] canvas; null when the film is missing
-   * @param {Uint8Array | null} [films.lateral]
+   * @param {Object<string, Uint8Array | null>} films canvas by view; a film that is missing is null or not there
    * @returns {Promise<Answer>}
    */
-  async infer({ ap = null, lateral = null }) {
-    const films = { ap, lateral };
-    const present = Float32Array.from(VIEWS, (view) => (films[view] ? 1 : 0));
-    const inputs = { present: new this.#ort.Tensor("float32", present, [2]) };
-    for (const view of VIEWS) {
-      inputs[view] = this.#wrap(view, films[view] ?? new Uint8Array(this.side ** 2), this.side);
+  async infer(films) {
+    const unknown = Object.keys(films).filter((name) => !this.views.includes(name));
+    if (unknown.length) throw new TypeError(`'${unknown.join("', '")}' is no view of this bundle: it has ${this.views.join(", ")}`);
+    const inputs = {};
+    for (const [name, { dtype, shape }] of Object.entries(this.manifest.tensors.inputs)) {
+      inputs[name] =
+        name === PRESENT
+          ? new this.#ort.Tensor(dtype, Float32Array.from(this.views, (view) => (films[view] ? 1 : 0)), shape)
+          : this.#wrap(name, films[name] ?? new Uint8Array(this.side ** 2), this.side);
     }
+    const names = Object.keys(this.manifest.tensors.outputs);
     const started = performance.now();
-    const tensors = await this.#session.run(inputs, OUTPUTS);
+    const tensors = await this.#session.run(inputs, names);
     const elapsedMs = performance.now() - started;
-    const outputs = Object.fromEntries(OUTPUTS.map((name) => [name, tensors[name].data]));
+    const outputs = Object.fromEntries(names.map((name) => [name, tensors[name].data]));
     const decision = DECISIONS[outputs.decision[0]];
     const likeliest = outputs.probabilities.indexOf(Math.max(...outputs.probabilities));
     return {
@@ -190,7 +206,7 @@ export class Pipeline {
       brand: decision === "identified" ? this.brands[likeliest] : null,
       predictionSet: this.brands.filter((_, index) => outputs.prediction_set[index] === 1),
       outputs,
-      shapes: Object.fromEntries(OUTPUTS.map((name) => [name, tensors[name].dims])),
+      shapes: Object.fromEntries(names.map((name) => [name, tensors[name].dims])),
       elapsedMs,
     };
   }
@@ -231,7 +247,7 @@ export class Pipeline {
    * @returns {Promise<{ passed: boolean, checks: import("./golden.js").Check[] }>}
    */
   compare(golden) {
-    return compareAnswers(golden, (canvases) => this.infer(canvases), OUTPUTS, this.manifest.thresholds.box);
+    return compareAnswers(golden, (canvases) => this.infer(canvases), this.manifest.tensors.outputs);
   }
 
   /** Free the runtime's memory. */

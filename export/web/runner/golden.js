@@ -6,9 +6,12 @@
  */
 
 /**
- * @typedef {object} Golden
- * @property {{ canvases: Object<string, Uint8Array>, outputs: Object<string, Array> }[]} cases canvases by view, nested lists by output
- * @property {Object<string, number>} tolerance largest difference accepted, by output
+ * @typedef {{ canvases: Object<string, Uint8Array>, outputs: Object<string, Array> }} Case canvases by view, nested lists by output
+ *
+ * @typedef {object} Output one of `tensors.outputs` of the manifest
+ * @property {number[]} shape
+ * @property {number | null} tolerance largest difference accepted; null: it is not compared
+ * @property {boolean} of_found whether a film's row counts only where something was to be found on the film
  *
  * @typedef {object} Check how far one output is from the golden vectors, and how far it may be
  * @property {string} output
@@ -18,40 +21,41 @@
 
 /**
  * @param {(name: string) => Promise<Uint8Array>} read gives a file of the bundle, its hash checked
- * @returns {Promise<Golden>}
+ * @returns {Promise<Case[]>}
  */
 export async function readGolden(read) {
-  const { cases, tolerance } = JSON.parse(new TextDecoder().decode(await read("golden/golden.json")));
+  const { cases } = JSON.parse(new TextDecoder().decode(await read("golden/golden.json")));
   const readCanvas = async ([view, file]) => [view, await decodeGray(await read(`golden/${file}`))];
   const readCase = async ({ films, outputs }) => ({
     canvases: Object.fromEntries(await Promise.all(Object.entries(films).map(readCanvas))),
     outputs,
   });
-  return { cases: await Promise.all(cases.map(readCase)), tolerance };
+  return Promise.all(cases.map(readCase));
 }
 
 /**
  * Answer every case, and measure how far the answers are from the expected ones.
  *
- * @param {Golden} golden
+ * @param {Case[]} cases
  * @param {(canvases: Object<string, Uint8Array>) => Promise<{ outputs: Object<string, ArrayLike<number>> }>} infer
- * @param {string[]} names the outputs that are compared
- * @param {number} boxThreshold without a construct the best cell is arbitrary, and so is its box: it counts from this score on
- * @returns {Promise<{ passed: boolean, checks: Check[] }>}
+ * @param {Object<string, Output>} described the graph's outputs by name
+ * @returns {Promise<{ passed: boolean, checks: Check[] }>} a check for each output that is compared
  */
-export async function compareAnswers({ cases, tolerance }, infer, names, boxThreshold) {
-  const errors = Object.fromEntries(names.map((name) => [name, 0]));
+export async function compareAnswers(cases, infer, described) {
+  const compared = Object.entries(described).filter(([, { tolerance }]) => tolerance !== null);
+  const checks = compared.map(([output, { tolerance }]) => ({ output, error: 0, tolerance }));
   for (const { canvases, outputs: expected } of cases) {
     const { outputs } = await infer(canvases);
-    for (const name of names) {
-      [expected[name]].flat(Infinity).forEach((value, index) => {
-        const counts = name !== "boxes" || expected.box_scores[Math.floor(index / 4)] >= boxThreshold;
-        const error = Math.abs(outputs[name][index] - value);
-        if (counts && !(error <= errors[name])) errors[name] = Number.isNaN(error) ? Infinity : error;
+    for (const check of checks) {
+      const { shape, of_found: isOfFound } = described[check.output];
+      const row = shape.slice(1).reduce((product, side) => product * side, 1);
+      [expected[check.output]].flat(Infinity).forEach((value, index) => {
+        const counts = !isOfFound || expected.found[Math.floor(index / row)] > 0; // where nothing is, its row is arbitrary
+        const error = Math.abs(outputs[check.output][index] - value);
+        if (counts && !(error <= check.error)) check.error = Number.isNaN(error) ? Infinity : error;
       });
     }
   }
-  const checks = names.map((output) => ({ output, error: errors[output], tolerance: tolerance[output] }));
   return { passed: checks.every(isWithin), checks };
 }
 

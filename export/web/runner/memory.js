@@ -11,18 +11,16 @@ const CACHE = "checked-bundles";
 /**
  * Name what a check of the golden vectors holds for: this bundle, this runtime, this browser, and what it tells of its machine.
  *
- * @param {object} manifest
+ * @param {object} manifest its hash stands for all that the bundle is
  * @param {string} runtime its version
  * @param {string[]} ways the names of the ways that can be chosen from
  * @returns {Promise<string>}
  */
 export async function identify(manifest, runtime, ways) {
-  const golden = Object.entries(manifest.files).filter(([name]) => name.startsWith("golden/"));
   const { userAgent, userAgentData, hardwareConcurrency, deviceMemory } = navigator;
   const asked = userAgentData?.getHighEntropyValues(["architecture", "bitness", "model", "platformVersion"]);
   const machine = await asked?.catch(() => null); // a page inside another may be forbidden to ask
-  const hashes = golden.map(([name, { sha256 }]) => [name, sha256]);
-  return JSON.stringify([manifest.model_sha256, hashes, runtime, ways, userAgent, machine, hardwareConcurrency, deviceMemory]);
+  return JSON.stringify([manifest.manifest_sha256, runtime, ways, userAgent, machine, hardwareConcurrency, deviceMemory]);
 }
 
 /**

@@ -1,9 +1,7 @@
 /** Films with what the model saw, and the picture of an answer to share. */
-import { VIEW_NAMES } from "./words.js";
+import { nameView } from "./words.js";
 
 const BOX = "#8fd0f5";
-/** The crop that a heat map covers: the box and this share of its sides all round. */
-const CROP_MARGIN = 0.05;
 const INK = { ground: "#0a0d11", surface: "#12171d", raised: "#1b222a", text: "#eef2f6", muted: "#a9b5c1", accent: "#8fd0f5", bar: "#5b6a78" };
 const WIDTH = 1080;
 
@@ -14,33 +12,28 @@ const WIDTH = 1080;
  * @param {object} looked
  * @param {ImageBitmap} looked.bitmap
  * @param {[number, number, number, number] | null} looked.box shares of width and height
- * @param {{ values: Float32Array, side: number } | null} looked.heat
+ * @param {{ values: Float32Array, rows: number, columns: number, place: [number, number, number, number] } | null} looked.heat `place`, of
+ *   the crop that it covers, like `box`, but perhaps beyond the film
  * @param {{ box: boolean, heat: boolean }} layers
  */
 export function drawFilm(canvas, { bitmap, box, heat }, layers) {
   [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0);
-  if (!box) return;
-  const [x0, y0, x1, y1] = [box[0] * canvas.width, box[1] * canvas.height, box[2] * canvas.width, box[3] * canvas.height];
-  if (layers.heat && heat) {
-    const [dx, dy] = [(x1 - x0) * CROP_MARGIN, (y1 - y0) * CROP_MARGIN];
-    const [left, top] = [Math.max(0, x0 - dx), Math.max(0, y0 - dy)];
-    const [right, bottom] = [Math.min(canvas.width, x1 + dx), Math.min(canvas.height, y1 + dy)];
-    context.drawImage(colour(heat), left, top, right - left, bottom - top);
-  }
-  if (layers.box) {
+  const span = ([x0, y0, x1, y1]) => [x0 * canvas.width, y0 * canvas.height, (x1 - x0) * canvas.width, (y1 - y0) * canvas.height];
+  if (layers.heat && heat) context.drawImage(colour(heat), ...span(heat.place));
+  if (layers.box && box) {
     context.lineWidth = Math.max(2, canvas.width / 200);
     context.strokeStyle = BOX;
-    context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+    context.strokeRect(...span(box));
   }
 }
 
 /** From clear over amber to near white; a browser smooths it when it is enlarged. */
-function colour({ values, side }) {
-  const image = new ImageData(side, side);
+function colour({ values, rows, columns }) {
+  const image = new ImageData(columns, rows);
   values.forEach((value, index) => image.data.set([255, 150 + 90 * value, 60 * value, 150 * value ** 1.5], 4 * index));
-  const canvas = new OffscreenCanvas(side, side);
+  const canvas = new OffscreenCanvas(columns, rows);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
@@ -65,6 +58,7 @@ export async function drawAnswer(answer, withFilms) {
   };
   context.fillStyle = INK.ground;
   context.fillRect(0, 0, canvas.width, canvas.height);
+  write(fit(context, answer.model.task.question, "400 30px", WIDTH - 128), 64, 60, "400 30px", INK.muted);
   write(answer.words.label, 64, 110, "600 36px", INK.accent);
   write(fit(context, answer.words.title, "700 76px", WIDTH - 128), 64, 200, "700 76px", INK.text);
   let y = 230 + writeLines(context, answer.words.text, 64, 262, WIDTH - 128);
@@ -83,7 +77,7 @@ export async function drawAnswer(answer, withFilms) {
     drawFilm(drawn, looked, { box: true, heat: false });
     const left = 64 + n * (filmWidth + 24);
     context.drawImage(drawn, left, y, filmWidth, (filmWidth * drawn.height) / drawn.width);
-    write(VIEW_NAMES[looked.view], left, y + filmHeight + 40, "400 30px", INK.muted);
+    write(nameView(looked.view), left, y + filmHeight + 40, "400 30px", INK.muted);
   }
   if (films.length) y += filmHeight + 90;
   y += writeLines(context, `edgekit · ${answer.model.name} · version ${answer.model.version}`, 64, y + 20, WIDTH - 128);

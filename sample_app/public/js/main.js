@@ -5,21 +5,23 @@ import { editCorners } from "./editor.js";
 import { keepOffline } from "./offline.js";
 import { Problem } from "./problems.js";
 import { describeAnswer, describeModel, describeWay, list, showAnswer } from "./result.js";
-import { begin, enter, find, leave, prepareDialogs, stop } from "./screens.js";
+import { begin, enter, find, leave, prepareDialogs, reveal, stop } from "./screens.js";
 import { prepareSharing } from "./share.js";
-import { PROBLEMS, VIEW_NAMES } from "./words.js";
+import { drawSketch } from "./sketches.js";
+import { describeFilms, describeView, nameView, PROBLEMS } from "./words.js";
 import { Helper } from "./workers.js";
 
-const VIEWS = ["ap", "lateral"];
 const MOST_THREADS = 4;
 /** The smallest module with a SIMD instruction: browsers without it can't run the model. */
 const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
 
 const darkroom = new Helper(new URL("darkroom.js", import.meta.url));
 const reader = new Helper(new URL("reader.js", import.meta.url));
-/** Films given: picture, corners, film, bitmap. */
-const slots = { ap: null, lateral: null };
-let chosen = "ap";
+/** What the bundle is asked; null until the reader tells. @type {import("../runner/edgekit.js").Task | null} */
+let task = null;
+/** Films given, by view: picture, corners, film, bitmap. */
+const slots = {};
+let chosen = null;
 let opening = null;
 let answer = null;
 
@@ -29,7 +31,6 @@ function start() {
   prepareDialogs();
   find("retry").addEventListener("click", () => location.reload());
   if (!WebAssembly.validate(SIMD)) return stopWith(new Problem("unsupported"));
-  prepareSlots();
   prepareSources();
   find("identify").addEventListener("click", identify);
   find("cancel").addEventListener("click", () => {
@@ -50,7 +51,8 @@ async function openModel() {
   tellState("Loading model");
   const threads = crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
   const tellProgress = ({ received, total }) => tellState(received < total ? `Loading model ${Math.floor((100 * received) / total)} %` : "Checking model");
-  opening = reader.call("open", { threads }, [], tellProgress).then(
+  const tellNews = (news) => (news.task ? prepareTask(news) : tellProgress(news));
+  opening = reader.call("open", { threads }, [], tellNews).then(
     (model) => {
       tellState("Ready", "ready");
       find("self-test").disabled = false;
@@ -85,7 +87,7 @@ async function identify() {
   try {
     const model = await opening;
     if (!model) return;
-    const given = VIEWS.filter((view) => slots[view]);
+    const given = task.views.filter((view) => slots[view]);
     const started = performance.now();
     const canvases = {};
     for (const view of given) {
@@ -111,14 +113,15 @@ function setBusy(text) {
 }
 
 async function swapAndRead() {
-  [slots.ap, slots.lateral] = [slots.lateral, slots.ap];
+  const [first, second] = task.views;
+  [slots[first], slots[second]] = [slots[second], slots[first]];
   leave();
-  VIEWS.forEach(showSlot);
+  task.views.forEach(showSlot);
   await identify();
 }
 
 function startOver() {
-  for (const view of VIEWS) removeFilm(view);
+  for (const view of task.views) removeFilm(view);
   answer = null;
   leave();
 }
@@ -195,19 +198,33 @@ function showSlot(view) {
   const film = slots[view];
   button.querySelector(".sketch").toggleAttribute("hidden", Boolean(film));
   canvas.hidden = !film;
-  button.querySelector(".note").textContent = film ? "Touch to change" : view === "ap" ? "from the front" : "from the side";
+  button.querySelector(".note").textContent = film ? "Touch to change" : describeView(view);
   if (film) {
     [canvas.width, canvas.height] = [film.bitmap.width, film.bitmap.height];
     canvas.getContext("2d").drawImage(film.bitmap, 0, 0);
   }
-  find("identify").disabled = !VIEWS.some((each) => slots[each]);
+  find("identify").disabled = !task.views.some((each) => slots[each]);
 }
 
 // -- where films come from ---------------------------------------------------------------------------------------------
 
-function prepareSlots() {
-  for (const view of VIEWS) {
-    const button = slotOf(view);
+/** Ask what the bundle is asked, with a slot for each of its views. Once: a reader that starts again tells it again. */
+function prepareTask({ task: told, cases }) {
+  if (task) return;
+  task = told;
+  document.title = `edgekit: ${task.question}`;
+  find("films-title").textContent = task.question;
+  find("films-lead").textContent = describeFilms(task, cases);
+  find("films-use").textContent = task.intended_use.match(/^.*?[.!?](?=\s|$)|^.*/s)[0];
+  find("slots").dataset.count = task.views.length;
+  for (const view of task.views) {
+    const button = find("slot").content.firstElementChild.cloneNode(true);
+    button.dataset.view = view;
+    button.querySelector("b").textContent = nameView(view);
+    drawSketch(button.querySelector(".sketch"), task.name, view);
+    slots[view] = null;
+    find("slots").append(button);
+    showSlot(view);
     button.addEventListener("click", () => askSource(view));
     button.addEventListener("dragover", (event) => {
       event.preventDefault();
@@ -223,15 +240,16 @@ function prepareSlots() {
   }
   document.addEventListener("paste", (event) => {
     const [file] = event.clipboardData.files;
-    if (file && !find("films").hidden) addFilm(find("source").open ? chosen : VIEWS.find((view) => !slots[view]) ?? "ap", file);
+    if (file && !find("films").hidden) addFilm(find("source").open ? chosen : task.views.find((view) => !slots[view]) ?? task.views[0], file);
     find("source").close();
   });
+  reveal();
 }
 
 function askSource(view) {
   chosen = view;
   const film = slots[view];
-  find("source-title").textContent = `${VIEW_NAMES[view]} film`;
+  find("source-title").textContent = `${nameView(view)} film`;
   find("choose-adjust").hidden = find("choose-remove").hidden = !film;
   find("source").showModal();
 }

@@ -1,5 +1,5 @@
 /**
- * A plane seen in perspective, and the way back to a rectangle.
+ * A plane seen in perspective, and the way back to a rectangle: edgekit's docs/straightening.md, 3 and 4.
  *
  * Points are [x, y] in pixels, the origin at the outer corner of the top-left pixel. Corners go round: top-left, top-right, bottom-right,
  * bottom-left. A homography is 9 numbers, row by row, the last one 1.
@@ -7,8 +7,8 @@
  * @typedef {[number, number]} Point
  */
 
-/** Focal length of a phone's main camera relative to the long side of its picture: 26 mm equivalent. */
-const FOCAL = 26 / 36;
+/** Focal length that is taken for granted, relative to the long side of the picture: a main camera of 26 mm equivalent, 4 : 3. */
+const FOCAL = 0.75;
 
 /** The perspective map of the rectangle 0, 0, width, height onto four corners (Heckbert 1989, 2.2.3). @returns {number[]} */
 export function fitRectangle(width, height, corners) {

@@ -13,22 +13,24 @@ const importAnew = () => import("../runtime/ort.wasm.bundle.min.mjs?anew");
 let pipeline;
 
 answerCalls({
+  /** Open the bundle; tells what it is asked as soon as that is known, then how much of the model has arrived. */
   async open({ threads }, tell) {
+    const onManifest = ({ task, cases }) => tell({ task, cases });
     const onProgress = (received, total) => tell({ received, total });
     try {
-      pipeline = await openPipeline(BUNDLE, { ort, threads, importAnew, onProgress });
+      pipeline = await openPipeline(BUNDLE, { ort, threads, importAnew, onManifest, onProgress });
       // The first run is slow: not while somebody waits. The golden vectors were it, unless they were checked before.
-      if (pipeline.isRemembered) await pipeline.infer({ ap: new Uint8Array(pipeline.side ** 2) });
+      if (pipeline.isRemembered) await pipeline.infer({ [pipeline.views[0]]: new Uint8Array(pipeline.side ** 2) });
     } catch (error) {
       if (error instanceof DisagreementError) throw new Problem("disagrees", { rejected: error.rejected });
       if (error instanceof BundleError) throw new Problem("tampered", { reason: error.message });
       if (error instanceof TypeError) throw new Problem("unreachable");
       throw error;
     }
-    const { manifest, side, cornerSide, timings, way, rejected } = pipeline;
-    const { name, precision, brands, thresholds, intended_use: intendedUse, model_sha256: hash, verified, provenance } = manifest;
-    const version = provenance.run.sha256.slice(0, 12);
-    return { name, precision, version, hash, brands, thresholds, intendedUse, verified, side, cornerSide, way, rejected, timings };
+    const { manifest, task, side, cornerSide, timings, way, rejected } = pipeline;
+    const { name, precision, brands, cases, crop, thresholds, model_sha256: hash, verified, provenance } = manifest;
+    const said = { name, precision, version: provenance.run.sha256.slice(0, 12), hash, verified, task, cases, brands, thresholds, margin: crop.margin };
+    return { ...said, intendedUse: task.intended_use, side, cornerSide, way, rejected, timings };
   },
 
   infer: (films) => pipeline.infer(films),

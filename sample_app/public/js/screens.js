@@ -18,6 +18,11 @@ export function enter(name, left = null) {
   show(name, left);
 }
 
+/** Show home, once there is something on it. */
+export function reveal() {
+  find(HOME).hidden = current !== HOME;
+}
+
 /** Go home. */
 export function leave() {
   if (current === HOME) return;

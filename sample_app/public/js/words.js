@@ -1,44 +1,117 @@
 /** All that the app says about answers and problems: calm, in plain words, each with a way on. */
 
+/** Views that are known by letters. */
+const LETTERS = { ap: "AP", pa: "PA" };
+
+/** From where a film of these views is taken. */
+const DIRECTIONS = { ap: "from the front", pa: "from the back", lateral: "from the side" };
+
+const NUMBERS = ["no", "one", "two", "three"];
+
+/** @returns {string} a view as a person calls it, within a sentence */
+const sayView = (view) => LETTERS[view] ?? view.replaceAll("_", " ");
+
+/** @returns {string} a view as a person calls it, standing alone */
+export const nameView = (view) => capitalize(sayView(view));
+
+/** @returns {string} what is said below a view's name as long as there is no film of it */
+export const describeView = (view) => DIRECTIONS[view] ?? "Touch to add";
+
+export const capitalize = (word) => word[0].toUpperCase() + word.slice(1);
+
+/** @returns {string} more than one of what a word names */
+export function plural(word) {
+  if (/[^aeiou]y$/.test(word)) return `${word.slice(0, -1)}ies`;
+  return /(s|x|z|ch|sh)$/.test(word) ? `${word}es` : `${word}s`;
+}
+
+/**
+ * Say which films to give.
+ *
+ * @param {import("../runner/edgekit.js").Task} task
+ * @param {string[]} cases which the bundle can answer, by name: views joined with "+"; "both" of two
+ */
+export function describeFilms({ views }, cases) {
+  if (views.length === 1) return "Give the film. It stays on this device.";
+  const all = views.length === 2 ? "both" : `all ${NUMBERS[views.length]}`;
+  const alone = views.filter((view) => cases.includes(view));
+  if (alone.length === views.length) return `Give one film, or better ${all}. They stay on this device.`;
+  if (cases.length === 1 && cases[0] === nameCase(views, views)) return `Give ${all} films. They stay on this device.`;
+  const said = cases.map((name) => (name === "both" ? views : name.split("+")).map(sayView).join(" and "));
+  return `Give films of ${said.join(", or of ")}. They stay on this device.`;
+}
+
+/** @returns {string} the name of the case in which these of a task's views are there */
+export const nameCase = (views, there) => (views.length === 2 && there.length === 2 ? "both" : there.join("+"));
+
+/**
+ * @typedef {object} Asked what the words about a decision mention
+ * @property {import("../runner/edgekit.js").Task} task
+ * @property {string[]} given views of the films that were given
+ * @property {string[]} seen those of them on which something was found
+ * @property {string[]} needed views without which the bundle can't answer from what was found; empty: it could
+ * @property {string | null} brand
+ * @property {string[]} set the prediction set
+ * @property {string} share the greatest probability
+ */
+
 /**
  * What the screen of each decision says. `tone` colours it.
  *
- * @type {Object<string, (answer: object) => { tone: string, label: string, title: string, text: string }>}
+ * @type {Object<string, (asked: Asked) => { tone: string, label: string, title: string, text: string }>}
  */
 export const DECISIONS = {
-  identified: ({ brand, share }) => ({
+  identified: ({ task, given, brand, share }) => ({
     tone: "identified",
     label: "Identified",
     title: brand,
-    text: `The only brand that fits these films. Probability ${share}.`,
+    text: `The only ${task.told} that fits ${these(given)}. Probability ${share}.`,
   }),
-  ambiguous: ({ set, filmsGiven }) => ({
+  ambiguous: ({ task, given, set }) => ({
     tone: "ambiguous",
     label: "Ambiguous",
-    title: set.length > 1 ? `One of ${set.length} brands` : "No clear answer",
+    title: set.length > 1 ? `One of ${set.length} ${plural(task.told)}` : "No clear answer",
     text:
-      (set.length > 1 ? "These films fit more than one brand. Treat each as possible." : "No brand fits these films well enough to be named.") +
-      (filmsGiven < 2 ? " The other film would help." : " A sharper or straighter photo may help."),
+      (set.length > 1
+        ? `${capitalize(these(given))} ${given.length > 1 ? "fit" : "fits"} more than one ${task.told}. Treat each as possible.`
+        : `No ${task.told} fits ${these(given)} well enough to be named.`) + ` ${advise(task, given)}`,
   }),
-  unfamiliar: () => ({
+  unfamiliar: ({ task }) => ({
     tone: "unfamiliar",
-    label: "Unfamiliar implant",
+    label: "Unfamiliar",
     title: "Not one it has learnt",
-    text: "This looks unlike everything the model was trained on. It may be another brand, so none is named.",
+    text: `This looks unlike everything the model was trained on. It may be another ${task.told}, so none is named.`,
   }),
-  "no construct found": ({ filmsGiven }) => ({
-    tone: "none",
-    label: "Nothing to identify",
-    title: "No construct found",
-    text: `The model sees no pedicle screws on ${filmsGiven > 1 ? "either film" : "this film"}. Check that the film fills its outline and is upright, or take the photo again.`,
-  }),
-  "films swapped": () => ({
+  "no construct found": ({ task, given, seen, needed }) =>
+    needed.length
+      ? {
+          tone: "none",
+          label: "No answer yet",
+          title: "Another film is needed",
+          text: `From ${seen.map(sayView).join(" and ")} alone the model can't answer. It also needs ${needed.map(sayView).join(" or ")}.`,
+        }
+      : {
+          tone: "none",
+          label: "Nothing to identify",
+          title: `No ${task.found} found`,
+          text: `The model sees no ${task.found} on ${[, "this film", "either film"][given.length] ?? "any of these films"}. Check that the film fills its outline and is upright, or take the photo again.`,
+        },
+  "films swapped": ({ task: { views } }) => ({
     tone: "swapped",
     label: "Films swapped?",
-    title: "AP and lateral look exchanged",
-    text: "The film given as AP looks like a lateral one, or the other way round. The answer would not be reliable, so none is given.",
+    title: views.length === 2 ? `${nameView(views[0])} and ${sayView(views[1])} look exchanged` : "Films look exchanged",
+    text: "A film looks like another view than the one it was given as. The answer would not be reliable, so none is given.",
   }),
 };
+
+const these = (given) => (given.length > 1 ? "these films" : "this film");
+
+/** What may lead to a clearer answer. */
+function advise({ views }, given) {
+  const more = views.length - given.length;
+  if (more) return more > 1 ? "Another film would help." : "The other film would help.";
+  return "A sharper or straighter photo may help.";
+}
 
 const ANOTHER = "Choose another picture";
 const EXPORT = "Export the film uncompressed or as PNG, or photograph it on the screen.";
@@ -60,7 +133,7 @@ export const PROBLEMS = {
     text: `This DICOM file has no ${element}: it is a report, a plan or an index. Choose the film itself, or copy it again.`,
     way: ANOTHER,
   }),
-  modality: (details) => ({ title: "Not a radiograph", text: `${say(details)} The app reads plain radiographs: AP and lateral films.`, way: ANOTHER }),
+  modality: (details) => ({ title: "Not a radiograph", text: `${say(details)} The app reads plain radiographs.`, way: ANOTHER }),
   raw: (details) => ({
     title: "Not yet a picture",
     text: `${say(details)} These are raw values of the detector. Export the film that is FOR PRESENTATION.`,
@@ -130,5 +203,3 @@ export function percent(share) {
   if (share > 0.99) return "over 99 %";
   return share < 0.01 ? "under 1 %" : `${Math.round(100 * share)} %`;
 }
-
-export const VIEW_NAMES = { ap: "AP", lateral: "Lateral" };

@@ -4,6 +4,7 @@ import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.StringJoiner;
 import org.json.JSONArray;
 import org.json.JSONException;
 import org.json.JSONObject;
@@ -17,9 +18,17 @@ public class OrtSession implements AutoCloseable {
 
     public Result run(Map<String, OnnxTensor> inputs) throws OrtException {
         Base64.Encoder encoder = Base64.getEncoder();
-        double[] present = inputs.get("present").numbers;
-        String films = encoder.encodeToString(inputs.get("ap").bytes) + " " + encoder.encodeToString(inputs.get("lateral").bytes);
-        String answer = OrtEnvironment.ask("RUN " + provider + " " + present[0] + " " + present[1] + " " + films);
+        StringJoiner present = new StringJoiner(",");
+        StringJoiner films = new StringJoiner(" ");
+        for (String name : inputs.keySet()) {
+            OnnxTensor tensor = inputs.get(name);
+            if (tensor.bytes != null) {
+                films.add(name + "=" + encoder.encodeToString(tensor.bytes));
+            } else {
+                for (double number : tensor.numbers) present.add(String.valueOf(number));
+            }
+        }
+        String answer = OrtEnvironment.ask("RUN " + provider + " " + present + " " + films);
         try {
             return new Result(new JSONObject(answer));
         } catch (JSONException error) {
