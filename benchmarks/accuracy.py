@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.files import hash_file, write_json
+from edgekit.task import PEDICLE_SCREWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from edgekit.types import Study
+
+
+VIEWS = PEDICLE_SCREWS.views
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +72,7 @@ def prepare_and_count(candidate: Candidate, studies: Sequence[Study], side: int)
     if candidate.prepare is not None:
         candidate.prepare()
     with candidate.opener() as opened:
-        answers = [(study.brand, opened.infer(inputs)["probabilities"]) for study, inputs, _ in stream_inputs(studies, side, "Accuracy")]
+        answers = [
+            (study.brand, opened.infer(inputs)["probabilities"]) for study, inputs, _ in stream_inputs(studies, VIEWS, side, "Accuracy")
+        ]
     return sum(bool(values.sum() > 0) and candidate.brands[int(values.argmax())] == brand for brand, values in answers)

@@ -31,13 +31,15 @@ from edgekit.progress import track
 from edgekit.provenance import describe_software
 from edgekit.sessions.browser import find_browser
 from edgekit.studies import read_studies
-from edgekit.types import VIEWS
+from edgekit.task import PEDICLE_SCREWS, View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgekit.evaluation.photos import Photo
-    from edgekit.types import Study, View
+    from edgekit.types import Study
+
+VIEWS = PEDICLE_SCREWS.views
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 INTERACTIVE_MS = 1000
@@ -101,7 +103,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     load = read_load()
     studies = read_studies(arguments.studies)
-    album = match_photos(arguments.photos, read_photos(arguments.photos), studies, studies)
+    album = match_photos(arguments.photos, read_photos(arguments.photos, VIEWS), VIEWS, studies, studies)
     patients = [each for each in album.items() if len(each[1]) == len(VIEWS)]
     if not patients:
         raise InputError(

@@ -26,12 +26,14 @@ from edgekit.progress import track
 from edgekit.provenance import describe_software
 from edgekit.radiograph import read_radiograph
 from edgekit.studies import NO_CONSTRUCT, read_studies, select
-from edgekit.types import VIEWS
+from edgekit.task import PEDICLE_SCREWS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.types import Study
+
+VIEWS = PEDICLE_SCREWS.views
 
 CROP_SIDE = 32
 NEIGHBOURS = (1, 3, 5, 9, 15)

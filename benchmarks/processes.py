@@ -41,7 +41,7 @@ def measure_cold(suite: dict[str, Any], bundle: Bundle, name: str, studies: Sequ
     -------
     The row `name`: the golden vectors passed here before. The row `name` with ``", first time"``: they run before the answer.
     """
-    films = ["--ap", str(Path(studies[0].ap).absolute()), "--lateral", str(Path(studies[0].lateral).absolute())]
+    films = ["--ap", str(Path(studies[0].film("ap")).absolute()), "--lateral", str(Path(studies[0].film("lateral")).absolute())]
     command = ["predict", str(bundle.folder), *films, "--json"]
     times: dict[str, list[list[float]]] = {}
     peaks: dict[str, float] = {}
@@ -194,7 +194,7 @@ def _make_row(kind: str, name: str, bundle: Bundle, times: list[float], peak: fl
     return Latency(
         name=kind,
         session=name,
-        precision=bundle.manifest["precision"],
+        precision=bundle.manifest.precision,
         n=len(times),
         warmup=warmup,
         p50_ms=p50,

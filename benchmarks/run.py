@@ -27,12 +27,15 @@ from edgekit.latency.device import describe_device, find_disturbances, read_load
 from edgekit.latency.workers import Worker, measure_rounds, summarize_turns
 from edgekit.manifest import open_bundle
 from edgekit.provenance import describe_software
+from edgekit.task import PEDICLE_SCREWS
 from edgekit.types import Latency
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgekit.types import Bundle, Study
+
+VIEWS = PEDICLE_SCREWS.views
 
 FOLDER = Path(__file__).parent
 PACKAGES = ("numpy", "onnxruntime", "openvino", "torch", "ultralytics", "timm", "nncf", "playwright")
@@ -75,7 +78,11 @@ def run_suite(arguments: argparse.Namespace) -> dict[str, Any]:
     suite = read_suite(arguments.suite, arguments.set)
     load = read_load()
     bundles = [open_bundle(folder.resolve()) for folder in arguments.bundle]
-    studies = [study for study in read_studies(arguments.studies) if study.ap and study.lateral and study.brand and not study.exclude]
+    studies = [
+        study
+        for study in read_studies(arguments.studies)
+        if study.film("ap") and study.film("lateral") and study.brand and not study.exclude
+    ]
     if not studies:
         raise UsageError(f"{arguments.studies} has no patient of known brand with both films")
     if suite["kind"] == "two-view":
@@ -121,7 +128,7 @@ def measure_two_view(
 
     candidates, not_measured = list_candidates(suite, arguments, bundles, studies)
     side = bundles[0].canvas_side
-    _, inputs, _ = next(stream_inputs(studies[:1], side, "Reading a patient"))
+    _, inputs, _ = next(stream_inputs(studies[:1], VIEWS, side, "Reading a patient"))
     opened: list[tuple[Candidate, Worker]] = []
     accuracy: dict[str, Any] = {}
     with ExitStack() as stack:
@@ -171,12 +178,12 @@ def list_candidates(
             left_out.append({"session": wanted, "reason": "no such bundle was given with --bundle"})
             continue
         manifest = named[bundle].manifest
-        if manifest["provenance"]["run"]["sha256"] != weights:
+        if manifest.provenance["run"]["sha256"] != weights:
             raise UsageError(f"{named[bundle].folder} was not made from {run}", "give the bundles of --run")
         count = suite.get("browser_threads", threads) if session == "browser" else threads
         opener = partial(open_session, session, named[bundle], count)
         model = named[bundle].model
-        candidates.append(Candidate(wanted, manifest["precision"], "one graph", manifest["model_sha256"], brands, opener, model=model))
+        candidates.append(Candidate(wanted, manifest.precision, "one graph", manifest.model_sha256, brands, opener, model=model))
     graphs = [bundle.model for name, bundle in named.items() if name == "desktop-cpu:fp32"]
     for name in suite["peers"]:
         peer = PEERS[name]
@@ -271,7 +278,7 @@ def describe_record(record: dict[str, Any]) -> str:
 
 def name_bundle(bundle: Bundle) -> str:
     """Return ``target:precision``."""
-    return f"{bundle.manifest['target']}:{bundle.manifest['precision']}"
+    return f"{bundle.manifest.target}:{bundle.manifest.precision}"
 
 
 def find_versions() -> dict[str, str | None]:

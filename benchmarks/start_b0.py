@@ -20,9 +20,12 @@ import torch
 from edgekit.models.classifier import imagenet_state, start_classifier
 from edgekit.models.runfolder import save_weights
 from edgekit.studies import read_studies, select
+from edgekit.task import PEDICLE_SCREWS
 from edgekit.training.config import load_config
 from edgekit.training.crops import crop_films
 from edgekit.training.films import cache_films
+
+VIEWS = PEDICLE_SCREWS.views
 
 OPEN = 4.0
 """Bias of squeeze-excitation's gate: its sigmoid is 0.98."""
@@ -49,10 +52,10 @@ def main() -> None:
             module.reset_running_stats()
             module.momentum = None  # the plain average over all batches
     with tempfile.TemporaryDirectory() as folder:
-        rows = [study for study in select(read_studies(arguments.studies), "train") if study.ap_box or study.lateral_box]
-        films = cache_films(rows[: arguments.films], load_config("paper").canvas_side, Path(folder) / "films.npy")
+        rows = [study for study in select(read_studies(arguments.studies), "train") if study.box("ap") or study.box("lateral")]
+        films = cache_films(rows[: arguments.films], VIEWS, load_config("paper").canvas_side, Path(folder) / "films.npy")
         some = np.flatnonzero(np.isfinite(films.boxes).all(axis=1))[: arguments.films]
-        crops = crop_films(films, films.boxes, some[:, None], 256, "merge")
+        crops = crop_films(films, films.boxes, some[:, None], 256, load_config("paper").crop_margin)
     classifier.train()
     with torch.no_grad():
         for batch in crops[torch.randperm(len(crops))].split(32):

@@ -38,15 +38,15 @@ PATIENTS = {"haswell": 150, "neon": 150, "epyc": 48, "nehalem": 48, "neon-dotpro
 def describe_bundle(bundle: Bundle, target: Target, seconds: float) -> dict[str, Any]:
     """Return what is kept of a bundle: not its files, but what they are and what was found."""
     manifest = bundle.manifest
-    model = manifest["model"]
-    sizes = [entry["size"] for name, entry in manifest["files"].items() if name == model or name.startswith(f"{model}/")]
+    model = manifest.model
+    sizes = [entry["size"] for name, entry in manifest.files.items() if name == model or name.startswith(f"{model}/")]
     repair = bundle.folder / "quantization.json"
     keys = ("target", "precision", "verified", "stages", "ensemble", "judge", "recipe", "graph", "unproven")
-    sessions = [{key: value for key, value in row.items() if key != "flipped"} for row in manifest["parity"]]
+    sessions = [{key: value for key, value in row.items() if key != "flipped"} for row in manifest.parity]
     return {
-        **{key: manifest[key] for key in keys},
-        "provenance": {key: drop_path(value) for key, value in manifest["provenance"].items()},
-        "model": {"sha256": manifest["model_sha256"], "size_mb": sum(sizes) / 1e6},
+        **{key: getattr(manifest, key) for key in keys},
+        "provenance": {key: drop_path(value) for key, value in manifest.provenance.items()},
+        "model": {"sha256": manifest.model_sha256, "size_mb": sum(sizes) / 1e6},
         "budget_mb": target.size_mb,
         "quantization": json.loads(repair.read_text()) if repair.is_file() else None,
         "parity": {"sessions": sessions},
@@ -89,7 +89,7 @@ def judge_emulated(bundle: Bundle, run: Path, studies: Path, name: str) -> dict[
     (check,) = judge_on(bundle, run, rows, [CPUS[name]])
     keys = ("target", "precision", "model_sha256")
     return {
-        **{key: bundle.manifest[key] for key in keys},
+        **{key: getattr(bundle.manifest, key) for key in keys},
         "provenance": describe_software(),
         "rows": len(rows),
         "failure": check.failure or None,
@@ -123,7 +123,7 @@ def judge_processors(arguments: argparse.Namespace, wanted: list[str]) -> None:
             print(f"{spec}: {place} is not there; without its record in {arguments.out} it would be made", flush=True)
             continue
         bundle = open_bundle(place)
-        if "w8a8" not in bundle.manifest["stages"].values() or bundle.manifest["backend"] != "onnx":
+        if "w8a8" not in bundle.manifest.stages.values() or bundle.manifest.backend != "onnx":
             continue
         for name in arguments.cpu:
             path = arguments.out / f"{spec.replace(':', '-')}-{name}.json"

@@ -19,6 +19,7 @@ import torch
 
 from edgekit.models.classifier import start_classifier
 from edgekit.provenance import describe_software
+from edgekit.task import PEDICLE_SCREWS
 from edgekit.training.config import load_config
 from edgekit.training.crops import Samples
 from edgekit.training.detector import lay_out_films, override_settings
@@ -60,7 +61,9 @@ def measure_member(config: TrainingConfig, rounds: int) -> dict[str, float]:
     accelerator = start_accelerator(choose_device(config.device))
     context = torch.from_numpy(random.integers(0, 255, (2 * 64, 1, 349, 349), dtype=np.uint8))  # the photos are the second half
     brands = np.arange(64) % 7
-    lesson = Lesson("ap", tuple("abcdefg"), Samples(np.arange(64)[:, None], brands), context, context[:2].float(), torch.zeros(2))
+    lesson = Lesson(
+        PEDICLE_SCREWS.member("ap"), tuple("abcdefg"), Samples(np.arange(64)[:, None], brands), context, context[:2].float(), torch.zeros(2)
+    )
     network = start_classifier(settings.architecture, 7, settings.init).to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
     shared, stepper = accelerator.prepare(network, optimizer)
@@ -95,7 +98,7 @@ def measure_detector(config: TrainingConfig, rounds: int) -> dict[str, float]:
     smooth = torch.nn.functional.interpolate(torch.rand(count, 1, 20, 20), size=(side, side), mode="bilinear")[:, 0]
     boxes = np.tile(np.array([0.3, 0.3, 0.6, 0.7], np.float32) * side, (count, 1))
     studies = [Study(str(number), brand="a") for number in range(count)]
-    films = FilmSet((smooth * 255).to(torch.uint8).numpy(), np.arange(count) % 2, np.arange(count), boxes, studies)
+    films = FilmSet((smooth * 255).to(torch.uint8).numpy(), np.arange(count) % 2, np.arange(count), boxes, studies, PEDICLE_SCREWS.views)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "detector"
         lay_out_films(folder, {"train": films, "validation": films}, None, settings, 0, None)

@@ -51,12 +51,12 @@ def export_bundles(plan: Plan) -> Found:
             yield spec, {"not proven": error.message}
             continue
         size_mb = round(bundle.model.stat().st_size / 1e6, 2)
-        yield spec, {"size_mb": size_mb, "unproven": bundle.manifest["unproven"], "seconds": round(time.perf_counter() - start, 1)}
+        yield spec, {"size_mb": size_mb, "unproven": bundle.manifest.unproven, "seconds": round(time.perf_counter() - start, 1)}
 
 
 def judge(plan: Plan, session: str) -> Found:
     """Judge one session against the reference, which is torch on the CPU, on the further patients."""
-    from edgekit.models.runfolder import load_detector_settings, load_settings
+    from edgekit.models.runfolder import load_settings
     from edgekit.parity.comparison import Gate, compare, read_gate
     from edgekit.parity.recording import record
     from edgekit.parity.reference import Reference
@@ -66,12 +66,13 @@ def judge(plan: Plan, session: str) -> Found:
     gate = read_gate(bundle)
     if session == "torch":
         run = plan.finished_run()
-        gate = Gate(Judge("numerical"), "fp32", load_settings(run).brands, load_detector_settings(run).box_threshold)
+        settings = load_settings(run)
+        gate = Gate(Judge("numerical"), "fp32", settings.brands, settings.task.views)
     with choose_opener(plan, session, bundle)() as opened:  # before the minutes that the reference takes
         reference = Reference(plan.finished_run(), bundle, rows)
         expected = reference.find() or reference.compute()
         start = time.perf_counter()
-        (answers,) = record([opened], rows, bundle.canvas_side)
+        (answers,) = record([opened], rows, bundle.views, bundle.canvas_side)
         seconds = time.perf_counter() - start
     yield "parity", describe_parity(compare(expected, answers, rows, gate))
     yield "patients_per_s", round(len(rows) / seconds, 2)
@@ -105,7 +106,7 @@ def choose_opener(plan: Plan, session: str, bundle: Bundle) -> Callable[[], Any]
     from edgekit.sessions import open_session
 
     if session == "torch":
-        return partial(open_pipeline, plan.finished_run(), bundle.manifest["ensemble"], plan.device)
+        return partial(open_pipeline, plan.finished_run(), bundle.manifest.ensemble, plan.device)
     return partial(open_session, session, bundle)
 
 
@@ -161,7 +162,7 @@ def measure_latency(plan: Plan, sessions: tuple[str, ...]) -> Found:
             row = Latency(
                 name="two-view",
                 session=session,
-                precision="fp32" if session == "torch" else bundle.manifest["precision"],
+                precision="fp32" if session == "torch" else bundle.manifest.precision,
                 **turns,
                 load_ms=worker.load_ms,
                 peak_rss_mb=worker.close(),
@@ -184,7 +185,7 @@ def find_stages(plan: Plan, session: str, bundle: Bundle, inputs: Tensors) -> di
     """Return the median ms of each stage on the device and of the copies to it and back; why not, where they can't be told apart."""
     try:
         if session == "torch":
-            with open_pipeline(plan.finished_run(), bundle.manifest["ensemble"], plan.device) as opened:
+            with open_pipeline(plan.finished_run(), bundle.manifest.ensemble, plan.device) as opened:
                 return opened.time_stages(inputs)
         if session in ("onnxruntime", "onnxruntime-cuda"):
             return time_graph(bundle.model, inputs, "cuda" if session == "onnxruntime-cuda" else "cpu")

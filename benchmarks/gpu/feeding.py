@@ -38,7 +38,7 @@ class Feeding:
                 torch.cuda.synchronize()
 
         def begin_step(network: Any, lesson: Any, chosen: Any, *rest: Any) -> Any:
-            self._open = [f"member_{lesson.member}", time.perf_counter(), 0.0, len(chosen)]
+            self._open = [f"member_{lesson.member.name}", time.perf_counter(), 0.0, len(chosen)]
             return share_loss(network, lesson, chosen, *rest)
 
         def draw(*arguments: Any, **named: Any) -> Any:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.latency.stages import STAGES, find_stages
+from edgekit.latency.stages import TIMED_STAGES, find_stages
 from edgekit.latency.workers import time_call
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def list_borders(graph: Any) -> dict[str, list[str]]:
     graph
         ``onnx.GraphProto``, nodes in topological order.
     """
-    place = {stage: number for number, stage in enumerate(STAGES)}
+    place = {stage: number for number, stage in enumerate(TIMED_STAGES)}
     made = {output: place[stage] for node, stage in zip(graph.node, find_stages(graph), strict=True) for output in node.output}
-    used = {value.name: len(STAGES) for value in graph.output}
+    used = {value.name: len(TIMED_STAGES) for value in graph.output}
     for node, stage in zip(graph.node, find_stages(graph), strict=True):
         for name in node.input:
             used[name] = max(used.get(name, 0), place[stage])
@@ -43,7 +43,7 @@ def list_borders(graph: Any) -> dict[str, list[str]]:
 
 
 def time_graph(model: Path, inputs: Tensors, device: str) -> dict[str, float]:
-    """Return the median ms of ``copy_in``, of each of `edgekit.latency.stages.STAGES`, and of ``copy_out``.
+    """Return the median ms of ``copy_in``, of each of `edgekit.latency.stages.TIMED_STAGES`, and of ``copy_out``.
 
     A stage shorter than the noise of two medians can come out negative.
     """

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
+from edgekit.contract import OUTPUTS, describe_tensors
 from edgekit.sessions.inputs import check_inputs
-from edgekit.types import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from edgekit.models.pipeline import Pipeline
     from edgekit.types import Tensors
+
 
 REPEATS = 20
 
@@ -39,6 +40,7 @@ class DeviceSession:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 is float32, as in the TensorRT session
         self._device = torch.device(device)
         self._pipeline = pipeline.to(self._device)
+        self._tensors = describe_tensors(pipeline.spec.task.views, pipeline.spec.sizes, exact=True)["inputs"]
         hardware = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else device
         self.name, self.runtime = f"torch-{device}", f"torch {torch.__version__} on {hardware}"
 
@@ -86,9 +88,9 @@ class DeviceSession:
     def _answer(self, inputs: Tensors, lap: Callable[[str], None]) -> Tensors:
         import torch
 
-        check_inputs(inputs, self._pipeline.spec.canvas_side)
+        check_inputs(inputs, self._tensors)
         with torch.inference_mode():  # copied, because torch takes no read-only array
-            given = [torch.from_numpy(inputs[name].copy()).to(self._device) for name in INPUTS]
+            given = [torch.from_numpy(inputs[name].copy()).to(self._device) for name in self._tensors]
             lap("copy_in")
             outputs = self._pipeline(*given)
             lap("ensemble")

@@ -86,7 +86,7 @@ def train_watched(studies: Path, run: Path, config: TrainingConfig, source: Dete
 
     from edgekit.latency.workers import peak_rss_mb
     from edgekit.training.run import DetectorSource, train_run
-    from edgekit.training.workfolder import CHECKPOINTS
+    from edgekit.training.unfinished import CHECKPOINTS
 
     begun = (run / CHECKPOINTS).is_dir()
     feeding, start = Feeding(), time.perf_counter()
@@ -120,7 +120,7 @@ def summarize_history(run: Path) -> dict[str, dict[str, float]]:
 
 def score_run(run: Path, table: Path) -> dict[str, Any]:
     """Return what a run's members and its own ensemble are worth on the test patients, and its detector's overlaps."""
-    from edgekit.evaluation.answers import name_model
+    from edgekit.evaluation.asked import name_model
     from edgekit.evaluation.cohort import ask_cohort, load_models, score_cohort, select_test
     from edgekit.studies import read_studies
 
@@ -137,7 +137,7 @@ def score_run(run: Path, table: Path) -> dict[str, Any]:
 def compare_runs(reference: Path, candidate: Path, table: Path) -> dict[str, Any]:
     """Return what changes for the test patients from one run's answers to another's, as a parity row; both answer in torch on the CPU."""
     from edgekit.evaluation.cohort import select_test
-    from edgekit.models.runfolder import load_detector_settings, load_settings
+    from edgekit.models.runfolder import load_settings
     from edgekit.parity.comparison import Gate, compare
     from edgekit.parity.recording import record
     from edgekit.sessions.torch import open_run
@@ -147,8 +147,8 @@ def compare_runs(reference: Path, candidate: Path, table: Path) -> dict[str, Any
     settings = load_settings(reference)
     rows = select_test(table, read_studies(table))
     with open_run(reference, settings.ensemble) as one, open_run(candidate, settings.ensemble) as other:
-        expected, answers = record([other], rows, settings.canvas_side, one)
-    gate = Gate(Judge("numerical"), "fp32", settings.brands, load_detector_settings(reference).box_threshold)
+        expected, answers = record([other], rows, settings.task.views, settings.canvas_side, one)
+    gate = Gate(Judge("numerical"), "fp32", settings.brands, settings.task.views)
     return describe_parity(compare(expected, answers, rows, gate))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgekit.task import PEDICLE_SCREWS
 from peers.setup import Script, Setup, predict_boxes, save_checkpoint
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+
+VIEWS = PEDICLE_SCREWS.views
 
 
 def prepare(setup: Setup) -> None:
@@ -25,7 +29,6 @@ def open_peer(setup: Setup, threads: int | None, batch: int) -> Script:
 
     from edgekit.models.detector import import_ultralytics
     from edgekit.models.runfolder import load_detector_settings
-    from edgekit.types import VIEWS
 
     import_ultralytics()
     import ultralytics

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.types import VIEWS
+from edgekit.task import PEDICLE_SCREWS
 from peers.setup import CALIBRATION, Script, Setup, cut_crop, export_detector, predict_boxes, save_checkpoint, without_telemetry
 from peers.ultralytics_onnx import export_member
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit.types import Tensors
+
+
+VIEWS = PEDICLE_SCREWS.views
 
 
 def prepare(setup: Setup) -> None:
@@ -49,11 +52,11 @@ def open_peer(setup: Setup, threads: int | None, hint: str | None) -> Script:
 def read_validation(setup: Setup) -> Sequence[Tensors]:
     """Return the graph's inputs of the run's validation patients, as our own quantization reads them."""
     from edgekit.calibration import read_calibration
-    from edgekit.models.runfolder import load_settings
+    from edgekit.models.runfolder import load_pipeline
     from edgekit.types import Calibration
 
     wanted = Calibration("minmax", CALIBRATION, 0.0)
-    return read_calibration(setup.run, wanted, setup.judged_on, load_settings(setup.run).canvas_side).patients.inputs
+    return read_calibration(setup.run, wanted, setup.judged_on, load_pipeline(setup.run).spec).patients.inputs
 
 
 def _pin(core: Any, settings: dict[str, Any]) -> None:

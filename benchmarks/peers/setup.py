@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from edgekit.types import VIEWS
+from edgekit.task import PEDICLE_SCREWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from edgekit.models.ensemble import Ensemble
     from edgekit.types import Study, Tensors
+
+VIEWS = PEDICLE_SCREWS.views
 
 ENSEMBLE = "ap+lateral"
 CALIBRATION = 128
@@ -99,8 +101,8 @@ class Script(AbstractContextManager["Script"]):
             exponentials = np.exp(logits - logits.max())
             rows[view] = (exponentials / exponentials.sum()).reshape(1, -1)
             found[view] = True
-        has_ap, has_lateral = (np.array([found[view]]) for view in VIEWS)
-        return {"probabilities": self._ensemble.predict(rows, has_ap, has_lateral)[0]}
+        seen = np.array([[found[view] for view in VIEWS]])
+        return {"probabilities": self._ensemble.predict(rows, seen, PEDICLE_SCREWS.cases)[0]}
 
 
 def cut_crop(film: NDArray[np.uint8], box: NDArray[np.float32], side: int) -> NDArray[np.float32]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.types import VIEWS
+from edgekit.task import PEDICLE_SCREWS
 from peers.eager import load_member
 from peers.setup import Script, Setup, export_detector, predict_boxes
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+VIEWS = PEDICLE_SCREWS.views
 
 
 def prepare(setup: Setup) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -21,14 +22,20 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from pedicle_screws import VIEWS
+from resealing import read_manifest
 
+from edgekit.bundle import copy_runner
+from edgekit.contract import OUTPUTS
 from edgekit.errors import EdgekitError, MissingError
 from edgekit.files import write_json
 from edgekit.golden import read_golden
+from edgekit.graphs.places import find_places
 from edgekit.graphs.tensorrt import list_precisions
 from edgekit.manifest import open_bundle, seal_bundle
 from edgekit.models.runfolder import load_pipeline
-from edgekit.types import OUTPUTS
+from edgekit.targets import load_target
+from edgekit.task import PEDICLE_SCREWS
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / "benchmarks" / "gpu"
@@ -72,13 +79,15 @@ def plan(_importable: None, tiny_run: Path, tiny_bundle: Path, tmp_path_factory:
     (folder / "studies.csv").write_text("\n".join(lines) + "\n")
     bundle = made.bundle("jetson:fp16")
     shutil.copytree(tiny_bundle, bundle, ignore=shutil.ignore_patterns("runner"))
-    shutil.copytree(REPOSITORY / "export" / "jetson" / "runner", bundle / "runner", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_runner(load_target("jetson"), bundle)
     script = bundle / "runner" / "run.py"
     script.write_text(script.read_text().replace("WARMUP, REPEATS = 20, 200", "WARMUP, REPEATS = 1, 3"))
-    write_json(bundle / "precisions.json", list_precisions(onnx.load(bundle / "model.onnx")))
-    manifest = json.loads((bundle / "manifest.json").read_text())
+    write_json(
+        bundle / "precisions.json", list_precisions(onnx.load(bundle / "model.onnx"), find_places(load_pipeline(tiny_run, "ap+lateral")))
+    )
+    manifest = read_manifest(bundle)
     (bundle / "manifest.json").unlink()
-    seal_bundle(bundle, {**manifest, "sessions": ["onnxruntime", "tensorrt"]})
+    seal_bundle(bundle, replace(manifest, sessions=("onnxruntime", "tensorrt")))
     return made
 
 
@@ -269,7 +278,14 @@ def train_lesson(config: Any, folder: Path) -> None:
     random = np.random.default_rng(0)
     context = torch.from_numpy(random.integers(0, 255, (9, 1, 87, 87), dtype=np.uint8))
     brands = np.arange(9) % 3
-    lesson = Lesson("ap", ("x", "y", "z"), Samples(np.arange(9)[:, None], brands), context, torch.rand(3, 1, 64, 64), torch.arange(3))
+    lesson = Lesson(
+        PEDICLE_SCREWS.member("ap"),
+        ("x", "y", "z"),
+        Samples(np.arange(9)[:, None], brands),
+        context,
+        torch.rand(3, 1, 64, 64),
+        torch.arange(3),
+    )
     train_member(lesson, config, start_accelerator(torch.device("cpu")), 0, None, folder, lambda _: None)
 
 
@@ -309,7 +325,7 @@ def test_the_detectors_steps_are_counted_with_their_waiting(tmp_path: Path, monk
     random = np.random.default_rng(0)
     boxes = np.tile(np.array([20, 20, 40, 45], np.float32), (8, 1))
     studies = [Study(str(number), brand="a") for number in range(8)]
-    films = FilmSet(random.integers(0, 255, (8, 64, 64), dtype=np.uint8), np.arange(8) % 2, np.arange(8), boxes, studies)
+    films = FilmSet(random.integers(0, 255, (8, 64, 64), dtype=np.uint8), np.arange(8) % 2, np.arange(8), boxes, studies, VIEWS)
     lay_out_films(tmp_path, {"train": films, "validation": films}, None, config, 0, None)
     load = film_trainer.FilmDataset.load_image
 
