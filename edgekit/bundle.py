@@ -15,43 +15,45 @@ import os
 import shutil
 import tomllib
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.contract import describe_tensors
 from edgekit.errors import EdgekitError, GateError, InputError, MissingError
 from edgekit.files import hash_file, hash_tree, write_json
-from edgekit.manifest import CARD, SCHEMA, open_bundle, seal_bundle, write_manifest
+from edgekit.manifest import CARD, open_bundle, seal_bundle, write_manifest
 from edgekit.processors import CPUS
 from edgekit.provenance import describe_software
-from edgekit.sessions import open_session
-from edgekit.targets import FLOAT
-from edgekit.types import INTENDED_USE, Bundle
+from edgekit.sessions import SESSIONS, list_baselines, open_session
+from edgekit.task import PEDICLE_SCREWS
+from edgekit.types import Bundle, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from edgekit.models.pipeline import PipelineSpec
-    from edgekit.types import Parity, Study, Target, Tensors
+    from edgekit.backends import Backend
+    from edgekit.models.pipeline import Pipeline
+    from edgekit.sessions import SessionModule
+    from edgekit.types import Artifact, Parity, Study, Target
 
 RECIPE = "recipe.toml"
 RUNNER = "runner"
 SCRIPT = "run.py"
 SHARED_SCRIPT = "{}-run.py"
 """Beside the targets' folders, by backend: what answers in Python for every target of that backend that has no `SCRIPT` of its own."""
+COMMON_SCRIPT = "bundle_runner.py"
+"""Beside them too: what every `SCRIPT` may import."""
 FLOAT16 = "float16.json"
 REFUSED = "{}-{}-refused.html"
 """Beside the bundle's folder, by its name and precision: the answers that changed."""
 BUDGET_ROUNDS = 5
 """Rounds of five inferences each, for a recipe's time budget."""
+BEST = "best"
+"""The ensemble chosen on validation, as a recipe calls it."""
 MORE_PATIENTS = "verify on more patients, whose brands need not be known"
 """What to do about an inconclusive verdict."""
 LICENCE = "AGPL-3.0-or-later"
-NOTICES = (
-    "The detector's network comes from ultralytics (AGPL-3.0): whoever distributes this bundle, or serves a program that embeds it, "
-    "owes its users the source under that licence.",
-    "The members' networks come from timm (Apache-2.0); EfficientNet-Lite0 starts from ImageNet weights under Apache-2.0.",
-)
 
 
 class RefusedError(GateError):
@@ -62,7 +64,7 @@ class RefusedError(GateError):
     size_mb
         Its size (MB = 10^6 bytes).
     p50_ms
-        Its time for two films; None where it was not measured.
+        Its time for one patient; None where it was not measured.
     foreseen
         The share of patients foreseen to get another brand; None where nothing is in 8 bits.
     """
@@ -72,7 +74,9 @@ class RefusedError(GateError):
         self.size_mb, self.p50_ms, self.foreseen = size_mb, p50_ms, foreseen
 
 
-def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = None, force: bool = False) -> Bundle:
+def export_bundle(
+    run: Path, target: Target, out: Path, studies: Path | None = None, force: bool = False, backend: Backend | None = None
+) -> Bundle:
     """Convert a run for a target, judge the result, and put the bundle in place if it passes.
 
     Everything happens in a temporary folder beside `out`; a bundle that is already there is replaced at the end or not at all.
@@ -89,8 +93,10 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         ``studies.csv`` to judge on: its test rows, or all rows if the split column is empty; their brands may be unknown. None takes the
         run's own.
     force
-        Write the bundle even if the verdict is not PASS, it is beyond its budget, or the run names no studies, stamped *not verified*; a
+        Write the bundle even if the verdict is not PASS, it is beyond its budget, or the run has no test rows, stamped *not verified*; a
         verified bundle is still not replaced by such a one.
+    backend
+        The module that converts, and whose sessions judge; None takes the one in `edgekit.backends.BACKENDS` that `target` names.
 
     Raises
     ------
@@ -104,88 +110,183 @@ def export_bundle(run: Path, target: Target, out: Path, studies: Path | None = N
         This machine has none of the recipe's sessions, or can't make the target.
     """
     from edgekit.backends import BACKENDS
+
+    backend = backend or BACKENDS[target.backend]
+    out = out.absolute()
+    replaced = _check_destination(out)
+    table, rows = _verification_rows(run, studies, force)
+    with _draft_folder(out) as folder:
+        draft = _make(run, target, backend, folder, out, table, rows, force)
+        judgement = _judge(draft, run, target, out, rows, backend.SESSIONS)
+        _gate(judgement.problems, folder, draft.bundle.manifest.model, force, judgement.p50_ms)
+        _seal(draft.bundle, judgement, replaced, out)
+    return open_bundle(out)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Draft:
+    """A bundle that nobody has judged: its folder holds what a device would get.
+
+    Attributes
+    ----------
+    pipeline
+        What it was made from.
+    problems
+        What already speaks against it.
+    """
+
+    bundle: Bundle
+    pipeline: Pipeline
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judgement:
+    """What sessions, golden vectors, processors and the clock said of a draft.
+
+    Attributes
+    ----------
+    problems
+        What speaks against it; where there are none it is verified, if it was compared with its reference.
+    unproven
+        What could not be looked at here.
+    proven
+        Rows of ``processors.json``.
+    p50_ms
+        Its time for one patient; None where it was not measured.
+    """
+
+    parity: tuple[Parity, ...]
+    latency: tuple[dict[str, Any], ...]
+    problems: tuple[str, ...]
+    unproven: tuple[str, ...]
+    proven: tuple[dict[str, Any], ...]
+    p50_ms: float | None
+
+
+def _make(
+    run: Path, target: Target, backend: Backend, folder: Path, out: Path, table: Path | None, rows: Sequence[Study], force: bool
+) -> _Draft:
+    """Convert a run into an empty folder, with everything that a device gets but the golden vectors."""
     from edgekit.calibration import read_calibration
-    from edgekit.golden import read_golden, write_golden
     from edgekit.graphs.corners import MODEL as CORNERS
     from edgekit.graphs.corners import write_corner_finder
-    from edgekit.latency import measure_latency
-    from edgekit.model_card import write_card
     from edgekit.models.runfolder import load_corner_finder, load_pipeline, run_hash
+
+    pipeline = load_pipeline(run, _name_ensemble(run, target))
+    calibration = read_calibration(run, target.calibration, rows, pipeline.spec)
+    artifact = backend.convert(pipeline, target, folder, calibration.patients)
+    problems, unlooked = _look_at_float16(run, pipeline, target, rows, folder)
+    finder = load_corner_finder(run) if target.corners else None
+    if finder is not None and target.corners is not None:
+        write_corner_finder(finder, folder / CORNERS, target.corners)
+    problems += _exceed_budget(folder / artifact.model, target.size_mb)
+    _gate(problems, folder, artifact.model, force)  # before minutes are spent on judging it
+    shutil.copyfile(target.recipe, folder / RECIPE)
+    copy_runner(target, folder)
+    provenance = {**_trace(run, run_hash(run), table, out, backend.VERSIONED), "calibration": calibration.provenance(out)}
+    corners = None if finder is None else {"model": CORNERS, "side": finder.side, "weights": target.corners}
+    manifest = _describe(pipeline, target, backend, folder, artifact, corners, provenance)
+    left_out = [f"a calibration patient was left out: {reason}" for reason in calibration.unreadable]
+    manifest = replace(manifest, unproven=(*artifact.unproven, *unlooked, *left_out))
+    return _Draft(seal_bundle(folder, manifest), pipeline, tuple(problems))  # a session reads what a device would: files with hashes
+
+
+def _name_ensemble(run: Path, target: Target) -> str | None:
+    """Return the ensemble to export; None is the one chosen on validation.
+
+    A shipped recipe names one of the study's. What it says of precision and budget holds for other tasks too, that name does not.
+    """
+    from edgekit.models.runfolder import load_settings
+
+    is_shipped = target.recipe.parent == target.folder
+    if target.ensemble == BEST or (is_shipped and load_settings(run).task.name != PEDICLE_SCREWS.name):
+        return None
+    return target.ensemble
+
+
+def _judge(draft: _Draft, run: Path, target: Target, out: Path, rows: Sequence[Study], modules: Mapping[str, SessionModule]) -> _Judgement:
+    """Write the golden vectors, compare a draft with its reference on `rows`, and look at everything that its recipe asks for."""
+    from edgekit.golden import write_golden
+    from edgekit.latency import measure_latency
     from edgekit.parity import measure_parity, summarize
     from edgekit.proven import merge_rows, prove_by_saturation, prove_by_verdict
     from edgekit.sessions.torch import TorchSession
 
-    out = out.absolute()
-    replaced = _check_destination(out)
-    table, rows = _verification_rows(run, studies, force)
-    backend = BACKENDS[target.backend]
-    pipeline = load_pipeline(run, None if target.ensemble == "best" else target.ensemble)
-    calibration = read_calibration(run, target.calibration, rows, pipeline.spec.canvas_side)
-    with _draft_folder(out) as draft:
-        artifact = backend.convert(pipeline, target, draft, calibration.patients)
-        problems, unlooked = _look_at_float16(run, pipeline, target, rows, draft)
-        finder = load_corner_finder(run) if target.corners else None
-        if finder is not None and target.corners is not None:
-            write_corner_finder(finder, draft / CORNERS, target.corners)
-        problems += _exceed_budget(draft / artifact.model, target.size_mb)
-        _gate(problems, draft, artifact.model, force)  # before minutes are spent on judging it
-        shutil.copyfile(target.recipe, draft / RECIPE)
-        if (target.folder / RUNNER).is_dir():
-            shutil.copytree(target.folder / RUNNER, draft / RUNNER, ignore=shutil.ignore_patterns("__pycache__"))
-        shared, script = target.folder.parent / SHARED_SCRIPT.format(target.backend), draft / RUNNER / SCRIPT
-        if shared.is_file() and not script.exists():
-            script.parent.mkdir(exist_ok=True)
-            shutil.copyfile(shared, script)
-        manifest = _describe(pipeline.spec, target)
-        manifest["recipe"] = tomllib.loads((draft / RECIPE).read_text(encoding="utf-8"))
-        manifest["model"] = artifact.model
-        manifest["model_sha256"] = hash_tree(draft / artifact.model)
-        manifest["corners"] = None if finder is None else {"model": CORNERS, "side": finder.side, "weights": target.corners}
-        manifest["graph"] = backend.describe(draft / artifact.model)
-        manifest["provenance"] = {**_trace(run, run_hash(run), table, out, backend.VERSIONED), "calibration": calibration.provenance(out)}
-        bundle = seal_bundle(draft, manifest)  # a session reads what a device would: files with hashes
-        sessions, missing = available_sessions(bundle, target.sessions)
-        manifest["unproven"] = [
-            *artifact.unproven,
-            *unlooked,
-            *(f"a calibration patient was left out: {reason}" for reason in calibration.unreadable),
-            *(f"session {name} was not run here: {reason}" for name, reason in missing.items()),
-        ]
-        numerical = target.judge.basis == "numerical"
-        with TorchSession(pipeline) if numerical else open_session(sessions[0], bundle) as expected:
-            write_golden(bundle, expected, exact=numerical)
-        case = read_golden(bundle)[0]
-        manifest["tensors"] = {"inputs": _describe_tensors(case.inputs), "outputs": _describe_tensors(case.outputs)}
-        bundle = seal_bundle(draft, manifest)
-        manifest["files"] = bundle.manifest["files"]
-        parity = measure_parity(bundle, run, rows, sessions) if rows else []
-        problems += [summarize(row) for row in parity if row.verdict != "PASS"]
-        problems += _explain(bundle, pipeline, rows, parity, out.with_name(REFUSED.format(out.name, target.precision)))
-        del pipeline
-        problems += [f"{name} misses the golden vectors" for name in sessions if misses_golden(bundle, name)]
-        emulated, not_emulated, failures = emulate_golden(bundle, target.processors)
-        manifest["unproven"] += not_emulated
-        problems += failures
-        p50_ms = None
-        if target.p50_ms is not None or target.gain is not None:
-            measured = [sessions[0]] if target.gain is None else list(dict.fromkeys((sessions[0], "onnxruntime", FLOAT)))
-            manifest["latency"] = [measure_latency(bundle, measured, rounds=BUDGET_ROUNDS)]
-            p50_ms = manifest["latency"][0]["rows"][0]["p50_ms"]
-            problems += _exceed_time(manifest["latency"][0]["rows"], target)
-        _gate(problems, draft, artifact.model, force, p50_ms)
-        manifest["verified"] = bool(parity) and not problems
-        if replaced is not None and replaced.manifest["verified"] and not manifest["verified"]:
-            raise GateError(f"{out} holds a verified bundle; one that is not verified does not replace it", "choose another --out")
-        manifest["parity"] = [_without_patients(asdict(row)) for row in parity]
-        proven = merge_rows(prove_by_saturation(manifest), [*emulated, *(row for each in parity for row in prove_by_verdict(each))])
-        (draft / CARD).write_text(write_card(manifest, proven), encoding="utf-8")
-        seal_bundle(draft, manifest, proven)
-        _put_in_place(draft, out)
-    return open_bundle(out)
+    sessions, missing = available_sessions(draft.bundle, target.sessions, modules)
+    numerical = target.judge.basis == "numerical"
+    with TorchSession(draft.pipeline) if numerical else open_session(sessions[0], draft.bundle, modules=modules) as expected:
+        write_golden(draft.bundle, expected, exact=numerical)
+    bundle = seal_bundle(draft.bundle.folder, draft.bundle.manifest)
+    parity = measure_parity(bundle, run, rows, sessions, modules) if rows else []
+    problems = [*draft.problems, *(summarize(row) for row in parity if row.verdict != "PASS")]
+    page = out.with_name(REFUSED.format(out.name, target.precision))
+    problems += _explain(bundle, draft.pipeline, rows, parity, page, modules)
+    problems += [f"{name} misses the golden vectors" for name in sessions if misses_golden(bundle, name, modules)]
+    emulated, not_emulated, failures = emulate_golden(bundle, target.processors)
+    problems += failures
+    latency, p50_ms = [], None
+    if target.p50_ms is not None or target.gain is not None:
+        pairs = {} if target.gain is None else list_baselines(modules)
+        measured = list(dict.fromkeys((sessions[0], *pairs, *pairs.values())))
+        latency = [measure_latency(bundle, measured, rounds=BUDGET_ROUNDS, modules=modules)]
+        p50_ms = latency[0]["rows"][0]["p50_ms"]
+        problems += _exceed_time(latency[0]["rows"], target, pairs)
+    return _Judgement(
+        parity=tuple(parity),
+        latency=tuple(latency),
+        problems=tuple(problems),
+        unproven=(*(f"session {name} was not run here: {reason}" for name, reason in missing.items()), *not_emulated),
+        proven=tuple(
+            merge_rows(prove_by_saturation(bundle.manifest), [*emulated, *(row for each in parity for row in prove_by_verdict(each))])
+        ),
+        p50_ms=p50_ms,
+    )
 
 
-def available_sessions(bundle: Bundle, wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Tell which of the sessions `wanted` this machine can open for `bundle`, and why not the others.
+def _seal(draft: Bundle, judgement: _Judgement, replaced: Bundle | None, out: Path) -> None:
+    """Write what was found into the draft, and put it in place.
+
+    Raises
+    ------
+    GateError
+        A verified bundle would be replaced by one that is not.
+    """
+    from edgekit.model_card import write_card
+
+    verified = bool(judgement.parity) and not judgement.problems
+    if replaced is not None and replaced.manifest.verified and not verified:
+        raise GateError(f"{out} holds a verified bundle; one that is not verified does not replace it", "choose another --out")
+    manifest = replace(
+        draft.manifest,
+        verified=verified,
+        parity=tuple(_without_patients(asdict(row)) for row in judgement.parity),
+        latency=judgement.latency,
+        unproven=(*draft.manifest.unproven, *judgement.unproven),
+    )
+    listed = seal_bundle(draft.folder, manifest).manifest  # with the golden vectors: the card tells the size of the files
+    (draft.folder / CARD).write_text(write_card(listed, judgement.proven), encoding="utf-8")
+    seal_bundle(draft.folder, listed, judgement.proven)
+    _put_in_place(draft.folder, out)
+
+
+def copy_runner(target: Target, folder: Path) -> None:
+    """Copy into a bundle's folder what runs on the device: the target's own, else its backend's script, and what scripts have in common."""
+    runner, shared = folder / RUNNER, target.folder.parent / SHARED_SCRIPT.format(target.backend)
+    if (target.folder / RUNNER).is_dir():
+        shutil.copytree(target.folder / RUNNER, runner, ignore=shutil.ignore_patterns("__pycache__"))
+    if shared.is_file() and not (runner / SCRIPT).exists():
+        runner.mkdir(exist_ok=True)
+        shutil.copyfile(shared, runner / SCRIPT)
+    common = target.folder.parent / COMMON_SCRIPT
+    if (runner / SCRIPT).is_file() and common.is_file():  # there is none beside a target that stands elsewhere
+        shutil.copyfile(common, runner / COMMON_SCRIPT)
+
+
+def available_sessions(
+    bundle: Bundle, wanted: Sequence[str], modules: Mapping[str, SessionModule] = SESSIONS
+) -> tuple[list[str], dict[str, str]]:
+    """Tell which of the sessions `wanted`, with their `modules`, this machine can open for `bundle`, and why not the others.
 
     Returns
     -------
@@ -200,7 +301,7 @@ def available_sessions(bundle: Bundle, wanted: Sequence[str]) -> tuple[list[str]
     available, missing = [], {}
     for name in wanted:
         try:
-            with open_session(name, bundle):
+            with open_session(name, bundle, modules=modules):
                 available.append(name)
         except MissingError as error:
             missing[name] = error.message
@@ -210,11 +311,11 @@ def available_sessions(bundle: Bundle, wanted: Sequence[str]) -> tuple[list[str]
     return available, missing
 
 
-def misses_golden(bundle: Bundle, session: str) -> bool:
+def misses_golden(bundle: Bundle, session: str, modules: Mapping[str, SessionModule] = SESSIONS) -> bool:
     """Tell whether a session's outputs for the golden canvases are too far from the expected ones."""
     from edgekit.golden import check_golden
 
-    with open_session(session, bundle) as opened:
+    with open_session(session, bundle, modules=modules) as opened:
         return bool(check_golden(bundle, opened).exceeded)
 
 
@@ -249,15 +350,15 @@ def add_latency(bundle: Bundle, latency: dict[str, Any]) -> Bundle:
 
     The manifest is replaced as a whole and gets a new hash of itself.
     """
-    kept = [document for document in bundle.manifest["latency"] if document["device"] != latency["device"]]
-    write_manifest(bundle.folder, {**bundle.manifest, "latency": [*kept, latency]})
+    kept = [document for document in bundle.manifest.latency if document["device"] != latency["device"]]
+    write_manifest(bundle.folder, replace(bundle.manifest, latency=(*kept, latency)))
     return open_bundle(bundle.folder)
 
 
 def describe_verification(bundle: Bundle) -> str:
     """Return ``verified: PASS in ...`` or ``not verified: ...``, for wherever the bundle is shown."""
-    verdicts = ", ".join(f"{row['verdict']} in {row['session']} on {row['n']} patients" for row in bundle.manifest["parity"])
-    if bundle.manifest["verified"]:
+    verdicts = ", ".join(f"{row['verdict']} in {row['session']} on {row['n']} patients" for row in bundle.manifest.parity)
+    if bundle.manifest.verified:
         return f"verified: {verdicts}"
     return f"not verified: {verdicts or 'never compared with its reference'}"
 
@@ -270,16 +371,19 @@ def verification_rows(table: Path) -> list[Study]:
     InputError
         There are none.
     """
+    rows = _list_judged(table)
+    if not rows:
+        raise InputError(f"{table}: no rows to verify on", "give rows the split 'test', or leave the whole column empty")
+    return rows
+
+
+def _list_judged(table: Path) -> list[Study]:
     from edgekit.studies import read_studies, select
 
     studies = read_studies(table)
     if all(study.split is None for study in studies):
-        rows = [study for study in studies if study.exclude is None]
-    else:
-        rows = select(studies, "test")
-    if not rows:
-        raise InputError(f"{table}: no rows to verify on", "give rows the split 'test', or leave the whole column empty")
-    return rows
+        return [study for study in studies if study.exclude is None]
+    return select(studies, "test")
 
 
 def _without_patients(row: dict[str, Any]) -> dict[str, Any]:
@@ -287,7 +391,7 @@ def _without_patients(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "flipped": [{key: value for key, value in each.items() if key != "patient_id"} for each in row["flipped"]]}
 
 
-def _gate(problems: list[str], draft: Path, model: str, force: bool, p50_ms: float | None = None) -> None:
+def _gate(problems: Sequence[str], draft: Path, model: str, force: bool, p50_ms: float | None = None) -> None:
     """Raise when there are problems, unless the bundle is to be written as not verified."""
     from edgekit.graphs.lowering import read_foreseen
 
@@ -310,20 +414,23 @@ def _measure_size(model: Path) -> float:
     return sum(path.stat().st_size for path in ([model] if model.is_file() else model.rglob("*")) if path.is_file()) / 1e6
 
 
-def _exceed_time(rows: list[dict[str, Any]], target: Target) -> list[str]:
-    """Return what is to be said about a model that is too slow here, from the rows of its latency, the recipe's first session first."""
+def _exceed_time(rows: list[dict[str, Any]], target: Target, baselines: Mapping[str, str]) -> list[str]:
+    """Return what is to be said about a model that is too slow here, from the rows of its latency, the recipe's first session first.
+
+    `baselines` are empty where the recipe asks for no gain.
+    """
     problems = []
     first = rows[0]
     if target.p50_ms is not None and first["p50_ms"] > target.p50_ms:
         problems.append(f"{first['session']} takes {first['p50_ms']:.1f} ms, the recipe's budget is {target.p50_ms:g} ms")
-    if target.gain is not None:
-        gain = next(row["ratio"][FLOAT] for row in rows if row["session"] == "onnxruntime")
-        if gain < target.gain:
+    for session, baseline in baselines.items():
+        gain = next(row["ratio"][baseline] for row in rows if row["session"] == session)
+        if target.gain is not None and gain < target.gain:
             problems.append(f"8 bits are {gain:.2f} times as fast as the same graph in float, the recipe's budget is {target.gain:g}")
     return problems
 
 
-def _look_at_float16(run: Path, pipeline: Any, target: Target, rows: Sequence[Study], draft: Path) -> tuple[list[str], list[str]]:
+def _look_at_float16(run: Path, pipeline: Pipeline, target: Target, rows: Sequence[Study], draft: Path) -> tuple[list[str], list[str]]:
     """Write ``float16.json`` for a target whose recipe asks for it.
 
     Returns
@@ -344,7 +451,7 @@ def _look_at_float16(run: Path, pipeline: Any, target: Target, rows: Sequence[St
         return [], [f"{unproven}: the recipe does not ask for it."]
     if find_studies(run) is None:
         return [], [f"{unproven}: the run names no studies."]
-    films = read_calibration(run, target.float16, rows, pipeline.spec.canvas_side)
+    films = read_calibration(run, target.float16, rows, pipeline.spec)
     headroom = measure_headroom(fold_batch_norms(pipeline), stages, films.patients.inputs, target.float16.limit)
     write_json(draft / FLOAT16, headroom.to_json())
     if not headroom.exceeded:
@@ -357,7 +464,9 @@ def _look_at_float16(run: Path, pipeline: Any, target: Target, rows: Sequence[St
     ], []
 
 
-def _explain(bundle: Bundle, pipeline: Any, rows: Sequence[Study], parity: Sequence[Parity], page: Path) -> list[str]:
+def _explain(
+    bundle: Bundle, pipeline: Pipeline, rows: Sequence[Study], parity: Sequence[Parity], page: Path, modules: Mapping[str, SessionModule]
+) -> list[str]:
     """Say what turned the answers of the first session that is refused, and show them on a page; nothing where there is none."""
     from edgekit.parity import summarize
     from edgekit.parity.refusal import describe_changes, explain_changes, write_page
@@ -365,7 +474,7 @@ def _explain(bundle: Bundle, pipeline: Any, rows: Sequence[Study], parity: Seque
     refused = next((row for row in parity if row.verdict != "PASS" and row.flips), None)
     if refused is None:
         return []
-    changes = explain_changes(bundle, pipeline, rows, refused)
+    changes = explain_changes(bundle, pipeline, rows, refused, modules)
     write_page(page, bundle, refused, summarize(refused), changes)
     return [f"{describe_changes(changes)} ({page} shows them)"]
 
@@ -387,15 +496,17 @@ def _check_destination(out: Path) -> Bundle | None:
 
 
 def _verification_rows(run: Path, studies: Path | None, force: bool) -> tuple[Path | None, Sequence[Study]]:
-    """Return the table to judge on and its rows; with `force` there may be none."""
+    """Return the table to judge on and its rows; with `force` there may be none, unless the table is named."""
     from edgekit.models.runfolder import find_studies
 
-    studies = studies or find_studies(run)
-    if studies is None:
-        if force:
-            return None, ()
+    if studies is not None:
+        return studies, verification_rows(studies)
+    own = find_studies(run)
+    if force and (own is None or not _list_judged(own)):
+        return None, ()
+    if own is None:
         raise InputError(f"{run}/provenance.json names no studies to verify on", "give a studies.csv with --studies")
-    return studies, verification_rows(studies)
+    return own, verification_rows(own)
 
 
 @contextmanager
@@ -424,35 +535,53 @@ def _put_in_place(draft: Path, out: Path) -> None:
         shutil.rmtree(aside)
 
 
-def _describe(spec: PipelineSpec, target: Target) -> dict[str, Any]:
-    """Return the manifest's part that the run and the recipe decide."""
-    from edgekit.backends import BACKENDS
-
-    eight_bits = "w8a8" in target.stages.values()
-    offered = [name for name in BACKENDS[target.backend].SESSIONS if eight_bits or name != FLOAT]
-    return {
-        "schema": SCHEMA,
-        "name": f"{spec.ensemble} for {target.name}",
-        "target": target.name,
-        "precision": target.precision,
-        "verified": False,
-        "intended_use": INTENDED_USE,
-        "brands": list(spec.brands),
-        "ensemble": spec.ensemble,
-        "members": list(spec.members),
-        "thresholds": {"box": spec.box_threshold, "view_margin": spec.view_margin, "coverage": spec.coverage},
-        "canvas": {"side": spec.canvas_side, "dtype": "uint8", "padding": 0, "specification": "docs/canvas.md"},
-        "backend": target.backend,
-        "stages": dict(target.stages),
-        "judge": asdict(target.judge),
-        "sessions": list(dict.fromkeys((*target.sessions, *offered))),
-        "unproven": [],
-        "parity": [],
-        "latency": [],
-        "licence": LICENCE,
-        "notices": list(NOTICES),
-        "files": {},
-    }
+def _describe(
+    pipeline: Pipeline,
+    target: Target,
+    backend: Backend,
+    folder: Path,
+    artifact: Artifact,
+    corners: dict[str, Any] | None,
+    provenance: dict[str, Any],
+) -> Manifest:
+    """Return the manifest of what was made, before anybody has judged it."""
+    spec = pipeline.spec
+    notices = [] if pipeline.detector is None else [pipeline.detector.notice]
+    notices += [pipeline.member(name).notice for name in spec.members]
+    offered = [name for name, module in backend.SESSIONS.items() if module.ABOUT.opens(target.stages)]
+    fitted = pipeline.ensemble.answerable
+    return Manifest(
+        name=f"{spec.ensemble} for {target.name}",
+        target=target.name,
+        precision=target.precision,
+        verified=False,
+        intended_use=spec.task.intended_use,
+        task=spec.task,
+        brands=spec.brands,
+        members=spec.members,
+        ensemble=spec.ensemble,
+        cases=tuple(case for case, answers in zip(spec.task.cases, fitted.tolist(), strict=True) if answers),
+        thresholds={"box": spec.box_threshold, "view_margin": spec.view_margin, "coverage": spec.coverage},
+        canvas={"side": spec.canvas_side, "dtype": "uint8", "padding": 0, "specification": "docs/canvas.md"},
+        crop={"side": spec.crop_side, "margin": spec.crop_margin, "black": spec.black},
+        tensors=describe_tensors(spec.task.views, spec.sizes, exact=target.judge.basis == "numerical"),
+        backend=target.backend,
+        stages=dict(target.stages),
+        judge=asdict(target.judge),
+        recipe=tomllib.loads((folder / RECIPE).read_text(encoding="utf-8")),
+        sessions=tuple(dict.fromkeys((*target.sessions, *offered))),
+        model=artifact.model,
+        model_sha256=hash_tree(folder / artifact.model),
+        graph=backend.describe(folder / artifact.model),
+        corners=corners,
+        unproven=(),
+        parity=(),
+        latency=(),
+        provenance=provenance,
+        licence=LICENCE,
+        notices=tuple(dict.fromkeys(notices)),
+        files={},
+    )
 
 
 def _trace(run: Path, run_sha256: str, table: Path | None, out: Path, packages: Sequence[str]) -> dict[str, Any]:
@@ -463,7 +592,3 @@ def _trace(run: Path, run_sha256: str, table: Path | None, out: Path, packages: 
         "run": {"path": Path(os.path.relpath(run, out)).as_posix(), "sha256": run_sha256},
         "studies": table and {"path": Path(os.path.relpath(table, out)).as_posix(), "sha256": hash_file(table)},
     }
-
-
-def _describe_tensors(tensors: Tensors) -> dict[str, Any]:
-    return {name: {"dtype": str(tensor.dtype), "shape": list(tensor.shape)} for name, tensor in tensors.items()}

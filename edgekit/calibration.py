@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import InputError
 from edgekit.files import hash_file
 from edgekit.quantization.foresight import CalibrationPatients
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit.models.pipeline import PipelineSpec
     from edgekit.types import Calibration, Float16, Study
 
 
@@ -44,7 +44,7 @@ class CalibrationFilms:
         return {"path": path, "sha256": hash_file(self.table), "split": "validation", "patients": len(self.patients.inputs)}
 
 
-def read_calibration(run: Path, wanted: Calibration | Float16 | None, judged_on: Sequence[Study], side: int) -> CalibrationFilms:
+def read_calibration(run: Path, wanted: Calibration | Float16 | None, judged_on: Sequence[Study], spec: PipelineSpec) -> CalibrationFilms:
     """Read the validation films of the run's own studies; when there are more patients than wanted, evenly spaced ones.
 
     A patient whose films can't be read is left out, as long as such patients are few.
@@ -57,8 +57,8 @@ def read_calibration(run: Path, wanted: Calibration | Float16 | None, judged_on:
         The recipe's; None reads nothing.
     judged_on
         The rows that the artefact will be judged on.
-    side
-        Side of the canvas in pixels.
+    spec
+        The run's.
 
     Raises
     ------
@@ -80,7 +80,10 @@ def read_calibration(run: Path, wanted: Calibration | Float16 | None, judged_on:
     rows = [rows[index * len(rows) // wanted.patients] for index in range(wanted.patients)] if len(rows) > wanted.patients else rows
     _refuse_shared_films(rows, judged_on)
     unreadable: dict[Study, str] = {}
-    read = [(inputs, str(study.brand)) for study, inputs, _ in stream_inputs(rows, side, "Reading the calibration films", unreadable)]
+    read = [
+        (inputs, str(study.brand))
+        for study, inputs, _ in stream_inputs(rows, spec.task.views, spec.canvas_side, "Reading the calibration films", unreadable)
+    ]
     inputs, brands = zip(*read, strict=True)
     return CalibrationFilms(CalibrationPatients(inputs, brands), table, tuple(unreadable.values()))
 
@@ -89,7 +92,7 @@ def _refuse_shared_films(rows: Sequence[Study], judged_on: Sequence[Study]) -> N
     """Raise when a film is among both, under whatever name."""
 
     def hashes(studies: Sequence[Study]) -> dict[str, Path]:
-        films = [film for study in studies for view in VIEWS if (film := study.film(view)) is not None]
+        films = [film for study in studies for film in study.given.values()]
         return {hash_file(film): film for film in films if film.is_file()}  # one that is missing is told when it is read
 
     calibration, judged = hashes(rows), hashes(judged_on)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, cast
 
 from edgekit.errors import InputError
 from edgekit.files import write_json
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgekit.types import Box, View
+    from edgekit.task import View
+    from edgekit.types import Box
 
 SCHEMA = 1
 
@@ -52,8 +52,8 @@ def read_checked(table: Path) -> dict[FilmKey, Box | None]:
             raise ValueError(f"schema {document['schema']}, expected {SCHEMA}")
         return {
             (view, film): None if box is None else cast("Box", tuple(float(edge) for edge in box))
-            for view in VIEWS
-            for film, box in document["checked"][view].items()
+            for view, films in document["checked"].items()
+            for film, box in films.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -63,5 +63,5 @@ def read_checked(table: Path) -> dict[FilmKey, Box | None]:
 
 def write_checked(table: Path, checked: Mapping[FilmKey, Box | None]) -> None:
     """Write the decisions; the file appears whole or not at all."""
-    films = {view: {film: box for (of, film), box in checked.items() if of == view} for view in VIEWS}
+    films = {view: {film: box for (of, film), box in checked.items() if of == view} for view in dict.fromkeys(view for view, _ in checked)}
     write_json(locate_checked(table), {"schema": SCHEMA, "checked": films})

@@ -31,7 +31,6 @@ from edgekit.radiograph.dicom import VIEW_POSITIONS, read_stored
 from edgekit.radiograph.text import has_text
 from edgekit.studies import read_studies, write_studies
 from edgekit.tables import read_rows, refuse_rows
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -154,7 +153,7 @@ def deidentify_studies(table: Path, out: Path, key: Path | None = None) -> Clean
         _write_key(key or own, names)
         clean, burned_in = _copy_rows(rows, names, partial)
         write_studies(partial / "studies.csv", clean)
-        films = {film for row in clean for view in VIEWS if (film := row.film(view)) is not None}
+        films = {film for row in clean for film in row.given.values()}
         for film in set((partial / "films").iterdir()) - films:
             film.unlink()  # one of two, of a row that was left out because of the other
         partial.rename(out)
@@ -193,16 +192,12 @@ def _copy_rows(rows: Sequence[Study], names: dict[str, _Pseudonym], folder: Path
         met[patient.name] = met.get(patient.name, 0) + 1
         stem = patient.name if met[patient.name] == 1 else f"{patient.name}-{met[patient.name]}"
         try:
-            films = {
-                view: _copy_film(film, folder / "films" / f"{stem}-{view}", patient, burned_in)
-                for view in VIEWS
-                if (film := row.film(view))
-            }
+            films = {view: _copy_film(film, folder / "films" / f"{stem}-{view}", patient, burned_in) for view, film in row.given.items()}
         except EdgekitError as error:
             if row.exclude is None:
                 problems.append(error.message)
             continue
-        clean.append(replace(row, patient_id=patient.name, ap=films.get("ap"), lateral=films.get("lateral")))
+        clean.append(replace(row, patient_id=patient.name, films={view: films.get(view) for view in row.films}))
     if problems:
         count = "1 film" if len(problems) == 1 else f"{len(problems)} films"
         raise InputError(

@@ -91,7 +91,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     from edgekit.targets import load_target
     from edgekit.training.config import load_config
     from edgekit.training.run import train_run
-    from edgekit.training.workfolder import CHECKPOINTS
+    from edgekit.training.unfinished import CHECKPOINTS
 
     if out.exists() and not (out.is_dir() and ((out / "cohort").is_dir() or not any(out.iterdir()))):
         raise InputError(f"{out} exists and is not a demo", "choose another --out")
@@ -120,7 +120,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     bundles = []
     for name in TARGETS:
         target, folder = load_target(f"{name}:fp32"), out / "build" / name
-        if folder.exists() and open_bundle(folder).manifest["provenance"]["run"]["sha256"] == run_hash(run):
+        if folder.exists() and open_bundle(folder).manifest.provenance["run"]["sha256"] == run_hash(run):
             say(f"4/6  Exporting {name}: kept {folder}")
             bundles.append(open_bundle(folder))
         else:
@@ -131,7 +131,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     add_latency(bundles[-1], measured)
 
     say("6/6  Writing the report")
-    parity = tuple({"target": name, **row} for name, bundle in zip(TARGETS, bundles, strict=True) for row in bundle.manifest["parity"])
+    parity = tuple({"target": name, **row} for name, bundle in zip(TARGETS, bundles, strict=True) for row in bundle.manifest.parity)
     report = out / "report.html"
     write_report(report, replace(evaluation.report, parity=parity, latency=tuple(measured["rows"]), simulation=SIMULATION))
     folders = tuple(bundle.folder for bundle in bundles)
@@ -150,8 +150,8 @@ def suggest_following(out: Path, studies: Path) -> tuple[tuple[str, str], ...]:
     """
     from edgekit.studies import read_studies, select
 
-    patient = next(study for study in select(read_studies(studies), "test") if study.ap and study.lateral)
-    films = shlex.join(["--ap", str(patient.ap), "--lateral", str(patient.lateral)])
+    patient = next(study for study in select(read_studies(studies), "test") if len(study.given) == len(study.films))
+    films = shlex.join([word for view, film in patient.given.items() for word in (f"--{view}", str(film))])
     run, web, desktop = (shlex.quote(str(path)) for path in (out / "run", out / "build" / "web", out / "build" / "desktop-cpu"))
     return (
         (f"edgekit predict {desktop} {films}", "a brand for two films"),

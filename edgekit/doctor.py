@@ -8,12 +8,10 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import shutil
-import subprocess
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -22,33 +20,11 @@ from edgekit.emulation.arm64 import default_folder, find_arm64
 from edgekit.emulation.machines import find_qemu
 from edgekit.errors import MissingError
 from edgekit.processors import CPUS
-from edgekit.sessions.browser import find_browser, find_runtime
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from edgekit.sessions import RUNTIMES
+from edgekit.sessions.cuda_engine import list_gpus
 
 DISTRIBUTION = "edgekit-imaging"
 """Its name for pip: PyPI's `edgekit` is another project."""
-
-CONVERT_EXTRAS = ("train", "export")
-"""The install extras that converting needs."""
-
-SESSION_EXTRAS: dict[str, tuple[str, ...]] = {
-    "torch": ("train",),
-    "onnxruntime": (),
-    "onnxruntime-rounded": ("export",),
-    "onnxruntime-float": ("export",),
-    "onnxruntime-cuda": (),
-    "openvino": ("export",),
-    "browser": ("app",),
-    "coreml-reference": ("train", "export"),
-    "coreml": ("export",),
-    "tensorrt": ("tensorrt",),
-    "tensorrt-rtx": ("export",),
-}
-"""The install extras that each session needs beyond the base."""
-
-GPU_SESSIONS = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")
 
 LIBRARIES_REMEDY = "apt-get install libgl1 libglib2.0-0 libxcb1"
 """Brings `_LIBRARIES` on Debian and Ubuntu."""
@@ -143,12 +119,13 @@ def examine() -> dict[str, Any]:
     from edgekit.backends import BACKENDS
     from edgekit.targets import list_targets, load_target
 
-    sessions = {name: list_missing(*extras) + _list_missing_machinery(name) for name, extras in SESSION_EXTRAS.items()}
+    sessions = {name: list_missing(*module.ABOUT.extras) + module.ABOUT.list_missing() for name, module in RUNTIMES.items()}
     targets = []
     for name in list_targets():
         target = load_target(name)
-        missing = list_missing(*CONVERT_EXTRAS) + list_missing_libraries()
-        runnable = [session for session in BACKENDS[target.backend].SESSIONS if not sessions.get(session, ["?"])]
+        backend = BACKENDS[target.backend]
+        missing = list_missing(*backend.EXTRAS) + list_missing_libraries() + backend.list_missing()
+        runnable = [session for session in backend.SESSIONS if not sessions[session]]
         targets.append({"name": name, "backend": target.backend, "convert": not missing, "missing": missing, "run": runnable})
     emulation = {cpu.name: _list_missing_emulation(cpu.architecture) for cpu in CPUS.values()}
     training = list_missing("train") + list_missing_libraries()
@@ -156,7 +133,7 @@ def examine() -> dict[str, Any]:
         "edgekit": metadata.version(DISTRIBUTION),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "machine": {"cores": count_cores(), "threads": count_threads(), "memory_gb": _measure_memory_gb(), "gpus": _list_gpus()},
+        "machine": {"cores": count_cores(), "threads": count_threads(), "memory_gb": _measure_memory_gb(), "gpus": list_gpus()},
         "packages": [asdict(package) | {"usable": package.is_usable} for package in list_packages()],
         "train": {"run": not training, "missing": training},
         "sessions": [{"name": name, "run": not missing, "missing": missing} for name, missing in sessions.items()],
@@ -164,15 +141,6 @@ def examine() -> dict[str, Any]:
         "targets": targets,
         "advice": _advise(),
     }
-
-
-def _list_missing_machinery(session: str) -> list[str]:
-    """List what a session needs of this machine beside packages, and does not find."""
-    if session == "browser":
-        return _say_missing(find_browser) + _say_missing(find_runtime)
-    if session == "coreml":
-        return [] if platform.system() == "Darwin" else ["macOS"]
-    return ["an NVIDIA GPU"] if session in GPU_SESSIONS and not _list_gpus() else []
 
 
 def _list_missing_emulation(architecture: str) -> list[str]:
@@ -183,14 +151,6 @@ def _list_missing_emulation(architecture: str) -> list[str]:
             find_arm64(default_folder())
     except MissingError as error:
         return [f"{error.message} ({error.remedy})"]
-    return []
-
-
-def _say_missing(find: Callable[[], object]) -> list[str]:
-    try:
-        find()
-    except MissingError as error:
-        return [error.message]
     return []
 
 
@@ -226,15 +186,3 @@ def _measure_memory_gb() -> float | None:
     if not hasattr(os, "sysconf"):
         return None
     return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
-
-
-def _list_gpus() -> list[dict[str, str]]:
-    """List the NVIDIA GPUs that the driver reports; empty when there is no driver."""
-    fields = ("name", "memory.total", "driver_version", "compute_cap")
-    if shutil.which("nvidia-smi") is None:
-        return []
-    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    if answer.returncode:  # the tool is there, the driver or the GPU is not
-        return []
-    return [dict(zip(fields, line.split(", "), strict=True)) for line in answer.stdout.splitlines()]

@@ -6,13 +6,13 @@ import hashlib
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from edgekit.cores import count_threads
 from edgekit.errors import EdgekitError, InputError
 from edgekit.journal import Journal
 from edgekit.studies import Findings, find_box_fault, is_clipped, warn_of_clipped
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ def check_films(studies: Sequence[Study], table: Path | None = None) -> Findings
     from edgekit.progress import track
 
     kept = [study for study in studies if study.exclude is None]
-    uses = [(study, film, study.box(view)) for study in kept for view in VIEWS if (film := study.film(view))]
+    uses = [(study, film, study.box(view)) for study in kept for view, film in study.given.items()]
     films = list(dict.fromkeys(film for _, film, _ in uses))
     with _keep_looks(table) as (known, keep):
         pool = ThreadPoolExecutor(min(4, count_threads()))
@@ -162,19 +162,19 @@ def _compare_rows(studies: Sequence[Study], looks: Mapping[Path, _Look]) -> tupl
     """Return which rows have films of two patients, and what else films say against their row."""
     strangers, warnings = [], []
     for study in studies:
-        seen = [(view, film, looks[film]) for view in VIEWS if (film := study.film(view)) and not looks[film].problem]
+        seen = [(view, film, looks[film]) for view, film in study.given.items() if not looks[film].problem]
         for view, film, look in seen:
-            if look.view not in ("", view):
+            if look.view not in ("", view) and look.view in study.films:
                 warnings.append(f"{film} (patient {study.patient_id}) is in column {view!r}, but its View Position says {look.view}")
-        if len(seen) < 2:
-            continue
-        (_, ap, first), (_, lateral, second) = seen
-        if first.patient_id and second.patient_id and first.patient_id != second.patient_id:
-            strangers.append(
-                f"row of patient {study.patient_id}: {ap} has Patient ID {first.patient_id}, {lateral} has {second.patient_id}"
-            )
-        if first.sha256 == second.sha256:
-            warnings.append(f"{ap} and {lateral} (patient {study.patient_id}) have the same pixels, in the columns 'ap' and 'lateral'")
+        for (view, film, first), (other_view, other, second) in combinations(seen, 2):
+            if first.patient_id and second.patient_id and first.patient_id != second.patient_id:
+                strangers.append(
+                    f"row of patient {study.patient_id}: {film} has Patient ID {first.patient_id}, {other} has {second.patient_id}"
+                )
+            if first.sha256 == second.sha256:
+                warnings.append(
+                    f"{film} and {other} (patient {study.patient_id}) have the same pixels, in the columns '{view}' and '{other_view}'"
+                )
     return strangers, warnings
 
 

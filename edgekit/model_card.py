@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.types import INTENDED_USE
+from edgekit.sessions import SESSIONS, list_by_processor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit.types import Manifest
+
 UNVERIFIED = "it was written with --force, and its answers may not be those of the validated pipeline."
 EXECUTED, EMULATED, PROVED = "executed", "emulated", "proved, not executed"
 """How it is known that a bundle is right on a processor."""
-
-INTERPRETED = ("coreml-reference",)
-"""Sessions that evaluate a file's operators in place of the device's runtime."""
 
 INTERPRETED_NOTE = (
     "*Interpreted*: edgekit evaluated the file's operators itself. That proves the file and its arithmetic, not the device's own."
 )
 
 
-def write_card(manifest: dict[str, Any], processors: Sequence[dict[str, Any]] = ()) -> str:
+def write_card(manifest: Manifest, processors: Sequence[dict[str, Any]] = ()) -> str:
     """Return the text of ``MODEL_CARD.md``.
 
     Parameters
@@ -31,22 +30,21 @@ def write_card(manifest: dict[str, Any], processors: Sequence[dict[str, Any]] = 
     processors
         The processors that it is proven on (see `edgekit.proven`).
     """
-    side, provenance = manifest["canvas"]["side"], manifest["provenance"]
-    below = [stage for stage, precision in manifest["stages"].items() if precision != "fp32"]
+    side, provenance = manifest.canvas["side"], manifest.provenance
+    below = [stage for stage, precision in manifest.stages.items() if precision != "fp32"]
     return "\n".join(
         [
-            f"# {manifest['name']}, {manifest['precision']}: {'verified' if manifest['verified'] else 'NOT VERIFIED'}",
+            f"# {manifest.name}, {manifest.precision}: {'verified' if manifest.verified else 'NOT VERIFIED'}",
             "",
-            f"**{INTENDED_USE}**",
+            f"**{manifest.intended_use}**",
             "",
-            *([] if manifest["verified"] else [f"**NOT VERIFIED: {UNVERIFIED}**", ""]),
-            "Identifies the brand of pedicle screws from an AP film, a lateral film, or both: detects the construct, crops it, classifies "
-            "the crop, combines the members, and abstains where it should.",
+            *([] if manifest.verified else [f"**NOT VERIFIED: {UNVERIFIED}**", ""]),
+            _describe_task(manifest),
             "",
-            f"- Brands: {', '.join(manifest['brands'])}. Any other brand is outside what it knows.",
-            f"- Input: 8-bit canvases of {side} x {side} pixels ({manifest['canvas']['specification']} says how a film becomes one).",
-            f"- Ensemble {manifest['ensemble']} of the members {', '.join(manifest['members'])}.",
-            f"- Precision: {', '.join(f'{stage} {precision}' for stage, precision in manifest['stages'].items())}. "
+            f"- Answers: {', '.join(manifest.brands)}. Any other {manifest.task.told} is outside what it knows.",
+            f"- Input: 8-bit canvases of {side} x {side} pixels ({manifest.canvas['specification']} says how a film becomes one).",
+            f"- Ensemble {manifest.ensemble} of the members {', '.join(manifest.members)}.",
+            f"- Precision: {', '.join(f'{stage} {precision}' for stage, precision in manifest.stages.items())}. "
             + (f"Below fp32: {', '.join(below)}." if below else "No stage is below fp32."),
             *_describe_size(manifest),
             *_describe_corners(manifest),
@@ -54,13 +52,13 @@ def write_card(manifest: dict[str, Any], processors: Sequence[dict[str, Any]] = 
             "",
             "## Does it still answer as the validated reference does?",
             "",
-            *_describe_parity(manifest["parity"]),
+            *_describe_parity(manifest.parity),
             "",
             "## Processors it is proven on",
             "",
             *_describe_processors(manifest, processors),
             "",
-            *(["## What was not proven", "", *(f"- {sentence}" for sentence in manifest["unproven"]), ""] if manifest["unproven"] else []),
+            *(["## What was not proven", "", *(f"- {sentence}" for sentence in manifest.unproven), ""] if manifest.unproven else []),
             "## Limits",
             "",
             "- `prediction_set` has its nominal coverage only for films like those of the validation patients.",
@@ -69,44 +67,54 @@ def write_card(manifest: dict[str, Any], processors: Sequence[dict[str, Any]] = 
             "",
             "## Licence",
             "",
-            f"{manifest['licence']}. {' '.join(manifest['notices'])}",
+            f"{manifest.licence}. {' '.join(manifest.notices)}",
             "",
         ]
     )
 
 
-def _describe_size(manifest: dict[str, Any]) -> list[str]:
+def _describe_task(manifest: Manifest) -> str:
+    """Return what it does, and which films it needs."""
+    task = manifest.task
+    films = [" and ".join(task.views[place] for place in task.cases[case]) for case in manifest.cases]
+    found = f"detects the {task.found}, crops it, classifies the crop" if task.locate else "classifies the whole film"
+    silent = [case for case in task.cases if case not in manifest.cases]
+    rest = f" With {', '.join(silent)} alone the answer is 'no {task.found} found'." if silent else ""
+    return (
+        f"{task.question} It answers from films of {'; '.join(films)}: {found}, combines the members, and abstains where it should.{rest}"
+    )
+
+
+def _describe_size(manifest: Manifest) -> list[str]:
     """Return the size of the model and the recipe's budget, as far as they are known."""
-    model = manifest["model"]
-    sizes = [entry["size"] for name, entry in manifest["files"].items() if name == model or name.startswith(f"{model}/")]
-    budget = manifest["recipe"]["variants"][manifest["precision"]].get("budget")
+    model = manifest.model
+    sizes = [entry["size"] for name, entry in manifest.files.items() if name == model or name.startswith(f"{model}/")]
+    budget = manifest.recipe["variants"][manifest.precision].get("budget")
     known = [f"{sum(sizes) / 1e6:.2f} MB"] if sizes else []
     known += [f"at most {budget['size_mb']:g} MB accepted"] if budget else []
     return [f"- Model: {', '.join(known)} (MB = 10^6 bytes)."] if known else []
 
 
-def _describe_corners(manifest: dict[str, Any]) -> list[str]:
+def _describe_corners(manifest: Manifest) -> list[str]:
     """Return whether films are found in photos, for a target that may do so."""
-    if "corners" not in manifest["recipe"]:
+    if "corners" not in manifest.recipe:
         return []
-    corners = manifest["corners"]
+    corners = manifest.corners
     if corners is None:
         return ["- Photos of a screen: a person puts the film's corners; the run has no corner finder."]
     return [f"- Photos of a screen: {corners['model']} suggests the film's corners, and a person checks them. It was not judged here."]
 
 
-def _describe_parity(records: list[dict[str, Any]]) -> list[str]:
+def _describe_parity(records: Sequence[dict[str, Any]]) -> list[str]:
     """Return the verdicts, without naming a patient: the card goes wherever the bundle goes."""
     if not records:
         return ["It was never compared with its reference."]
-    rows = []
+    rows, interpreted = [], {name for name, module in SESSIONS.items() if module.ABOUT.interprets}
     for row in records:
-        session = f"{row['session']} (interpreted)" if row["session"] in INTERPRETED else row["session"]
+        session = f"{row['session']} (interpreted)" if row["session"] in interpreted else row["session"]
         foreseen = "-" if row.get("foreseen") is None else f"{row['foreseen'] * row['n']:.1f}"
         difference = row["difference"]
-        largest = (
-            difference["at_most"] if "at_most" in difference else difference["ci95"] and difference["ci95"][1]
-        )  # absent in older bundles
+        largest = difference["at_most"]
         drop = "unknown" if largest is None else f"{100 * largest:.2f} points"
         rows.append(
             f"| {session} | {row['runtime']} | {row['basis']} | {row['n']} | {row['flips']} | {foreseen} | {row['decision_flips']} "
@@ -119,14 +127,14 @@ def _describe_parity(records: list[dict[str, Any]]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",
-        *([INTERPRETED_NOTE, ""] if any(row["session"] in INTERPRETED for row in records) else []),
+        *([INTERPRETED_NOTE, ""] if any(row["session"] in interpreted for row in records) else []),
         "This compares the exported file with the trained pipeline on the same patients; the bounds are those of two-sided 95 % intervals. "
         "How often that pipeline is right is in the evaluation of the run, not here. The control is the same judgement with another "
         "patient's films: it must be FAIL. Foreseen is how many answers were expected to change, from calibration patients alone.",
     ]
 
 
-def _describe_processors(manifest: dict[str, Any], processors: Sequence[dict[str, Any]]) -> list[str]:
+def _describe_processors(manifest: Manifest, processors: Sequence[dict[str, Any]]) -> list[str]:
     """Return the processors by the instructions that 8-bit kernels are chosen by."""
     if not processors:
         return ["None yet."]
@@ -139,7 +147,7 @@ def _describe_processors(manifest: dict[str, Any], processors: Sequence[dict[str
             f"| {patients} | {row['verdict']} | {row['date']} |"
         )
     emulated = {row["session"] for row in processors if row["basis"] == EMULATED}
-    missing = [name for name in ("openvino",) if emulated and name in manifest["sessions"] and name not in emulated]
+    missing = [name for name in list_by_processor() if emulated and name in manifest.sessions and name not in emulated]
     return [
         "| architecture | instructions | processor | session | runtime | basis | patients | verdict | date |",
         "|---|---|---|---|---|---|---|---|---|",

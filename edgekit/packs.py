@@ -5,8 +5,8 @@ A *pack* is a numpy ``.npz`` (a zip of ``.npy`` entries, deflated), read entry b
     schema       int            1
     bundle       str            sha256 of the model to run, as ``model_sha256`` in the bundle's manifest
     pack         str            which canvases these are; whoever answers copies it
-    present      float32 (N, 2) 1 where the AP, the lateral film was given
-    ap_000000, lateral_000000   uint8 (S, S), the canvases of row 0; only those of films given
+    present      float32 (N, V) 1 where the film of a view was given
+    <view>_000000               uint8 (S, S), a canvas of row 0; only those of films given
 
 A bundle's runner answers with ``outputs.npz`` (see `edgekit.parity.recording`), which ``edgekit verify --outputs`` judges.
 """
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.contract import views_of
 from edgekit.errors import InputError
 from edgekit.files import replacing
 from edgekit.parity.recording import PackHash, read_recording
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -115,7 +115,7 @@ def _stream_rows(bundle: Bundle, studies: Sequence[Study]) -> Iterator[Tensors]:
 
     if not studies:
         raise InputError("a pack needs at least one row of studies", "give a table with test rows")
-    for _, inputs, _ in stream_inputs(studies, bundle.canvas_side, "Packing canvases"):
+    for _, inputs, _ in stream_inputs(studies, bundle.views, bundle.canvas_side, "Packing canvases"):
         yield inputs
 
 
@@ -126,12 +126,12 @@ def _write_rows(bundle: Bundle, rows: Iterable[Tensors], path: Path) -> str:
         for row, inputs in enumerate(rows):
             identity.add(inputs)
             present.append(inputs["present"])
-            for view, given in zip(VIEWS, inputs["present"], strict=True):
+            for view, given in zip(views_of(inputs), inputs["present"], strict=True):
                 if given:
                     _write_entry(archive, f"{view}_{row:06d}", inputs[view][0, 0])
         pack = identity.hexdigest()
         _write_entry(archive, "present", np.stack(present))
-        for name, value in (("schema", SCHEMA), ("bundle", bundle.manifest["model_sha256"]), ("pack", pack)):
+        for name, value in (("schema", SCHEMA), ("bundle", bundle.manifest.model_sha256), ("pack", pack)):
             _write_entry(archive, name, value)
     return pack
 
@@ -155,7 +155,7 @@ def read_outputs(path: Path, bundle: Bundle, rows: int) -> Recording:
     InputError
         The file is missing, damaged, of another bundle or number of rows, or holds anything but the expected arrays.
     """
-    return read_recording(path, bundle.manifest["model_sha256"], rows, bundle.manifest["tensors"]["outputs"])
+    return read_recording(path, bundle.manifest.model_sha256, rows, bundle.manifest.tensors["outputs"])
 
 
 def _write_entry(archive: zipfile.ZipFile, name: str, value: ArrayLike) -> None:

@@ -6,6 +6,11 @@ They keep their width where nothing, or nobody, is wrong; there Wald's interval 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 
@@ -91,6 +96,17 @@ def tango_interval(b: int, c: int, n: int, confidence: float = CONFIDENCE) -> tu
     lower = -1.0 if estimate == -1 else brentq(excess, -1.0, estimate - beside, args=(1.0,), xtol=1e-12)
     upper = 1.0 if estimate == 1 else brentq(excess, estimate + beside, 1.0, args=(-1.0,), xtol=1e-12)
     return float(lower), float(upper)
+
+
+def count_discordant(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int]:
+    """Count the patients that are right in the first only, and in the second only: the discordant pairs.
+
+    Parameters
+    ----------
+    first, second
+        bool (P,), of the same patients.
+    """
+    return int((first & ~second).sum()), int((second & ~first).sum())
 
 
 def mcnemar_exact(b: int, c: int) -> float:

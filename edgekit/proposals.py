@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.checked_boxes import locate_checked
 from edgekit.errors import InputError
 from edgekit.files import replacing, require_writable
-from edgekit.studies import NO_CONSTRUCT, read_studies, write_studies
-from edgekit.types import VIEWS, Box, View
+from edgekit.studies import NO_CONSTRUCT, read_studies, require_views, write_studies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgekit.radiograph import Letterbox
-    from edgekit.types import Study, Tensors
+    from edgekit.task import View
+    from edgekit.types import Box, Study, Tensors
 
 COLUMNS, ROWS = 6, 10
 """Films on a page of the contact sheet."""
@@ -113,11 +113,11 @@ def propose_boxes(table: Path, run: Path, out: Path) -> Proposals:
     filled = {row: row for row in rows}
     for proposal in proposals:
         row = filled[proposal.study]
-        filled[proposal.study] = replace(row, ap_box=proposal.box) if proposal.view == "ap" else replace(row, lateral_box=proposal.box)
+        filled[proposal.study] = row.with_box(proposal.view, proposal.box)
     missed, found = (tuple(p for p in proposals if (p.box is not None) == has) for has in (False, True))
     write_studies(out, [filled[row] for row in rows])
     return Proposals(
-        kept=sum(row.box(view) is not None for row in rows for view in VIEWS),
+        kept=sum(box is not None for row in rows for box in row.boxes.values()),
         found=found,
         missed=missed,
         unreadable={row.patient_id: reason for row, reason in unreadable.items()},
@@ -149,20 +149,24 @@ def find_proposals(run: Path, rows: Sequence[Study], unreadable: dict[Study, str
     from edgekit.models.runfolder import load_detector, load_detector_settings
     from edgekit.models.side_by_side import answer_side_by_side
 
-    detector, threshold = load_detector(run), load_detector_settings(run).box_threshold
+    detector, settings = load_detector(run), load_detector_settings(run)
+    views, threshold = settings.views, settings.box_threshold
+    require_views(rows, views, f"{run}")
     side = _read_canvas_side(run)
     ratio = side // detector.side
 
     def find(row: tuple[Study, Tensors, dict[View, Letterbox]]) -> tuple[Tensor, Tensor]:
-        canvases = torch.cat([torch.from_numpy(row[1][view]) for view in VIEWS]).float() / 255
+        canvases = torch.cat([torch.from_numpy(row[1][view]) for view in views]).float() / 255
         boxes, scores, _ = detector(avg_pool2d(canvases, ratio))
         return boxes * ratio, scores
 
-    streamed = stream_inputs(rows, side, "proposing boxes", unreadable)
+    streamed = stream_inputs(rows, views, side, "proposing boxes", unreadable)
     for (row, inputs, letterboxes), (boxes, scores) in answer_side_by_side(find, streamed):
         for view in _list_open(row):
-            x0, y0, x1, y1 = boxes[VIEWS.index(view)].tolist()
-            score = float(scores[VIEWS.index(view)])
+            if view not in views:
+                continue
+            x0, y0, x1, y1 = boxes[views.index(view)].tolist()
+            score = float(scores[views.index(view)])
             box = _fit_box(letterboxes[view].to_film((x0, y0, x1, y1)), letterboxes[view]) if score >= threshold else None
             yield Proposal(row, view, box, score, _draw_film(inputs[view][0, 0], letterboxes[view], box))
 
@@ -171,7 +175,7 @@ def _list_open(row: Study) -> list[View]:
     """Return the views of a row that have a film and lack a box."""
     if row.exclude is not None or row.brand == NO_CONSTRUCT:
         return []
-    return [view for view in VIEWS if row.film(view) is not None and row.box(view) is None]
+    return [view for view in row.given if row.box(view) is None]
 
 
 def _read_canvas_side(run: Path) -> int:

@@ -19,21 +19,19 @@ from edgekit.manifest import replace_processors
 from edgekit.model_card import EMULATED, EXECUTED, PROVED, write_card
 from edgekit.processors import NOT_EMULATED, describe_processor
 from edgekit.remembered import is_remembered, remember
+from edgekit.sessions import list_by_processor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from edgekit.types import Bundle, Parity
+    from edgekit.types import Bundle, Manifest, Parity
 
     Row = dict[str, Any]
-
-SESSIONS = ("onnxruntime", "openvino")
-"""Those whose 8-bit kernels the processor's instructions decide: a row of any other session would say nothing about a processor."""
 
 
 def prove_by_verdict(parity: Parity) -> list[Row]:
     """Return the row that a PASS makes; none for another verdict, or where it ran on something else than a known processor."""
-    if parity.verdict != "PASS" or parity.session not in SESSIONS or parity.cpu is None or not parity.cpu["features"]:
+    if parity.verdict != "PASS" or parity.session not in list_by_processor() or parity.cpu is None or not parity.cpu["features"]:
         return []
     return [_make_row(parity.cpu, EMULATED if parity.cpu["emulated"] else EXECUTED, parity.session, parity.runtime, parity.n)]
 
@@ -43,13 +41,13 @@ def prove_by_golden(cpu: dict[str, Any], session: str, runtime: str) -> Row:
     return _make_row(cpu, EMULATED, session, runtime, 0)
 
 
-def prove_by_saturation(manifest: dict[str, Any]) -> list[Row]:
+def prove_by_saturation(manifest: Manifest) -> list[Row]:
     """Return the rows of the processors that can't be emulated.
 
     None where an 8-bit sum of the file can overflow, nobody looked, or there is no such sum.
     """
-    saturation = manifest["graph"].get("saturation")
-    if not saturation or not saturation["layers"] or saturation["can_overflow"] or "onnxruntime" not in manifest["sessions"]:
+    saturation = manifest.graph.get("saturation")
+    if not saturation or not saturation["layers"] or saturation["can_overflow"] or "onnxruntime" not in manifest.sessions:
         return []
     return [
         _make_row({"architecture": architecture, "features": list(features), "name": None}, PROVED, "onnxruntime", "", 0)
@@ -99,11 +97,11 @@ def unproven_here(bundle: Bundle, session: str) -> str | None:
     """
     cpu = describe_processor(None)
     proven = {_key(row) for row in bundle.processors}
-    if "w8a8" not in bundle.manifest["stages"].values() or session not in SESSIONS or _key({**cpu, "session": session}) in proven:
+    if "w8a8" not in bundle.manifest.stages.values() or session not in list_by_processor() or _key({**cpu, "session": session}) in proven:
         return None
     fact = {
         "told": "not proven on this processor",
-        "model_sha256": bundle.manifest["model_sha256"],
+        "model_sha256": bundle.manifest.model_sha256,
         "session": session,
         "features": cpu["features"],
         "proven": sorted(map(str, proven)),

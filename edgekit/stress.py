@@ -15,20 +15,21 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.canvases import graph_inputs
+from edgekit.contract import measure_errors
 from edgekit.progress import track
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from edgekit.types import Bundle, Session, Tensors, View
+    from edgekit.task import View
+    from edgekit.types import Bundle, Session, Tensors
 
     Canvases = dict[View, NDArray[np.uint8]]
 
@@ -59,7 +60,7 @@ class Stress:
 @contextmanager
 def open_faults(bundle: Bundle) -> Iterator[dict[str, Session]]:
     """Open `bundle` with each fault of `edgekit.quantization.faults`; none where no ONNX file computes in 8 bits."""
-    if bundle.model.suffix != ".onnx" or "w8a8" not in bundle.manifest["stages"].values():
+    if bundle.model.suffix != ".onnx" or "w8a8" not in bundle.manifest.stages.values():
         yield {}
         return
     import onnx
@@ -73,12 +74,12 @@ def open_faults(bundle: Bundle) -> Iterator[dict[str, Session]]:
         for fault in FAULTS:
             path = Path(folder) / "spoiled.onnx"
             onnx.save(spoil(model, fault), path)
-            opened[fault] = stack.enter_context(OnnxRuntimeSession(path, bundle.canvas_side, None))
+            opened[fault] = stack.enter_context(OnnxRuntimeSession(path, bundle.manifest.tensors["inputs"], None))
         yield opened
 
 
 def choose_stress(
-    patients: Sequence[Canvases], side: int, sound: Session, faults: Mapping[str, Session], tolerance: Mapping[str, float], threshold: float
+    patients: Sequence[Canvases], side: int, sound: Session, faults: Mapping[str, Session], outputs: Mapping[str, Any]
 ) -> Stress:
     """Choose among the films of `patients` with more and more contrast; without faults the widest contrast that the answers bear.
 
@@ -87,25 +88,24 @@ def choose_stress(
     Parameters
     ----------
     patients
-        Canvases of both views, uint8 (S, S).
+        Canvases of all views in order, uint8 (S, S).
     side
         S, in pixels.
     sound
         Computes as it should.
     faults
         Sessions that don't, by fault.
-    tolerance
-        By output.
-    threshold
-        Box score from which a film shows a construct.
+    outputs
+        The manifest's ``tensors``: what is compared, and how closely.
     """
     best: tuple[tuple[bool, float], Stress] | None = None
     candidates = [(canvases, contrast) for contrast in CONTRASTS for canvases in patients]
     for canvases, contrast in track(candidates, "Choosing a golden vector"):
-        stretched: Canvases = {view: _stretch(canvases[view], contrast) for view in VIEWS}
-        inputs = graph_inputs(stretched, side)
-        expected, moved = nudge(stretched, side, sound, tolerance, threshold)
-        exposes = {name: _measure_change(expected, session.infer(inputs), tolerance, threshold) for name, session in faults.items()}
+        stretched: Canvases = {view: _stretch(canvas, contrast) for view, canvas in canvases.items()}
+        views = tuple(canvases)
+        inputs = graph_inputs(stretched, views, side)
+        expected, moved = nudge(stretched, views, side, sound, outputs)
+        exposes = {name: _measure_change(expected, session.infer(inputs), outputs) for name, session in faults.items()}
         rank = (True, min(exposes.values(), default=contrast)) if moved <= BORNE else (False, -moved)
         if best is None or rank > best[0]:
             best = rank, Stress(stretched, exposes)
@@ -113,11 +113,11 @@ def choose_stress(
     return best[1]
 
 
-def nudge(canvases: Canvases, side: int, sound: Session, tolerance: Mapping[str, float], threshold: float) -> tuple[Tensors, float]:
+def nudge(canvases: Canvases, views: Sequence[View], side: int, sound: Session, outputs: Mapping[str, Any]) -> tuple[Tensors, float]:
     """Answer, and measure how far the answer moves when every pixel is one grey level lighter, in tolerances; see `choose_stress`."""
     lighter = {view: np.where(canvas < 255, canvas + 1, 254).astype(np.uint8) for view, canvas in canvases.items()}
-    expected, found = (sound.infer(graph_inputs(films, side)) for films in (canvases, lighter))
-    return expected, _measure_change(expected, found, tolerance, threshold)
+    expected, found = (sound.infer(graph_inputs(films, views, side)) for films in (canvases, lighter))
+    return expected, _measure_change(expected, found, outputs)
 
 
 def _stretch(canvas: NDArray[np.uint8], contrast: float) -> NDArray[np.uint8]:
@@ -128,14 +128,10 @@ def _stretch(canvas: NDArray[np.uint8], contrast: float) -> NDArray[np.uint8]:
     return np.where(shown, stretched, 0).astype(np.uint8)
 
 
-def _measure_change(expected: Tensors, found: Tensors, tolerance: Mapping[str, float], threshold: float) -> float:
-    """Return the largest change of an output, in tolerances; boxes only where a construct is expected."""
+def _measure_change(expected: Tensors, found: Tensors, outputs: Mapping[str, Any]) -> float:
+    """Return the largest change of an output that is compared, in tolerances."""
     largest = 0.0
-    shows = expected["box_scores"].astype(np.float64) >= threshold
-    for name, values in expected.items():
-        change = np.abs(found[name].astype(np.float64) - values.astype(np.float64))
-        if name == "boxes":
-            change = change[shows]
-        if tolerance[name]:
-            largest = max(largest, float(np.nan_to_num(change, nan=np.inf).max(initial=0.0)) / tolerance[name])
+    for name, error in measure_errors(expected, found, outputs).items():
+        if tolerance := outputs[name]["tolerance"]:
+            largest = max(largest, error / tolerance)
     return largest

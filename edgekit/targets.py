@@ -31,17 +31,19 @@ from typing import TYPE_CHECKING, Any
 from edgekit.backends import BACKENDS
 from edgekit.errors import InputError, UsageError
 from edgekit.graphs.corners import WEIGHTS as CORNER_WEIGHTS
+from edgekit.graphs.places import STAGES
 from edgekit.processors import CPUS
+from edgekit.sessions import list_baselines
 from edgekit.types import Calibration, Float16, Judge, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgekit.backends import Backend
 
 PRECISIONS = ("fp32", "fp16", "w8a16", "w8a8")
 """Bits of the weights (w) and the activations (a); fp means both are floating point."""
 
-FLOAT = "onnxruntime-float"
-STAGES = ("detector", "geometry", "members", "ensemble")
 RECIPE = "recipe.toml"
 
 
@@ -86,15 +88,38 @@ def load_target(spec: str, recipe: Path | None = None) -> Target:
     'fp32'
     """
     name, _, precision = spec.partition(":")
-    folder = _find_target(name)
-    path = recipe or folder / RECIPE
-    document = _read_recipe(path)
+    return read_target(_find_target(name), precision, recipe)
+
+
+def read_target(folder: Path, precision: str = "", recipe: Path | None = None, backends: Mapping[str, Backend] = BACKENDS) -> Target:
+    """Read one variant of a target whose folder stands anywhere.
+
+    Parameters
+    ----------
+    folder
+        It has the target's name.
+    precision
+        The variant; empty takes the recipe's first.
+    recipe
+        See `load_target`.
+    backends
+        The backends that the recipe may name.
+
+    Raises
+    ------
+    UsageError
+        The variant is unknown.
+    InputError
+        See `load_target`.
+    """
+    name, path = folder.name, recipe or folder / RECIPE
+    document = _read_recipe(path, backends)
     variants = document["variants"]
     if precision and precision not in variants:
         accepted = ", ".join(f"{name}:{variant}" for variant in variants)
         raise UsageError(f"target {name!r} has no variant {precision!r}", f"choose one of {accepted}")
     precision = precision or next(iter(variants))
-    variant, backend = variants[precision], BACKENDS[document["backend"]]
+    variant, backend = variants[precision], backends[document["backend"]]
     return Target(
         name=name,
         precision=precision,
@@ -130,7 +155,7 @@ def _targets_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "export"
 
 
-def _read_recipe(path: Path) -> dict[str, Any]:
+def _read_recipe(path: Path, backends: Mapping[str, Backend] = BACKENDS) -> dict[str, Any]:
     """Read a recipe and check all of it, also the variants that are not wanted now."""
     if not path.is_file():
         raise InputError(f"{path}: no such recipe", "give --recipe the path of a TOML file")
@@ -139,16 +164,16 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # not TOML or UTF-8; numbers of 5,000 digits; 500 lists nested
         raise InputError(f"{path}: not valid TOML: {error}", "see the recipes in export/ for examples") from error
     check = _Check(path)
-    check.choice("backend", document.get("backend"), tuple(BACKENDS))
-    backend = BACKENDS[document["backend"]]
+    check.choice("backend", document.get("backend"), tuple(backends))
+    backend = backends[document["backend"]]
     expected = {"backend": str, "ensemble": str, "sessions": list, **backend.SETTINGS, "variants": dict}
     check.keys("", document, expected, {"processors": list, "corners": str})
     if "corners" in document:
         check.choice("corners", document["corners"], CORNER_WEIGHTS)
     for session in document["sessions"]:
-        check.choice("a session", session, backend.SESSIONS)
+        check.choice("a session", session, tuple(backend.SESSIONS))
     for processor in document.get("processors", ()):
-        check.choice("a processor", processor, tuple(CPUS) if document["backend"] == "onnx" else ())
+        check.choice("a processor", processor, tuple(CPUS) if backend.EMULATED else ())
     for key in ("sessions", "variants"):
         if not document[key]:
             raise InputError(f"{path}: '{key}' is empty", "see the recipes in export/ for examples")
@@ -185,8 +210,9 @@ class _Check:
             self.choice(f"{where}.options.{key}", value, backend.OPTIONS[key])
         if "budget" in variant:
             self.keys(f"{where}.budget", variant["budget"], {}, {"size_mb": float, "p50_ms": float, "gain": float})
-            if "gain" in variant["budget"] and (FLOAT not in backend.SESSIONS or "w8a8" not in variant["stages"].values()):
-                raise InputError(f"{self.path}: {where}.budget.gain needs 8-bit stages and the session {FLOAT}", "leave it out")
+            if "gain" in variant["budget"] and not (list_baselines(backend.SESSIONS) and "w8a8" in variant["stages"].values()):
+                problem = f"{where}.budget.gain needs 8-bit stages and a session that computes them in float"
+                raise InputError(f"{self.path}: {problem}", "leave it out")
 
     def keys(self, where: str, table: dict[str, Any], expected: dict[str, type], optional: dict[str, type] | None = None) -> None:
         known = {**expected, **(optional or {})}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -13,20 +14,24 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from resealing import read_manifest
 
 from edgekit import bundle as bundles
 from edgekit.backends import onnx as backend
 from edgekit.bundle import add_latency, export_bundle, verification_rows
 from edgekit.cli import run as edgekit
+from edgekit.contract import OUTPUTS
 from edgekit.errors import DamagedBundleError, GateError, InputError
+from edgekit.files import hash_file
 from edgekit.golden import check_golden, read_golden
-from edgekit.manifest import SCHEMA, open_bundle, write_manifest
+from edgekit.manifest import open_bundle, write_manifest
 from edgekit.models.runfolder import find_run, save_weights
 from edgekit.processors import read_features
 from edgekit.sessions import open_session
-from edgekit.studies import write_studies
+from edgekit.studies import read_studies, write_studies
 from edgekit.targets import load_target
-from edgekit.types import INTENDED_USE, OUTPUTS, Artifact, Study, Target
+from edgekit.task import INTENDED_USE, PEDICLE_SCREWS
+from edgekit.types import Artifact, Study, Target
 
 WEB = replace(load_target("web:fp32"), sessions=("onnxruntime",))  # the browser has tests of its own
 
@@ -55,12 +60,12 @@ def studies(tiny_bundle: Path, tmp_path: Path) -> Path:
     for other in ("trained", "excluded"):
         shutil.copy(films / "both-ap.png", films / f"{other}.png")
     rows = [
-        Study("p1", "design-a", split="test", ap=films / "both-ap.png", lateral=films / "both-lateral.png"),
-        Study("p2", "design-b", split="test", ap=films / "ap-ap.png"),
-        Study("p3", "design-c", split="test", lateral=films / "lateral-lateral.png"),
-        Study("p4", "none", split="test", ap=films / "none-ap.png", lateral=films / "none-lateral.png"),
-        Study("p5", "design-a", split="train", ap=films / "trained.png"),
-        Study("p6", "design-a", split="test", ap=films / "excluded.png", exclude="two brands"),
+        Study("p1", "design-a", split="test", films={"ap": films / "both-ap.png", "lateral": films / "both-lateral.png"}),
+        Study("p2", "design-b", split="test", films={"ap": films / "ap-ap.png", "lateral": None}),
+        Study("p3", "design-c", split="test", films={"ap": None, "lateral": films / "lateral-lateral.png"}),
+        Study("p4", "none", split="test", films={"ap": films / "none-ap.png", "lateral": films / "none-lateral.png"}),
+        Study("p5", "design-a", split="train", films={"ap": films / "trained.png", "lateral": None}),
+        Study("p6", "design-a", split="test", exclude="two brands", films={"ap": films / "excluded.png", "lateral": None}),
     ]
     write_studies(tmp_path / "studies.csv", rows)
     return tmp_path / "studies.csv"
@@ -74,9 +79,9 @@ def quick(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shutil.copy(tiny_bundle / "model.onnx", folder)
         return Artifact("model.onnx", ("model.onnx",))
 
-    def simulate(_: str, seed: int, side: int) -> dict[str, np.ndarray]:
+    def simulate(_: str, seed: int, views: tuple[str, ...], side: int) -> dict[str, np.ndarray]:
         random = np.random.default_rng(seed)
-        return {view: random.integers(0, 256, (side, side), np.uint8) for view in ("ap", "lateral")}
+        return {view: random.integers(0, 256, (side, side), np.uint8) for view in views}
 
     monkeypatch.setattr(backend, "convert", convert)
     monkeypatch.setattr("edgekit.golden.simulate_canvases", simulate)
@@ -102,25 +107,29 @@ def damage_export(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None:
 
 def forge(folder: Path, **changes: Any) -> None:
     """Change the manifest and hash it anew, as someone who means it would."""
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    write_manifest(folder, {**manifest, **changes})
+    write_manifest(folder, replace(read_manifest(folder), **changes))
 
 
 def test_a_bundle_tells_what_it_is(tiny_bundle: Path) -> None:
     opened = open_bundle(tiny_bundle)
     manifest = opened.manifest
-    assert (manifest["schema"], manifest["target"], manifest["precision"]) == (SCHEMA, "desktop-cpu", "fp32")
-    assert (opened.brands, opened.canvas_side) == (["design-a", "design-b", "design-c"], 128)
-    assert manifest["stages"] == dict.fromkeys(("detector", "geometry", "members", "ensemble"), "fp32")
-    assert manifest["tensors"]["inputs"]["ap"] == {"dtype": "uint8", "shape": [1, 1, 128, 128]}
-    assert manifest["tensors"]["outputs"]["decision"] == {"dtype": "int32", "shape": [1]}
-    assert list(manifest["tensors"]["outputs"]) == list(OUTPUTS)
-    assert manifest["recipe"]["ensemble"] == manifest["ensemble"] == "ap+lateral"
-    assert (manifest["intended_use"], manifest["licence"]) == (INTENDED_USE, "AGPL-3.0-or-later")
-    assert manifest["graph"]["opset"] == 20
+    assert (manifest.target, manifest.precision) == ("desktop-cpu", "fp32")
+    assert (opened.brands, opened.canvas_side) == (("design-a", "design-b", "design-c"), 128)
+    assert manifest.stages == dict.fromkeys(("detector", "geometry", "members", "ensemble"), "fp32")
+    ap, boxes, decision = manifest.tensors["inputs"]["ap"], manifest.tensors["outputs"]["boxes"], manifest.tensors["outputs"]["decision"]
+    assert (ap["dtype"], ap["shape"]) == ("uint8", [1, 1, 128, 128])
+    assert (boxes["dtype"], boxes["shape"], boxes["tolerance"], boxes["of_found"]) == ("float32", [2, 4], 0.5, True)
+    assert (decision["dtype"], decision["shape"], decision["tolerance"], decision["of_found"]) == ("int32", [1], 0.0, False)
+    assert all(row["description"] for row in (ap, boxes, decision))
+    assert (manifest.crop, manifest.cases) == ({"side": 64, "margin": 0.05, "black": 8}, ("ap", "lateral", "both"))
+    assert manifest.task == PEDICLE_SCREWS
+    assert list(manifest.tensors["outputs"]) == list(OUTPUTS)
+    assert manifest.recipe["ensemble"] == manifest.ensemble == "ap+lateral"
+    assert (manifest.intended_use, manifest.licence) == (INTENDED_USE, "AGPL-3.0-or-later")
+    assert manifest.graph["opset"] == 20
     model = (tiny_bundle / "model.onnx").read_bytes()
-    assert manifest["files"]["model.onnx"] == {"sha256": hashlib.sha256(model).hexdigest(), "size": len(model)}
-    assert {"recipe.toml", "golden/golden.json"} < set(manifest["files"])
+    assert manifest.files["model.onnx"] == {"sha256": hashlib.sha256(model).hexdigest(), "size": len(model)}
+    assert {"recipe.toml", "golden/golden.json"} < set(manifest.files)
     assert INTENDED_USE in (tiny_bundle / "MODEL_CARD.md").read_text()
 
 
@@ -213,20 +222,26 @@ def test_what_is_no_bundle_is_bad_input(bundle_copy: Path, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="not a bundle"):
         open_bundle(tmp_path / "empty")
-    forge(bundle_copy, schema=99)
-    with pytest.raises(InputError, match="schema 99"):
-        open_bundle(bundle_copy)
+    manifest = json.loads((bundle_copy / "manifest.json").read_bytes())
+    for schema, remedy in ((99, "pip install --upgrade"), (2, "edgekit export .*tiny desktop-cpu:fp32 --out NEW")):
+        content = {key: value for key, value in {**manifest, "schema": schema}.items() if key != "manifest_sha256"}
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        sealed = {**content, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}
+        (bundle_copy / "manifest.json").write_text(json.dumps(sealed, indent=2, ensure_ascii=False) + "\n")
+        with pytest.raises(InputError, match=f"schema {schema}") as refused:
+            open_bundle(bundle_copy)
+        assert re.search(remedy, refused.value.remedy)
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_passing_export_is_put_in_place_verified(tiny_run: Path, studies: Path, tmp_path: Path) -> None:
     out = tmp_path / "build" / "web"
     opened = export_bundle(tiny_run, WEB, out, studies)
-    assert opened.manifest["verified"] is True
-    (parity,) = opened.manifest["parity"]
+    assert opened.manifest.verified is True
+    (parity,) = opened.manifest.parity
     assert (parity["verdict"], parity["negative_control"], parity["n"], parity["flips"]) == ("PASS", "FAIL", 4, 0)
     assert parity["max_probability_error"] <= 1e-4
-    provenance = opened.manifest["provenance"]
+    provenance = opened.manifest.provenance
     assert provenance["studies"]["sha256"] == hashlib.sha256(studies.read_bytes()).hexdigest()
     assert find_run(opened).samefile(tiny_run)
     assert "verified" in (out / "MODEL_CARD.md").read_text()
@@ -237,16 +252,16 @@ def test_a_passing_export_is_put_in_place_verified(tiny_run: Path, studies: Path
 def test_a_bundle_for_the_web_has_the_runs_corner_finder(tiny_run: Path, random_finder: Any, studies: Path, tmp_path: Path) -> None:
     """Without one the manifest and the card say so; with one the run's answers to films, and so its hash, are the same."""
     without = export_bundle(tiny_run, WEB, tmp_path / "without", studies)
-    assert without.manifest["corners"] is None
+    assert without.manifest.corners is None
     assert "the run has no corner finder" in (without.folder / "MODEL_CARD.md").read_text()
     run = shutil.copytree(tiny_run, tmp_path / "run")
     save_weights(run / "corners.safetensors", random_finder)
     opened = export_bundle(run, WEB, tmp_path / "with", studies)
-    assert opened.manifest["corners"] == {"model": "corners.onnx", "side": 320, "weights": "int8"}
-    assert opened.manifest["files"]["corners.onnx"]["size"] == (opened.folder / "corners.onnx").stat().st_size < 200_000
-    assert opened.manifest["provenance"]["run"]["sha256"] == without.manifest["provenance"]["run"]["sha256"]
+    assert opened.manifest.corners == {"model": "corners.onnx", "side": 320, "weights": "int8"}
+    assert opened.manifest.files["corners.onnx"]["size"] == (opened.folder / "corners.onnx").stat().st_size < 200_000
+    assert opened.manifest.provenance["run"]["sha256"] == without.manifest.provenance["run"]["sha256"]
     assert "corners.onnx suggests the film's corners" in (opened.folder / "MODEL_CARD.md").read_text()
-    assert export_bundle(run, replace(WEB, corners=None), tmp_path / "none", studies).manifest["corners"] is None
+    assert export_bundle(run, replace(WEB, corners=None), tmp_path / "none", studies).manifest.corners is None
 
 
 @pytest.mark.usefixtures("quick")
@@ -265,8 +280,8 @@ def test_swapped_members_fail_and_leave_the_old_bundle_alone(
     assert [path.name for path in out.parent.iterdir()] == ["web"]
 
     forced = export_bundle(tiny_run, WEB, tmp_path / "build" / "forced", studies, force=True)
-    assert forced.manifest["verified"] is False
-    assert forced.manifest["parity"][0]["verdict"] == "FAIL"
+    assert forced.manifest.verified is False
+    assert forced.manifest.parity[0]["verdict"] == "FAIL"
     assert "NOT VERIFIED" in (forced.folder / "MODEL_CARD.md").read_text()
     assert bundles.describe_verification(forced).startswith("not verified: FAIL")
 
@@ -295,7 +310,7 @@ def test_the_runs_own_studies_are_the_default_and_must_be_the_same(tiny_run: Pat
     run = shutil.copytree(tiny_run, tmp_path / "run")
     record = {"path": str(studies), "sha256": hashlib.sha256(studies.read_bytes()).hexdigest()}
     (run / "provenance.json").write_text(json.dumps({"studies": record}))
-    assert export_bundle(run, WEB, tmp_path / "web").manifest["parity"][0]["n"] == 4
+    assert export_bundle(run, WEB, tmp_path / "web").manifest.parity[0]["n"] == 4
     studies.write_text(studies.read_text().replace("p2", "p02"))
     with pytest.raises(InputError, match="has changed"):
         export_bundle(run, WEB, tmp_path / "web")
@@ -308,12 +323,25 @@ def test_the_runs_own_studies_are_the_default_and_must_be_the_same(tiny_run: Pat
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_run_that_learned_from_all_its_patients_is_exported_unjudged_when_forced(tiny_run: Path, studies: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    write_studies(studies, [replace(study, split="train") for study in read_studies(studies)])
+    (run / "provenance.json").write_text(json.dumps({"studies": {"path": str(studies), "sha256": hash_file(studies)}}))
+    with pytest.raises(InputError, match="no rows to verify on"):
+        export_bundle(run, WEB, tmp_path / "web")
+    with pytest.raises(InputError, match="no rows to verify on"):  # a table that is named is not passed over
+        export_bundle(run, WEB, tmp_path / "web", studies, force=True)
+    manifest = export_bundle(run, WEB, tmp_path / "web", force=True).manifest
+    assert (manifest.verified, manifest.parity) == (False, ())
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_given_recipe_travels_with_the_bundle(tiny_run: Path, studies: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "my.toml"
     recipe.write_text(PLAIN.replace('"ap+lateral"', '"best"') + "# mine\n")
     opened = export_bundle(tiny_run, load_target("web", recipe), tmp_path / "web", studies)
     assert (tmp_path / "web" / "recipe.toml").read_text() == recipe.read_text()
-    assert (opened.manifest["recipe"]["ensemble"], opened.manifest["ensemble"]) == ("best", "ap+lateral")
+    assert (opened.manifest.recipe["ensemble"], opened.manifest.ensemble) == ("best", "ap+lateral")
 
 
 def test_the_run_is_found_where_it_was_or_where_it_is_said_to_be(tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -336,7 +364,7 @@ def test_latency_is_added_and_replaced_by_device(bundle_copy: Path) -> None:
     opened = open_bundle(bundle_copy)
     for cpu, p50_ms in (("x", 3.0), ("y", 4.0), ("x", 2.0)):
         opened = add_latency(opened, record(cpu, p50_ms))
-    assert [(each["device"]["cpu"], each["rows"][0]["p50_ms"]) for each in opened.manifest["latency"]] == [("y", 4.0), ("x", 2.0)]
+    assert [(each["device"]["cpu"], each["rows"][0]["p50_ms"]) for each in opened.manifest.latency] == [("y", 4.0), ("x", 2.0)]
     assert [path.name for path in bundle_copy.parent.iterdir()] == ["bundle"]
 
 
@@ -344,10 +372,14 @@ def test_the_rows_to_verify_on(studies: Path, tmp_path: Path) -> None:
     assert [study.patient_id for study in verification_rows(studies)] == ["p1", "p2", "p3", "p4"]
     films = studies.parent / "films"
     write_studies(
-        tmp_path / "unsplit.csv", [Study("p1", ap=films / "ap-ap.png"), Study("p2", ap=films / "excluded.png", exclude="blurred")]
+        tmp_path / "unsplit.csv",
+        [
+            Study("p1", films={"ap": films / "ap-ap.png", "lateral": None}),
+            Study("p2", exclude="blurred", films={"ap": films / "excluded.png", "lateral": None}),
+        ],
     )
     assert [study.patient_id for study in verification_rows(tmp_path / "unsplit.csv")] == ["p1"]
-    write_studies(tmp_path / "trained.csv", [Study("p1", "a", split="train", ap=films / "ap-ap.png")])
+    write_studies(tmp_path / "trained.csv", [Study("p1", "a", split="train", films={"ap": films / "ap-ap.png", "lateral": None})])
     with pytest.raises(InputError, match="no rows to verify on"):
         verification_rows(tmp_path / "trained.csv")
 
@@ -439,10 +471,10 @@ def test_a_recipes_processors_run_the_golden_vectors_or_are_named_unproven(
     assert qemu
     monkeypatch.setenv("EDGEKIT_ARM64", str(tmp_path / "nothing"))
     opened = export_bundle(tiny_run, replace(WEB, processors=("nehalem", "neon")), tmp_path / "web", studies)
-    assert opened.manifest["verified"]
+    assert opened.manifest.verified
     proven = {(row["basis"], tuple(row["features"]), row["n"]) for row in opened.processors}
     assert proven == {("emulated", ("sse4_1",), 0), ("executed", read_features(), 4)}
-    (sentence,) = opened.manifest["unproven"]
+    (sentence,) = opened.manifest.unproven
     assert sentence.startswith("onnxruntime was not emulated on neon here")
     assert "edgekit emulator arm64" in sentence
     assert str(tmp_path) not in sentence

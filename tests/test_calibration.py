@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pedicle_screws import make_spec
 from PIL import Image
 
 from edgekit.backends import onnx as backend
@@ -45,7 +46,7 @@ def film(folder: Path, name: str, seed: int) -> Path:
 
 def row(folder: Path, number: int, split: str, brand: str | None = "design-a") -> Study:
     films = {view: film(folder, f"{number}-{view}", 2 * number + place) for place, view in enumerate(("ap", "lateral"))}
-    return Study(f"p{number}", brand, split=split, **films)
+    return Study(f"p{number}", brand, split=split, films=films)
 
 
 def make_run(tiny_run: Path, folder: Path, rows: list[Study]) -> Path:
@@ -67,34 +68,34 @@ def rows(tmp_path: Path) -> list[Study]:
 
 def test_it_reads_the_validation_patients_that_have_a_construct(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
     run = make_run(tiny_run, tmp_path, rows)
-    found = read_calibration(run, WANTED, rows[4:5], SIDE)
+    found = read_calibration(run, WANTED, rows[4:5], make_spec(SIDE))
     assert len(found.patients.inputs) == 4
     assert found.patients.brands == ("design-a", "design-b", "design-a", "design-b")
     for study, inputs in zip(rows, found.patients.inputs, strict=False):
-        np.testing.assert_array_equal(inputs["lateral"][0, 0], np.asarray(Image.open(study.lateral)))
+        np.testing.assert_array_equal(inputs["lateral"][0, 0], np.asarray(Image.open(study.film("lateral"))))
     assert found.provenance(tmp_path / "build") == {
         "path": "../studies.csv",
         "sha256": hash_file(tmp_path / "studies.csv"),
         "split": "validation",
         "patients": 4,
     }
-    few = read_calibration(run, Calibration("minmax", 2, 0.99), rows[4:5], SIDE)
+    few = read_calibration(run, Calibration("minmax", 2, 0.99), rows[4:5], make_spec(SIDE))
     np.testing.assert_array_equal(
         [inputs["ap"] for inputs in few.patients.inputs], [found.patients.inputs[place]["ap"] for place in (0, 2)]
     )
 
 
 def test_nothing_is_read_where_nothing_is_calibrated(tiny_run: Path) -> None:
-    found = read_calibration(tiny_run, None, (), SIDE)
+    found = read_calibration(tiny_run, None, (), make_spec(SIDE))
     assert (list(found.patients.inputs), found.provenance(tiny_run)) == ([], None)
 
 
 def test_a_film_that_is_also_judged_on_is_refused_under_any_name(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
     run = make_run(tiny_run, tmp_path, rows)
-    copy = Path(shutil.copy(rows[1].ap, tmp_path / "copy.png"))
+    copy = Path(shutil.copy(rows[1].film("ap"), tmp_path / "copy.png"))
     with pytest.raises(InputError, match=r"1 films are both calibrated and judged on, such as .*1-ap\.png and .*copy\.png"):
-        read_calibration(run, WANTED, [Study("other", "design-b", ap=copy)], SIDE)
-    write_studies(tmp_path / "others.csv", [Study("other", "design-b", split="test", ap=copy)])
+        read_calibration(run, WANTED, [Study("other", "design-b", films={"ap": copy, "lateral": None})], make_spec(SIDE))
+    write_studies(tmp_path / "others.csv", [Study("other", "design-b", split="test", films={"ap": copy, "lateral": None})])
     (tmp_path / "mine.toml").write_text(RECIPE)
     with pytest.raises(InputError, match="calibrated and judged"):
         export_bundle(run, load_target("desktop-cpu", tmp_path / "mine.toml"), tmp_path / "out", tmp_path / "others.csv")
@@ -104,19 +105,19 @@ def test_a_film_that_is_also_judged_on_is_refused_under_any_name(tiny_run: Path,
 def test_an_empty_calibration_set_is_refused(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
     run = make_run(tiny_run, tmp_path, rows[4:])
     with pytest.raises(InputError, match="no validation patient with a construct"):
-        read_calibration(run, WANTED, (), SIDE)
+        read_calibration(run, WANTED, (), make_spec(SIDE))
     with pytest.raises(InputError, match="names no studies to calibrate on"):
-        read_calibration(tiny_run, WANTED, (), SIDE)
+        read_calibration(tiny_run, WANTED, (), make_spec(SIDE))
     write_studies(tmp_path / "studies.csv", rows)
     with pytest.raises(InputError, match="has changed"):
-        read_calibration(run, WANTED, (), SIDE)
+        read_calibration(run, WANTED, (), make_spec(SIDE))
 
 
 def test_a_film_that_can_not_be_read_costs_its_patient_and_is_told(tiny_run: Path, rows: list[Study], tmp_path: Path) -> None:
     run = make_run(tiny_run, tmp_path, rows)
-    assert rows[1].ap is not None
-    rows[1].ap.write_bytes(b"no picture")
-    found = read_calibration(run, WANTED, (), SIDE)
+    assert rows[1].film("ap") is not None
+    rows[1].film("ap").write_bytes(b"no picture")
+    found = read_calibration(run, WANTED, (), make_spec(SIDE))
     assert found.patients.brands == ("design-a", "design-a", "design-b")
     (reason,) = found.unreadable
     assert "1-ap.png" in reason
@@ -136,14 +137,14 @@ def test_an_8_bit_bundle_says_what_it_is(tiny_run: Path, tiny_bundle: Path, rows
     target = load_target("desktop-cpu", tmp_path / "mine.toml")
     bundle = export_bundle(run, target, tmp_path / "out", force=True)
     manifest = bundle.manifest
-    assert (manifest["precision"], manifest["verified"]) == ("w8a8", False)
-    assert manifest["provenance"]["calibration"]["patients"] == 4
-    assert manifest["graph"]["operators"]["QuantizeLinear"] > 100
-    assert {"quantization.json", "runner/run.py"} <= set(manifest["files"])
-    (judged,) = manifest["parity"]
+    assert (manifest.precision, manifest.verified) == ("w8a8", False)
+    assert manifest.provenance["calibration"]["patients"] == 4
+    assert manifest.graph["operators"]["QuantizeLinear"] > 100
+    assert {"quantization.json", "runner/run.py"} <= set(manifest.files)
+    (judged,) = manifest.parity
     assert (judged["basis"], judged["verdict"], judged["n"]) == ("statistical", "INCONCLUSIVE", 1)
     assert bundle.model.stat().st_size < 0.3 * (tiny_bundle / "model.onnx").stat().st_size
-    saturation = manifest["graph"]["saturation"]
+    saturation = manifest.graph["saturation"]
     assert saturation["layers"] > 50
     assert (saturation["can_overflow"], saturation["largest_pair_sum"] <= saturation["limit"]) == ([], True)
     *_, stress = json.loads((bundle.folder / "golden" / "golden.json").read_bytes())["cases"]
@@ -154,7 +155,7 @@ def test_an_8_bit_bundle_says_what_it_is(tiny_run: Path, tiny_bundle: Path, rows
             assert max(off.errors[name] / limit for name, limit in off.tolerance.items() if limit) >= stress["exposes"][fault] > 0
             assert off.exceeded
     again = export_bundle(run, target, tmp_path / "again", force=True)
-    assert again.manifest["model_sha256"] == manifest["model_sha256"]
+    assert again.manifest.model_sha256 == manifest.model_sha256
 
 
 def test_no_film_that_judges_is_seen_before_the_model_is_made(
@@ -186,7 +187,7 @@ def test_no_film_that_judges_is_seen_before_the_model_is_made(
     assert repair["kept_float"], "nothing was repaired, so this proves nothing"
     assert when_made == [{f"{number}-{view}.png" for number in range(4) for view in ("ap", "lateral")}]
     assert {"20-ap.png", "21-lateral.png"} <= set(seen), "the spy sees the films that judge"
-    (parity,) = bundle.manifest["parity"]
+    (parity,) = bundle.manifest.parity
     assert parity["foreseen"] == repair["after"]
 
 
@@ -209,7 +210,7 @@ def test_a_float16_bundle_says_how_near_its_layers_come_to_the_largest(tiny_run:
     ):
         export_bundle(run, load_target("desktop-cpu", tmp_path / "strict.toml"), tmp_path / "strict")
     silent = export_bundle(run, load_target("desktop-cpu", tmp_path / "silent.toml"), tmp_path / "silent", force=True)
-    assert any("float16 was not looked at: the recipe does not ask" in sentence for sentence in silent.manifest["unproven"])
+    assert any("float16 was not looked at: the recipe does not ask" in sentence for sentence in silent.manifest.unproven)
 
 
 def test_a_model_beyond_its_budget_is_not_exported(

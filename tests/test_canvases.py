@@ -2,11 +2,11 @@
 
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pedicle_screws import VIEWS
 from PIL import Image
 
 from edgekit import canvases
@@ -28,13 +28,13 @@ def studies(tmp_path: Path) -> list[Study]:
             pixels[:5] = 0
             Image.fromarray(pixels).save(film)
             films.append(film)
-        rows.append(Study(str(place), ap=None if place % 3 == 1 else films[0], lateral=None if place % 3 == 0 else films[1]))
+        rows.append(Study(str(place), films={"ap": None if place % 3 == 1 else films[0], "lateral": None if place % 3 == 0 else films[1]}))
     return rows
 
 
 def test_graph_inputs_fill_the_slots() -> None:
     canvas = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    inputs = graph_inputs({"lateral": canvas}, 8)
+    inputs = graph_inputs({"lateral": canvas}, VIEWS, 8)
     assert list(inputs) == ["ap", "lateral", "present"]
     assert inputs["ap"].shape == inputs["lateral"].shape == (1, 1, 8, 8)
     assert inputs["ap"].dtype == inputs["lateral"].dtype == np.uint8
@@ -42,29 +42,29 @@ def test_graph_inputs_fill_the_slots() -> None:
     np.testing.assert_array_equal(inputs["lateral"][0, 0], canvas)
     assert inputs["present"].dtype == np.float32
     assert inputs["present"].tolist() == [0, 1]
-    assert graph_inputs({"ap": canvas, "lateral": canvas}, 8)["present"].tolist() == [1, 1]
-    assert graph_inputs({}, 8)["present"].tolist() == [0, 0]
+    assert graph_inputs({"ap": canvas, "lateral": canvas}, VIEWS, 8)["present"].tolist() == [1, 1]
+    assert graph_inputs({}, VIEWS, 8)["present"].tolist() == [0, 0]
     for wrong in (canvas[:4], canvas.astype(float)):
         with pytest.raises(ValueError, match="uint8 canvas"):
-            graph_inputs({"ap": wrong}, 8)
+            graph_inputs({"ap": wrong}, VIEWS, 8)
 
 
 def test_boxes_cut_at_the_edge_are_counted_in_one_warning(studies: list[Study], capsys: pytest.CaptureFixture[str]) -> None:
     """Films 50 wide: half a pixel is a hundredth. Forty rows, one line."""
-    over = [replace(row, ap_box=(-0.5, 0, 50.5, 20), lateral_box=None) if row.ap else row for row in studies]
-    assert len(list(stream_inputs(over, 32, "Testing"))) == 40
+    over = [row.with_box("ap", (-0.5, 0, 50.5, 20)).with_box("lateral", None) if row.film("ap") else row for row in studies]
+    assert len(list(stream_inputs(over, VIEWS, 32, "Testing"))) == 40
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
-    count = sum(row.ap is not None for row in studies)
+    count = sum(row.film("ap") is not None for row in studies)
     assert lines == [f"warning: Testing: {count} boxes reach beyond the film by at most 1% of its side and count up to its edge"]
     with pytest.raises(InputError, match="reaches beyond the film"):
-        list(stream_inputs([replace(over[0], ap_box=(0, 0, 50.6, 20))], 32, "Testing"))
+        list(stream_inputs([over[0].with_box("ap", (0, 0, 50.6, 20))], VIEWS, 32, "Testing"))
 
 
 def test_stream_keeps_order_and_films(studies: list[Study]) -> None:
     seen = []
-    for study, inputs, letterboxes in stream_inputs(studies, 32, "Testing"):
+    for study, inputs, letterboxes in stream_inputs(studies, VIEWS, 32, "Testing"):
         seen.append(study)
-        assert inputs["present"].tolist() == [study.ap is not None, study.lateral is not None]
+        assert inputs["present"].tolist() == [study.film("ap") is not None, study.film("lateral") is not None]
         for place, view in enumerate(("ap", "lateral")):
             film = study.film(view)  # type: ignore[arg-type]
             if film is None:
@@ -79,7 +79,7 @@ def test_stream_keeps_order_and_films(studies: list[Study]) -> None:
 
 
 def test_stream_of_nothing() -> None:
-    assert list(stream_inputs([], 32, "Testing")) == []
+    assert list(stream_inputs([], VIEWS, 32, "Testing")) == []
 
 
 def test_stream_decodes_a_bounded_number_ahead(studies: list[Study], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +93,10 @@ def test_stream_decodes_a_bounded_number_ahead(studies: list[Study], monkeypatch
 
     monkeypatch.setattr(canvases, "THREADS", 3)
     monkeypatch.setattr(canvases, "read_radiograph", read)
-    both = [Study(study.patient_id, ap=Path(study.ap or study.lateral or "")) for study in studies]
-    for taken, _ in enumerate(stream_inputs(both, 32, "Testing"), 1):
+    both = [
+        Study(study.patient_id, films={"ap": Path(study.film("ap") or study.film("lateral") or ""), "lateral": None}) for study in studies
+    ]
+    for taken, _ in enumerate(stream_inputs(both, VIEWS, 32, "Testing"), 1):
         time.sleep(0.01)
         assert len(started) <= taken + 2 * 3
     assert len(started) == len(both)
@@ -104,8 +106,8 @@ def test_an_unreadable_film_stops_the_stream_at_its_place(studies: list[Study], 
     (tmp_path / "7-1.png").write_bytes(b"")
     seen = []
     with pytest.raises(InputError, match=r"7-1\.png"):
-        seen += [study.patient_id for study, _, _ in stream_inputs(studies, 32, "Testing")]
-    stream = stream_inputs(studies, 32, "Testing")
+        seen += [study.patient_id for study, _, _ in stream_inputs(studies, VIEWS, 32, "Testing")]
+    stream = stream_inputs(studies, VIEWS, 32, "Testing")
     for place in range(7):
         assert next(stream)[0].patient_id == str(place)
     with pytest.raises(InputError):
@@ -129,7 +131,7 @@ def test_whatever_reading_a_row_raises_costs_only_that_row(
 ) -> None:
     fail_at("7-1.png", failure, monkeypatch)
     unreadable: dict[Study, str] = {}
-    seen = [study.patient_id for study, _, _ in stream_inputs(studies, 32, "Testing", unreadable)]
+    seen = [study.patient_id for study, _, _ in stream_inputs(studies, VIEWS, 32, "Testing", unreadable)]
     assert seen == [str(place) for place in range(40) if place != 7]
     assert list(unreadable) == [studies[7]]
     assert "7-1.png" in unreadable[studies[7]]
@@ -139,7 +141,7 @@ def test_whatever_reading_a_row_raises_costs_only_that_row(
 def test_a_machine_out_of_memory_is_no_fault_of_the_film(studies: list[Study], monkeypatch: pytest.MonkeyPatch) -> None:
     fail_at("7-1.png", MemoryError(), monkeypatch)
     with pytest.raises(MemoryError):
-        list(stream_inputs(studies, 32, "Testing", {}))
+        list(stream_inputs(studies, VIEWS, 32, "Testing", {}))
 
 
 def test_rows_done_before_are_not_read_but_count(
@@ -148,7 +150,7 @@ def test_rows_done_before_are_not_read_but_count(
     read = []
     monkeypatch.setattr(canvases, "read_radiograph", lambda path: read.append(path.name) or read_radiograph(path))
     done = set(range(40)) - {3, 11, 12, 30}
-    seen = [(study.patient_id, inputs["ap"].max()) for study, inputs, _ in stream_inputs(studies, 32, "Testing", None, done)]
+    seen = [(study.patient_id, inputs["ap"].max()) for study, inputs, _ in stream_inputs(studies, VIEWS, 32, "Testing", None, done)]
     assert seen == [("3", 27), ("11", 43), ("12", 45), ("30", 81)]
     assert sorted(read) == ["11-0.png", "11-1.png", "12-0.png", "3-0.png", "30-0.png"]
     assert "40/40" in capsys.readouterr().err
@@ -156,7 +158,7 @@ def test_rows_done_before_are_not_read_but_count(
 
 def test_an_abandoned_stream_leaves_no_threads(studies: list[Study]) -> None:
     before = threading.active_count()
-    stream = stream_inputs(studies, 32, "Testing")
+    stream = stream_inputs(studies, VIEWS, 32, "Testing")
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before

@@ -42,9 +42,9 @@ opset = 20
 def studies(tiny_bundle: Path, tmp_path: Path) -> Path:
     films = shutil.copytree(tiny_bundle / "golden", tmp_path / "films")
     rows = [
-        Study("p1", "design-a", split="test", ap=films / "both-ap.png", lateral=films / "both-lateral.png"),
-        Study("p2", "design-b", split="test", ap=films / "ap-ap.png"),
-        Study("p3", "design-c", split="test", lateral=films / "lateral-lateral.png"),
+        Study("p1", "design-a", split="test", films={"ap": films / "both-ap.png", "lateral": films / "both-lateral.png"}),
+        Study("p2", "design-b", split="test", films={"ap": films / "ap-ap.png", "lateral": None}),
+        Study("p3", "design-c", split="test", films={"ap": None, "lateral": films / "lateral-lateral.png"}),
     ]
     write_studies(tmp_path / "studies.csv", rows)
     return tmp_path / "studies.csv"
@@ -58,9 +58,9 @@ def quick(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shutil.copy(tiny_bundle / "model.onnx", folder)
         return Artifact("model.onnx", ("model.onnx",))
 
-    def simulate(_: str, seed: int, side: int) -> dict[str, np.ndarray]:
+    def simulate(_: str, seed: int, views: tuple[str, ...], side: int) -> dict[str, np.ndarray]:
         random = np.random.default_rng(seed)
-        return {view: random.integers(0, 256, (side, side), np.uint8) for view in ("ap", "lateral")}
+        return {view: random.integers(0, 256, (side, side), np.uint8) for view in views}
 
     monkeypatch.setattr(backend, "convert", convert)
     monkeypatch.setattr("edgekit.golden.simulate_canvases", simulate)
@@ -75,14 +75,14 @@ def recipe(folder: Path, *variants: str) -> Path:
 def test_the_first_variant_that_passes_is_exported(tiny_run: Path, studies: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, STATISTICAL, NUMERICAL)
     bundle, left = export_first(tiny_run, "web", tmp_path / "web", path, studies)
-    assert (bundle.manifest["precision"], bundle.manifest["verified"]) == ("fp32", True)
+    assert (bundle.manifest.precision, bundle.manifest.verified) == ("fp32", True)
     assert [attempt.variant for attempt in left] == ["web:fp16"]
     assert "INCONCLUSIVE in onnxruntime on 3 patients" in left[0].reason
     size = (tmp_path / "web" / "model.onnx").stat().st_size / 1e6
     assert f"the model has {size:.2f} MB" in left[0].describe()
 
     bundle, left = export_first(tiny_run, "web", tmp_path / "other", recipe(tmp_path, NUMERICAL, STATISTICAL), studies)
-    assert (bundle.manifest["precision"], left) == ("fp32", ())
+    assert (bundle.manifest.precision, left) == ("fp32", ())
 
 
 def test_too_few_patients_for_8_bits_leave_the_variant_that_needs_none(
@@ -97,7 +97,7 @@ def test_too_few_patients_for_8_bits_leave_the_variant_that_needs_none(
 
     monkeypatch.setattr(backend, "convert", calibrate)
     bundle, left = export_first(tiny_run, "web", tmp_path / "web", recipe(tmp_path, STATISTICAL, NUMERICAL), studies)
-    assert bundle.manifest["precision"] == "fp32"
+    assert bundle.manifest.precision == "fp32"
     assert [(attempt.variant, attempt.reason) for attempt in left] == [("web:fp16", "7 calibration patients are too few")]
 
 
@@ -123,7 +123,7 @@ def test_films_of_unknown_brand_are_judged_as_well(tiny_run: Path, studies: Path
         GateError, match=r"INCONCLUSIVE in onnxruntime on 3 patients.*needs at least 368 patients without a flip, these are 3"
     ):
         export_bundle(tiny_run, load_target("web", recipe(tmp_path, STATISTICAL)), tmp_path / "web", unlabelled)
-    assert export_bundle(tiny_run, load_target("web", recipe(tmp_path, NUMERICAL)), tmp_path / "web", unlabelled).manifest["verified"]
+    assert export_bundle(tiny_run, load_target("web", recipe(tmp_path, NUMERICAL)), tmp_path / "web", unlabelled).manifest.verified
 
 
 def test_a_variant_that_is_refused_names_the_one_that_passes(tiny_run: Path, studies: Path, tmp_path: Path) -> None:

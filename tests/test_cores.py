@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pedicle_screws import describe_inputs
 
 from edgekit import cores
 from edgekit.cli import run
@@ -112,7 +113,7 @@ def test_onnxruntimes_threads_sleep_when_the_machine_is_shared(tiny_bundle: Path
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda _, options, **__: given.append(options))
 
     def open_with(threads: int | None) -> tuple[int, bool]:
-        OnnxRuntimeSession(tiny_bundle / "model.onnx", 8, threads)
+        OnnxRuntimeSession(tiny_bundle / "model.onnx", describe_inputs(8), threads)
         try:
             spins = given[-1].get_session_config_entry("session.intra_op.allow_spinning") != "0"
         except RuntimeError:  # not set: onnxruntime's own choice, which is to spin

@@ -9,13 +9,13 @@ import stat
 import struct
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import data_store
 import numpy as np
 import pydicom
 import pytest
+from pedicle_screws import VIEWS
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -33,7 +33,7 @@ from edgekit.deidentification import deidentify_studies
 from edgekit.errors import InputError
 from edgekit.radiograph import read_radiograph
 from edgekit.studies import read_studies, write_studies
-from edgekit.types import VIEWS, Study
+from edgekit.types import Study
 
 SECRET = "SECRET"
 REAL = Path(data_store.__file__).parent / "data"
@@ -84,10 +84,10 @@ def write_dicom(path: Path, stored: np.ndarray, **elements: object) -> Path:
 def copy_one(film: Path, out: Path) -> Path:
     """Copy a table of one film; return the new film."""
     table = film.parent / "studies.csv"
-    write_studies(table, [Study(f"{SECRET}1", "x", ap=film)])
+    write_studies(table, [Study(f"{SECRET}1", "x", films={"ap": film, "lateral": None})])
     (row,) = read_studies(deidentify_studies(table, out).table)
-    assert row.ap is not None
-    return row.ap
+    assert row.film("ap") is not None
+    return row.film("ap")
 
 
 def read_key(path: Path) -> dict[str, str]:
@@ -192,14 +192,14 @@ def test_pictures_lose_their_notes(tmp_path):
     turned[0x0112], turned[0x010E] = 6, f"{SECRET} film"
     Image.fromarray(TWELVE.astype(np.uint8)).save(tmp_path / "in" / "lateral.jpg", exif=turned)
     films = {"ap": tmp_path / "in" / "ap.png", "lateral": tmp_path / "in" / "lateral.jpg"}
-    write_studies(tmp_path / "in" / "studies.csv", [Study(SECRET, "x", **films)])
+    write_studies(tmp_path / "in" / "studies.csv", [Study(SECRET, "x", films=films)])
     (row,) = read_studies(deidentify_studies(tmp_path / "in" / "studies.csv", tmp_path / "out").table)
     for view in VIEWS:
         np.testing.assert_array_equal(read_radiograph(row.film(view)).pixels, read_radiograph(films[view]).pixels)
         with Image.open(row.film(view)) as copy:
             assert copy.format == "PNG"
             assert copy.info == {}
-    assert read_radiograph(row.lateral).pixels.shape == (30, 40), "turned as the original says"
+    assert read_radiograph(row.film("lateral")).pixels.shape == (30, 40), "turned as the original says"
     assert_no_secret(tmp_path / "out")
 
 
@@ -210,10 +210,10 @@ def test_pictures_lose_their_notes(tmp_path):
 def table(tmp_path) -> Path:
     films = [write_dicom(tmp_path / "in" / f"{SECRET}-{number}.dcm", TWELVE + np.uint16(number), BitsStored=13) for number in range(5)]
     rows = [
-        Study(f"{SECRET}-b", "x", True, "train", ap=films[0], lateral=films[1], ap_box=(1.0, 2.0, 20.0, 30.5)),
-        Study(f"{SECRET}-a", "none", None, None, lateral=films[2]),
-        Study(f"{SECRET}-b", "x", False, "train", ap=films[3], exclude="two brands"),
-        Study(f"{SECRET}-c", None, exclude="cut off", ap=films[4]),
+        Study(f"{SECRET}-b", "x", films={"ap": films[0], "lateral": films[1]}, boxes={"ap": (1.0, 2.0, 20.0, 30.5), "lateral": None}),
+        Study(f"{SECRET}-a", "none", films={"ap": None, "lateral": films[2]}),
+        Study(f"{SECRET}-b", "x", exclude="two brands", films={"ap": films[3], "lateral": None}),
+        Study(f"{SECRET}-c", None, exclude="cut off", films={"ap": films[4], "lateral": None}),
     ]
     write_studies(tmp_path / "in" / "studies.csv", rows)
     return tmp_path / "in" / "studies.csv"
@@ -225,11 +225,11 @@ def test_rows_keep_everything_but_the_patient(table, tmp_path):
     assert [row.patient_id for row in rows] == [names[row.patient_id] for row in read_studies(table)]
     assert {*names.values()} == {"p0001", "p0002", "p0003"}
     for row, old in zip(rows, read_studies(table), strict=True):
-        assert (row.brand, row.has_crosslink, row.split, row.ap_box, row.exclude) == (
+        assert (row.brand, row.has.get("crosslink"), row.split, row.box("ap"), row.exclude) == (
             old.brand,
-            old.has_crosslink,
+            old.has.get("crosslink"),
             old.split,
-            old.ap_box,
+            old.box("ap"),
             old.exclude,
         )
         for view in VIEWS:
@@ -272,7 +272,7 @@ def test_a_full_disk_is_no_fault_of_the_films(table, tmp_path, monkeypatch, caps
 def test_excluded_rows_that_cannot_be_read_are_left_out(table, tmp_path):
     (table.parent / "cut-off.dcm").write_bytes(b"")
     rows = read_studies(table)
-    write_studies(table, [*rows[:3], replace(rows[3], lateral=table.parent / "cut-off.dcm")])
+    write_studies(table, [*rows[:3], rows[3].with_film("lateral", table.parent / "cut-off.dcm", rows[3].box("lateral"))])
     copy = deidentify_studies(table, tmp_path / "out")
     assert (copy.left_out, copy.films, copy.patients) == (1, 4, 2)
     names = read_key(copy.key)
@@ -290,7 +290,7 @@ def test_nothing_is_overwritten(table, tmp_path, name):
 
 def test_films_with_burned_in_text_are_named(tmp_path):
     film = write_dicom(tmp_path / "in" / "a.dcm", TWELVE, BitsStored=12, BurnedInAnnotation="YES")
-    write_studies(tmp_path / "in" / "studies.csv", [Study("a", "x", ap=film)])
+    write_studies(tmp_path / "in" / "studies.csv", [Study("a", "x", films={"ap": film, "lateral": None})])
     assert deidentify_studies(tmp_path / "in" / "studies.csv", tmp_path / "out").burned_in == ("p0001-ap.dcm",)
 
 
@@ -304,7 +304,9 @@ def test_text_is_found_where_the_header_denies_it(tmp_path, says):
         ImageDraw.Draw(picture).text((12, 30), words, fill=4095, font=ImageFont.load_default(16))
         write_dicom(tmp_path / "in" / f"{number}.dcm", np.asarray(picture), BitsStored=12, **notes)
     films = [tmp_path / "in" / f"{number}.dcm" for number in range(4)]
-    write_studies(tmp_path / "in" / "studies.csv", [Study(f"{number}", "x", ap=film) for number, film in enumerate(films)])
+    write_studies(
+        tmp_path / "in" / "studies.csv", [Study(f"{number}", "x", films={"ap": film, "lateral": None}) for number, film in enumerate(films)]
+    )
     copy = deidentify_studies(tmp_path / "in" / "studies.csv", tmp_path / "out")
     names = read_key(copy.key)
     assert copy.burned_in == tuple(sorted(f"{names[patient]}-ap.dcm" for patient in "23"))
@@ -321,9 +323,12 @@ def test_shared_uids_stay_shared(tmp_path):
     uids = {"StudyInstanceUID": study, "FrameOfReferenceUID": frame}
     films = [write_dicom(tmp_path / "in" / f"{n}.dcm", TWELVE, BitsStored=12, SeriesInstanceUID=generate_uid(), **uids) for n in range(2)]
     other = write_dicom(tmp_path / "in" / "other.dcm", TWELVE, BitsStored=12)
-    write_studies(tmp_path / "in" / "studies.csv", [Study("a", "x", ap=films[0], lateral=films[1]), Study("b", "x", ap=other)])
+    write_studies(
+        tmp_path / "in" / "studies.csv",
+        [Study("a", "x", films={"ap": films[0], "lateral": films[1]}), Study("b", "x", films={"ap": other, "lateral": None})],
+    )
     rows = read_studies(deidentify_studies(tmp_path / "in" / "studies.csv", tmp_path / "out").table)
-    ap, lateral, other = (pydicom.dcmread(film) for film in (rows[0].ap, rows[0].lateral, rows[1].ap))
+    ap, lateral, other = (pydicom.dcmread(film) for film in (rows[0].film("ap"), rows[0].film("lateral"), rows[1].film("ap")))
     assert ap.StudyInstanceUID == lateral.StudyInstanceUID not in (study, other.StudyInstanceUID)
     assert ap.FrameOfReferenceUID == lateral.FrameOfReferenceUID != frame
     assert "FrameOfReferenceUID" not in other
@@ -347,8 +352,8 @@ def test_a_second_delivery_keeps_the_pseudonyms_of_the_first(table, tmp_path):
     rows = read_studies(table)
     first = deidentify_studies(table, tmp_path / "first")
     names = read_key(first.key)
-    films = {"0": rows[1].lateral, "c": rows[3].ap, "b": rows[0].ap, "z": rows[2].ap}
-    write_studies(table, [Study(f"{SECRET}-{patient}", "x", ap=film) for patient, film in films.items()])
+    films = {"0": rows[1].film("lateral"), "c": rows[3].film("ap"), "b": rows[0].film("ap"), "z": rows[2].film("ap")}
+    write_studies(table, [Study(f"{SECRET}-{patient}", "x", films={"ap": film, "lateral": None}) for patient, film in films.items()])
     second = deidentify_studies(table, tmp_path / "second", first.key)
     assert second.key == first.key
     assert not (tmp_path / "second-key.csv").exists()
@@ -358,7 +363,7 @@ def test_a_second_delivery_keeps_the_pseudonyms_of_the_first(table, tmp_path):
     assert stat.S_IMODE(first.key.stat().st_mode) == 0o600
     again = next(row for row in read_studies(second.table) if row.patient_id == names[f"{SECRET}-b"])
     before = next(row for row in read_studies(first.table) if row.patient_id == names[f"{SECRET}-b"])
-    assert again.ap.read_bytes() == before.ap.read_bytes(), "the same film of the same patient, down to its UIDs"
+    assert again.film("ap").read_bytes() == before.film("ap").read_bytes(), "the same film of the same patient, down to its UIDs"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-"""docs/studies.md and docs/settings.md say what the code does: every column, word, number, key, default and range in them."""
+"""Documents say what the code does: docs/studies.md and docs/settings.md every column, word, number, key, default and range, and all of
+them, docstrings too, names that there are."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import tomllib
@@ -18,12 +20,14 @@ from edgekit.errors import InputError
 from edgekit.evaluation.cohort import select_external, select_test
 from edgekit.studies import COLUMNS, NO_CONSTRUCT, NOT_BRANDS, SPLITS, UNKNOWN, read_studies
 from edgekit.tables import SEPARATORS
+from edgekit.task import Task, parse_task
 from edgekit.training.config import PRESETS, TrainingConfig, load_config
 from edgekit.training.requirements import select_teaching
 
 DOCS = Path(__file__).parent.parent / "docs"
 STUDIES = (DOCS / "studies.md").read_text(encoding="utf-8")
 SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
+TASKS = (DOCS / "tasks.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```csv\n(.*?)^```\n((?:\n?- Refused: [^\n]*\n)*)", STUDIES, re.MULTILINE | re.DOTALL)
 PLACES = {"": "At the top of the file", **{name: f"[{name}]" for name in ("detector", "members", "corners", "ensembles")}}
 
@@ -40,6 +44,58 @@ def read_rows(document: str, heading: str) -> list[list[str]]:
 
 def read_code(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------------------
+
+
+def list_texts() -> Iterator[tuple[str, str]]:
+    """Every document, and every module and test with its docstrings."""
+    root = DOCS.parent
+    for path in [
+        *root.glob("*.md"),
+        *(path for folder in ("docs", "edgekit", "tests", "benchmarks") for path in (root / folder).rglob("*")),
+    ]:
+        if path.suffix in (".py", ".md") and "results" not in path.parts:
+            yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+
+
+def is_defined(name: str) -> bool:
+    """Whether a dotted name of edgekit is a module, or at the top of one; its attributes are not looked for."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        path = DOCS.parent.joinpath(*parts[:count])
+        module = path / "__init__.py" if path.is_dir() else path.with_name(f"{path.name}.py")
+        if module.is_file():
+            break
+    return count == len(parts) or parts[count] in list_names(ast.parse(module.read_text(encoding="utf-8")))
+
+
+def list_names(module: ast.Module) -> set[str]:
+    """What is defined, imported or assigned at the top of a module."""
+    names = set()
+    for node in module.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        else:
+            names |= {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+    return names
+
+
+def test_modules_and_what_is_named_in_them_exist() -> None:
+    """What moved or was renamed is named as it is now."""
+    examples = ("docs/adding-a-backend.md", "docs/adding-a-target.md")  # they name files that the reader writes
+    assert is_defined("edgekit.types.Bundle.brands")
+    assert not is_defined("edgekit.types.Bundles")
+    missing = []
+    for place, text in list_texts():
+        missing += [f"{place}: {name}" for name in re.findall(r"`+(edgekit(?:\.\w+)+)`+", text) if not is_defined(name)]
+        if place not in examples:
+            paths = re.findall(r"`((?:edgekit|export|tests|benchmarks|sample_app)/[\w./-]*)`", text)
+            missing += [f"{place}: {path}" for path in paths if not (DOCS.parent / path).exists()]
+    assert missing == []
 
 
 # --- studies.md -----------------------------------------------------------------------------------------------------------------
@@ -131,6 +187,8 @@ def list_keys() -> dict[str, list[str]]:
     hints = get_type_hints(TrainingConfig)
     sections: dict[str, list[str]] = {"": []}
     for field in fields(TrainingConfig):
+        if field.name == "task":  # tasks.md
+            continue
         if is_dataclass(hints[field.name]):
             sections[field.name] = [key.name for key in fields(hints[field.name])]
         else:
@@ -233,3 +291,40 @@ def test_the_example_settings_of_the_document_are_accepted(preset: str, tmp_path
     for example in examples:
         (tmp_path / "mine.toml").write_text(example)
         assert load_config(preset, tmp_path / "mine.toml") != load_config(preset)
+
+
+# --- tasks.md -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_keys_of_a_task_are_those_of_the_code() -> None:
+    stated = re.findall(r"^\| `(\w+)` \|", TASKS, re.MULTILINE)
+    assert stated == [field.name for field in fields(Task)]
+
+
+def test_the_defaults_of_a_task_are_those_of_the_code() -> None:
+    least = parse_task({"name": "hips", "views": ["front"]}, "here").to_json()
+    for key, default in re.findall(r"^\| `(\w+)` \|[^|]+\| `([^`]+)` \|", TASKS, re.MULTILINE):
+        stated = {"true": True, "false": False}.get(default, default.replace("<told>", "brand"))
+        assert least[key] == stated, key
+
+
+def test_the_example_tasks_train(tmp_path: Path) -> None:
+    examples = re.findall(r"```toml\n(.+?)```", TASKS, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        (tmp_path / "task.toml").write_text(example)
+        config = load_config("paper", tmp_path / "task.toml")
+        assert config.task == parse_task(tomllib.loads(example)["task"], "here")
+        assert config.members.names == tuple(member.name for member in config.task.members)
+
+
+def test_the_example_table_of_a_task_is_read(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```csv\n(.+?)```", TASKS, re.DOTALL)
+    (tmp_path / "films").mkdir()
+    for film in re.findall(r"films/([^,]+)", example):
+        (tmp_path / "films" / film).write_bytes(b"not decoded here")
+    (tmp_path / "studies.csv").write_text(example)
+    rows = read_studies(tmp_path / "studies.csv")
+    assert [(row.brand, list(row.films), row.has) for row in rows] == [("maker-one", ["front"], {}), ("maker-two", ["front"], {})]
+    studies.write_studies(tmp_path / "again.csv", rows)
+    assert (tmp_path / "again.csv").read_text() == example

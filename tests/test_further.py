@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pedicle_screws import VIEWS
 
 from edgekit.cli import run as edgekit
 from edgekit.errors import InputError, UsageError
@@ -15,7 +16,6 @@ from edgekit.further import FIRST_SEED, simulate_further
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.plan import CohortParameters
 from edgekit.studies import read_studies
-from edgekit.types import VIEWS
 
 
 @pytest.fixture

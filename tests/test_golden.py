@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pedicle_screws import VIEWS, make_manifest
 
-from edgekit.golden import CASES, DRAWS, write_golden
-from edgekit.types import OUTPUTS, VIEWS, Bundle
+from edgekit.contract import OUTPUTS, describe_tensors, output_dtype
+from edgekit.golden import DRAWS, STEP, STRESS, write_golden
+from edgekit.types import Bundle
 
 SIDE = 8
 FIRST_LIGHT = 100
@@ -29,38 +31,38 @@ class Shaky:
         level = int(max(inputs[view].max() for view in VIEWS))
         seed, lighter = divmod(level - FIRST_LIGHT, 2)
         self.seen.append(tuple(bool(given) for given in inputs["present"]))
-        outputs = {name: np.zeros(2, np.int32 if name in ("prediction_set", "decision") else np.float32) for name in OUTPUTS}
+        outputs = {name: np.zeros(2, output_dtype(name)) for name in OUTPUTS}
         outputs["probabilities"] = np.array([lighter * self.shake.get(seed, 0.0), seed], np.float32)
         return outputs
 
 
 @pytest.fixture
 def draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    def simulate(_: str, seed: int, side: int) -> dict[str, np.ndarray]:
+    def simulate(_: str, seed: int, __: object, side: int) -> dict[str, np.ndarray]:
         return {view: np.full((side, side), FIRST_LIGHT + 2 * seed, np.uint8) for view in VIEWS}
 
     monkeypatch.setattr("edgekit.golden.simulate_canvases", simulate)
     (tmp_path / "model.mlpackage").touch()
-    manifest = {"canvas": {"side": SIDE}, "thresholds": {"box": 0.5}, "model": "model.mlpackage", "stages": {}, "brands": ["a", "b"]}
-    return Bundle(tmp_path, manifest)
+    tensors = describe_tensors(VIEWS, {"S": SIDE, "K": 2, "M": 1, "h": 1, "w": 1}, exact=False)
+    return Bundle(tmp_path, make_manifest(canvas={"side": SIDE}, model="model.mlpackage", stages={}, brands=("a", "b"), tensors=tensors))
 
 
 def seeds(bundle: Bundle) -> dict[str, int]:
     cases = json.loads((bundle.folder / "golden" / "golden.json").read_text())["cases"]
-    return {case["name"]: int(case["outputs"]["probabilities"][1]) for case in cases if case["name"] in CASES}
+    return {case["name"]: int(case["outputs"]["probabilities"][1]) for case in cases if case["name"] != STRESS}
 
 
 def test_answers_that_sound_runtimes_round_differently_are_no_golden_vectors(draft: Bundle) -> None:
     """The tolerance is 0.05, half of it is borne: the first patients of two cases, and the second of one of them, are near a tie."""
     session = Shaky({0: 0.04, 1: 0.03, 5: 0.2, 2: 0.02})
     write_golden(draft, session, exact=False)
-    step = len(CASES)
+    step = STEP
     assert seeds(draft) == {"both": step, "ap": 1 + 2 * step, "lateral": 2, "none": 3}
     assert (True, False) in session.seen, "a case is judged with the films that it gives"
 
 
 def test_where_no_patient_is_steady_the_steadiest_is_taken(draft: Bundle) -> None:
-    step = len(CASES)
+    step = STEP
     shake = {draw * step: 1.0 - 0.1 * (draw == 3) for draw in range(DRAWS)}
     write_golden(draft, Shaky(shake), exact=False)
     assert seeds(draft)["both"] == 3 * step

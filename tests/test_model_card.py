@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 
 from edgekit.manifest import open_bundle
 from edgekit.model_card import write_card
-from edgekit.types import Parity
+from edgekit.types import Manifest, Parity
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def make_record(**changes: Any) -> dict[str, Any]:
         max_probability_error=0.31,
         box_iou_p05=0.97,
         decision_flips=11,
-        difference={"value": 0.001, "ci95": [-0.002, 0.0041], "margin": 0.01},
+        difference={"value": 0.001, "ci95": [-0.002, 0.0041], "at_most": 0.0041, "margin": 0.01},
         mcnemar_p=0.5,
         power="",
         verdict="PASS",
@@ -41,9 +41,9 @@ def make_record(**changes: Any) -> dict[str, Any]:
     return {**asdict(parity), **changes}
 
 
-def test_a_card_says_what_was_proven_and_names_no_patient(manifest: dict[str, Any]) -> None:
+def test_a_card_says_what_was_proven_and_names_no_patient(manifest: Manifest) -> None:
     stages = {"detector": "w8a8", "geometry": "fp32", "members": "w8a8", "ensemble": "fp32"}
-    card = write_card({**manifest, "verified": True, "stages": stages, "parity": [make_record()]})
+    card = write_card(replace(manifest, verified=True, stages=stages, parity=[make_record()]))
     (row,) = [line for line in card.splitlines() if line.startswith("| onnxruntime ")]
     for figure in ("| 1500 | 5 | - | 11 |", "| 99.22 % | 0.41 points |", "**PASS** | FAIL |"):
         assert figure in row
@@ -53,37 +53,35 @@ def test_a_card_says_what_was_proven_and_names_no_patient(manifest: dict[str, An
         assert absent not in card
 
 
-def test_a_forced_bundle_is_stamped(manifest: dict[str, Any]) -> None:
-    card = write_card({**manifest, "verified": False, "parity": [make_record(verdict="FAIL")]})
+def test_a_forced_bundle_is_stamped(manifest: Manifest) -> None:
+    card = write_card(replace(manifest, verified=False, parity=[make_record(verdict="FAIL")]))
     assert card.splitlines()[0].endswith(": NOT VERIFIED")
     assert "**NOT VERIFIED: it was written with --force" in card
-    assert "It was never compared with its reference." in write_card({**manifest, "verified": False, "parity": []})
+    assert "It was never compared with its reference." in write_card(replace(manifest, verified=False, parity=[]))
 
 
-def test_what_was_not_proven_is_listed(manifest: dict[str, Any]) -> None:
+def test_what_was_not_proven_is_listed(manifest: Manifest) -> None:
     unproven = ["session tensorrt was not run here: no GPU", "the engine was not built"]
-    card = write_card({**manifest, "unproven": unproven, "parity": [make_record(session="coreml-reference", runtime="edgekit")]})
+    card = write_card(replace(manifest, unproven=unproven, parity=[make_record(session="coreml-reference", runtime="edgekit")]))
     section = card.split("## What was not proven")[1].split("##")[0]
     assert all(f"- {sentence}\n" in section for sentence in unproven)
     assert "| coreml-reference (interpreted) |" in card
     assert "not the device's own" in card
 
 
-def test_size_and_budget_in_megabytes_of_a_million_bytes(manifest: dict[str, Any]) -> None:
-    variants = {manifest["precision"]: {"budget": {"size_mb": 10.5}}}
-    recipe = {**manifest["recipe"], "variants": variants}
+def test_size_and_budget_in_megabytes_of_a_million_bytes(manifest: Manifest) -> None:
+    variants = {manifest.precision: {"budget": {"size_mb": 10.5}}}
+    recipe = {**manifest.recipe, "variants": variants}
     files = {name: {"size": size} for name, size in (("m.mlpackage/a", 4_000_000), ("m.mlpackage/b/c", 5_500_000), ("MODEL_CARD.md", 9))}
-    card = write_card({**manifest, "model": "m.mlpackage", "files": files, "recipe": recipe})
+    card = write_card(replace(manifest, model="m.mlpackage", files=files, recipe=recipe))
     assert "- Model: 9.50 MB, at most 10.5 MB accepted (MB = 10^6 bytes)." in card
 
 
-def test_unknown_brands_leave_the_accuracy_unknown(manifest: dict[str, Any]) -> None:
-    record = make_record(difference={"value": None, "ci95": None, "margin": None}, negative_control=None)
-    assert "| unknown | **PASS** | not possible |" in write_card({**manifest, "parity": [record]})
+def test_unknown_brands_leave_the_accuracy_unknown(manifest: Manifest) -> None:
     record = make_record(difference={"value": None, "ci95": None, "at_most": None, "margin": None}, negative_control=None)
-    assert "| unknown | **PASS** | not possible |" in write_card({**manifest, "parity": [record]})
+    assert "| unknown | **PASS** | not possible |" in write_card(replace(manifest, parity=[record]))
 
 
-def test_changed_answers_bound_the_accuracy_where_brands_are_unknown(manifest: dict[str, Any]) -> None:
+def test_changed_answers_bound_the_accuracy_where_brands_are_unknown(manifest: Manifest) -> None:
     record = make_record(difference={"value": None, "ci95": None, "at_most": 0.00921, "margin": 0.01})
-    assert "| 0.92 points | **PASS** |" in write_card({**manifest, "parity": [record]})
+    assert "| 0.92 points | **PASS** |" in write_card(replace(manifest, parity=[record]))

@@ -5,9 +5,9 @@ import inspect
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
-import time
 import tomllib
 import zipfile
 from functools import cache
@@ -29,16 +29,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 LAYERS = {
-    0: "boxes cores errors files journal manifest processors progress proportions provenance radiograph reliability remembered "
-    "straightening tables types",
+    0: "boxes contract cores errors files journal manifest processors progress proportions provenance radiograph reliability remembered "
+    "straightening tables task types",
     1: "backends canvases checked_boxes film_check formats graphs models phantom quantization rewriting sessions spellings studies targets",
     2: "app box_editor bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency "
-    "model_card packs parity proposals proven reading stress training",
+    "model_card packs parity proposals proven reading stress testing training",
     3: "cli __main__",
 }
 """Rooms of each layer, bottom to top. Nothing imports upward."""
 
-EXTRA = "demo evaluation further models phantom quantization straightening training"
+EXTRA = "demo evaluation further models phantom quantization straightening testing training"
 EXTRA_MODULES = ("edgekit.sessions.coreml_reference.",)
 """Rooms and modules that need an extra. All others work in the base install: no package of an extra is imported at their module level."""
 
@@ -173,8 +173,12 @@ def test_base_modules_import_no_package_of_an_extra(module):
 
 
 def test_every_import_is_declared():
-    imports = set().union(*(list_imports(tree, lazy=True, typing=True) for tree in MODULES.values()))
+    """Only who writes a backend needs the room of contracts, and has pytest."""
+    contracts = {name for name in MODULES if room(name) == "testing"}
+    imports = set().union(*(list_imports(MODULES[name], lazy=True, typing=True) for name in MODULES.keys() - contracts))
     assert list_third_party(imports) <= list_distributions(("", "train", "export", "app", "tensorrt"))
+    imports = set().union(*(list_imports(MODULES[name], lazy=True, typing=True) for name in contracts))
+    assert list_third_party(imports) <= list_distributions(("", "train", "export")) | {"pytest"}
 
 
 def test_errors_lists_every_exception_with_its_exit_code():
@@ -267,16 +271,21 @@ def test_base_install_has_no_training_package(installed):
     assert names.isdisjoint({"torch", "torchvision", "ultralytics", "timm", "scikit-learn", "scipy", "matplotlib", "onnx"})
 
 
-def test_base_install_helps_quickly(installed):
-    """Processor time: a busy machine does not change it."""
+def measure_seconds(command: Path, *words: object) -> float:
+    """Median processor time of five runs of the installed command: a busy machine hardly changes it, and one lucky run does not count."""
 
     def measure() -> float:
         before = os.times()
-        assert "predict" in ask(installed, "--help")
+        ask(command, *words)
         after = os.times()
         return after.children_user + after.children_system - before.children_user - before.children_system
 
-    assert any(measure() <= 0.3 for _ in range(10))
+    return statistics.median(measure() for _ in range(5))
+
+
+def test_base_install_helps_quickly(installed):
+    assert "predict" in ask(installed, "--help")
+    assert measure_seconds(installed, "--help") <= 0.3
 
 
 def test_base_install_knows_what_it_can_do(installed):
@@ -317,10 +326,4 @@ def test_base_install_predicts(installed, tiny_bundle, tmp_path):
     assert answer["decision"] in DECISIONS
     assert set(answer["views"]) == {"ap", "lateral"}
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-3)
-
-    def measure() -> float:
-        start = time.perf_counter()
-        ask(installed, *words)
-        return time.perf_counter() - start
-
-    assert any(measure() <= 1.5 for _ in range(10)), "or the machine is busy with something else"
+    assert measure_seconds(installed, *words) <= 1.5

@@ -20,7 +20,7 @@ from edgekit.parity import judge_recording
 from edgekit.parity.recording import join_recordings
 from edgekit.types import Bundle, Study
 
-RECORDED = ("probabilities", "members", "boxes", "box_scores", "view_scores", "prediction_set", "unfamiliarity", "decision")
+RECORDED = ("probabilities", "members", "boxes", "box_scores", "found", "view_scores", "prediction_set", "unfamiliarity", "decision")
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def studies(tmp_path: Path) -> list[Study]:
         Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(tmp_path / f"{number}.png")
     film = [tmp_path / f"{number}.png" for number in range(6)]
     return [
-        Study("p0", "design-a", ap=film[0], lateral=film[1]),
-        Study("p1", "design-b", ap=film[2]),
-        Study("p2", "design-c", lateral=film[3]),
-        Study("p3", "design-a", ap=film[4], lateral=film[5]),
+        Study("p0", "design-a", films={"ap": film[0], "lateral": film[1]}),
+        Study("p1", "design-b", films={"ap": film[2], "lateral": None}),
+        Study("p2", "design-c", films={"ap": None, "lateral": film[3]}),
+        Study("p3", "design-a", films={"ap": film[4], "lateral": film[5]}),
     ]
 
 
@@ -83,7 +83,7 @@ def test_a_pack_is_read_with_numpy_alone(bundle: Bundle, studies: list[Study], t
         assert (int(arrays["schema"]), str(arrays["bundle"]), str(arrays["pack"])) == (1, model, identity)
         assert arrays["present"].dtype == np.float32
         assert arrays["present"].tolist() == [[1, 1], [1, 0], [0, 1], [1, 1]]
-        for name, film in (("ap_000000", studies[0].ap), ("lateral_000002", studies[2].lateral)):
+        for name, film in (("ap_000000", studies[0].film("ap")), ("lateral_000002", studies[2].film("lateral"))):
             assert arrays[name].dtype == np.uint8
             np.testing.assert_array_equal(arrays[name], np.asarray(Image.open(str(film))))
     with zipfile.ZipFile(pack) as archive:
@@ -93,8 +93,8 @@ def test_a_pack_is_read_with_numpy_alone(bundle: Bundle, studies: list[Study], t
 def test_the_identity_is_the_hash_of_what_the_contract_says(bundle: Bundle, studies: list[Study], tmp_path: Path) -> None:
     digest = hashlib.sha256(b"128\n")
     for study in studies:
-        digest.update(np.array([study.ap is not None, study.lateral is not None], np.float32).tobytes())
-        for film in (study.ap, study.lateral):
+        digest.update(np.array([study.film("ap") is not None, study.film("lateral") is not None], np.float32).tobytes())
+        for film in (study.film("ap"), study.film("lateral")):
             if film is not None:
                 digest.update(np.asarray(Image.open(film)).tobytes())
     assert write_pack(bundle, studies, tmp_path / "pack.npz") == digest.hexdigest()
@@ -105,7 +105,7 @@ def test_the_same_films_give_the_same_bytes_and_others_another_identity(bundle: 
     identity = write_pack(bundle, studies, first)
     assert write_pack(bundle, studies, second) == identity
     assert first.read_bytes() == second.read_bytes()
-    swapped = [*studies[:3], Study("p3", "design-a", ap=studies[3].lateral, lateral=studies[3].ap)]
+    swapped = [*studies[:3], Study("p3", "design-a", films={"ap": studies[3].film("lateral"), "lateral": studies[3].film("ap")})]
     for other in (studies[::-1], studies[:3], swapped):
         assert write_pack(bundle, other, second) != identity
 
@@ -113,7 +113,7 @@ def test_the_same_films_give_the_same_bytes_and_others_another_identity(bundle: 
 def test_no_half_pack_is_left_and_none_is_put_inside_a_bundle(bundle: Bundle, studies: list[Study], tmp_path: Path) -> None:
     pack = tmp_path / "packs" / "canvases.npz"
     with pytest.raises(InputError, match=r"missing\.png"):
-        write_pack(bundle, [*studies, Study("p4", ap=tmp_path / "missing.png")], pack)
+        write_pack(bundle, [*studies, Study("p4", films={"ap": tmp_path / "missing.png", "lateral": None})], pack)
     assert list(pack.parent.iterdir()) == []
     with pytest.raises(InputError, match="at least one row"):
         write_pack(bundle, [], pack)
@@ -158,7 +158,7 @@ def test_answers_for_films_that_changed_since_are_refused(bundle: Bundle, run: P
     assert judge_recording(bundle, run, studies, answers).verdict == "PASS"  # the reference is kept from here on
     with pytest.raises(InputError, match="other canvases"):
         judge_recording(bundle, run, [studies[3], *studies[1:3], studies[0]], answers)
-    Image.fromarray(np.tile(np.arange(128, dtype=np.uint8), (128, 1))).save(str(studies[1].ap))
+    Image.fromarray(np.tile(np.arange(128, dtype=np.uint8), (128, 1))).save(str(studies[1].film("ap")))
     with pytest.raises(InputError, match="other canvases"):
         judge_recording(bundle, run, studies, answers)
 

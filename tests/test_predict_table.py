@@ -10,12 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from resealing import read_manifest
 
 from edgekit import inference
 from edgekit.cli import run as edgekit
@@ -40,7 +42,9 @@ def table(tmp_path: Path) -> Path:
         for view in ("ap", "lateral"):
             films.append(tmp_path / f"p{row}-{view}.png")
             Image.fromarray(random.integers(0, 256, (100, 128), np.uint8)).save(films[-1])
-        studies.append(Study(f"p{row}", "design-a", ap=films[0], lateral=films[1] if row % 3 == 0 else None))
+        studies.append(
+            Study(f"p{row}", "design-a", {"crosslink": None}, films={"ap": films[0], "lateral": films[1] if row % 3 == 0 else None})
+        )
     write_studies(tmp_path / "studies.csv", studies)
     return tmp_path / "studies.csv"
 
@@ -224,10 +228,10 @@ def test_answers_of_another_bundle_or_table_are_not_gone_on_with(
     kept = journal.read_bytes()
     other = tmp_path / "other"
     shutil.copytree(tiny_bundle, other)
-    manifest = json.loads((other / "manifest.json").read_text())
-    write_manifest(other, {**manifest, "verified": True})
+    manifest = read_manifest(other)
+    write_manifest(other, replace(manifest, verified=True))
     assert interrupt(["predict", str(other), *command[2:]], 0) == 130  # judged since, but the same model
-    seal_bundle(other, {**manifest, "model_sha256": "f" * 64})
+    seal_bundle(other, replace(manifest, model_sha256="f" * 64))
     capsys.readouterr()
     assert edgekit(["predict", str(other), *command[2:]]) == 4
     shown = capsys.readouterr().err
@@ -279,11 +283,13 @@ def decide(monkeypatch: pytest.MonkeyPatch, decisions: list[int]) -> None:
 
 def test_a_batch_says_what_it_decided(command: list[str], table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     studies = read_studies(table)
-    studies[1] = Study("p0", None, has_crosslink=True, ap=studies[1].ap)  # a second study of the first patient
-    studies[6] = Study("p6", "design-a", ap=studies[6].ap, exclude="blurred")
+    studies[1] = Study(
+        "p0", None, has={"crosslink": True}, films={"ap": studies[1].film("ap"), "lateral": None}
+    )  # a second study of the first patient
+    studies[6] = Study("p6", "design-a", exclude="blurred", films={"ap": studies[6].film("ap"), "lateral": None})
     write_studies(table, studies)
-    assert studies[6].ap is not None
-    studies[6].ap.write_bytes(b"nobody reads this film")
+    assert studies[6].film("ap") is not None
+    studies[6].film("ap").write_bytes(b"nobody reads this film")
     decide(monkeypatch, [0, 1, 2, 3, 4, 0, 0, 0])
     assert edgekit(command) == 0
     with Path(command[-1]).open(newline="", encoding="utf-8") as file:
@@ -313,7 +319,7 @@ def test_a_batch_says_what_it_decided(command: list[str], table: Path, monkeypat
 
 def test_json_lines_hold_the_same(command: list[str], table: Path) -> None:
     studies = read_studies(table)
-    studies[2] = Study("p2", "design-a", has_crosslink=False, ap=studies[2].ap, exclude="blurred")
+    studies[2] = Study("p2", "design-a", exclude="blurred", has={"crosslink": False}, films={"ap": studies[2].film("ap"), "lateral": None})
     write_studies(table, studies)
     lines = table.with_name("predictions.jsonl")
     for place in (command[-1], str(lines)):

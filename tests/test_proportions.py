@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from edgekit.proportions import clopper_pearson, mcnemar_exact, newcombe_interval, tango_interval
+from edgekit.proportions import clopper_pearson, count_discordant, mcnemar_exact, newcombe_interval, tango_interval
 
 
 # Published: Fagerland, Lydersen & Laake (2017), Statistical Analysis of Contingency Tables, chapter 8 (airway reactivity, Bentur 2009:
@@ -61,6 +61,10 @@ def test_mcnemar_is_the_binomial_sum() -> None:
     assert mcnemar_exact(1, 7) == pytest.approx(2 * (1 + 8) / 2**8)
     assert mcnemar_exact(6, 16) == pytest.approx(0.052479, abs=1e-6)  # Fagerland et al. 2017, table 8
     assert mcnemar_exact(0, 0) == 1.0
+
+
+def test_discordant_pairs_are_counted_by_whose_they_are() -> None:
+    assert count_discordant(np.array([True, True, False, True]), np.array([False, True, True, False])) == (2, 1)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (0, 14), (1, 3), (7, 14), (98, 106), (1499, 1500)])

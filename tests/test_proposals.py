@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pedicle_screws import INPUTS, VIEWS
 from PIL import Image
 
 from edgekit import proposals
@@ -17,7 +18,7 @@ from edgekit.evaluation.figures import FOUND_BOX
 from edgekit.models.runfolder import load_pipeline
 from edgekit.proposals import propose_boxes
 from edgekit.studies import read_studies, write_studies
-from edgekit.types import INPUTS, VIEWS, Study
+from edgekit.types import Study
 
 BOX = (5.0, 6.5, 30.0, 40.25)
 
@@ -47,8 +48,8 @@ def table(tmp_path) -> Path:
         for view, film in films.items():
             size = (90, 61) if view == "ap" else (60, 77)
             Image.fromarray(rng.integers(0, 256, size, np.uint8)).resize((size[1] * 4, size[0] * 4)).save(film)
-        rows.append(Study(f"p{number}", "design-a", split="train", has_crosslink=True, **films))
-    rows[1] = replace(rows[1], brand=None, lateral_box=BOX)
+        rows.append(Study(f"p{number}", "design-a", split="train", films=films, has={"crosslink": True}))
+    rows[1] = replace(rows[1], brand=None).with_box("lateral", BOX)
     rows[2] = replace(rows[2], brand="none")
     rows[3] = replace(rows[3], exclude="blurred")
     write_studies(tmp_path / "studies.csv", rows)
@@ -60,16 +61,18 @@ def test_only_empty_boxes_of_constructs_are_filled(table, run, tmp_path):
     before, after = read_studies(table), read_studies(tmp_path / "out.csv")
     filled = {(row.patient_id, view) for row, old in zip(after, before, strict=True) for view in VIEWS if row.box(view) != old.box(view)}
     assert filled == {("p0", "ap"), ("p0", "lateral"), ("p1", "ap")} == {(p.study.patient_id, p.view) for p in made.found}
-    assert after[1].lateral_box == BOX
+    assert after[1].box("lateral") == BOX
     assert made.kept == 1
-    assert [replace(row, ap_box=None, lateral_box=None) for row in after] == [replace(row, ap_box=None, lateral_box=None) for row in before]
+    assert [row.with_box("ap", None).with_box("lateral", None) for row in after] == [
+        row.with_box("ap", None).with_box("lateral", None) for row in before
+    ]
 
 
 def test_the_boxes_are_those_of_the_pipeline(table, run, tiny_run, tmp_path):
     """The whole pipeline's answer, mapped to the film by hand: 244 x 360 and 308 x 240 pixels on a canvas of 128."""
     made = propose_boxes(table, run, tmp_path / "out.csv")
     pipeline = load_pipeline(tiny_run)
-    for row, inputs, _ in stream_inputs(read_studies(table)[:2], 128, "asking"):
+    for row, inputs, _ in stream_inputs(read_studies(table)[:2], VIEWS, 128, "asking"):
         with torch.inference_mode():
             answer = pipeline(*(torch.from_numpy(inputs[name]) for name in INPUTS))
         for place, (view, width, height) in enumerate((("ap", 244, 360), ("lateral", 308, 240))):
@@ -118,7 +121,7 @@ def test_a_film_that_cannot_be_read_is_named_and_left(table, run, tmp_path):
     assert "p0-ap.png: the file is empty" in made.unreadable["p0"]
     after = read_studies(tmp_path / "out.csv")
     assert after[0] == read_studies(table)[0]
-    assert after[1].ap_box is not None
+    assert after[1].box("ap") is not None
 
 
 def test_a_table_is_never_overwritten(table, run, tmp_path):
@@ -129,7 +132,7 @@ def test_a_table_is_never_overwritten(table, run, tmp_path):
 
 
 def test_nothing_to_propose_is_an_error(table, run, tmp_path):
-    write_studies(table, [replace(row, brand="none", ap_box=None, lateral_box=None) for row in read_studies(table)])
+    write_studies(table, [replace(row, brand="none").with_box("ap", None).with_box("lateral", None) for row in read_studies(table)])
     with pytest.raises(InputError, match="no film lacks a box"):
         propose_boxes(table, run, tmp_path / "out.csv")
 

@@ -67,7 +67,7 @@ def build_site(bundle: Bundle) -> dict[str, Page]:
     MissingError
         The browser's runtime, or what decodes films there, is not installed.
     """
-    if RUNNER not in bundle.manifest["files"]:
+    if RUNNER not in bundle.manifest.files:
         raise InputError(f"{bundle.folder} was not made for the browser", "export it for the target web: edgekit export RUN web")
     runtime = find_runtime()
     public = runtime.parents[1] / "public"
@@ -75,7 +75,7 @@ def build_site(bundle: Bundle) -> dict[str, Page]:
     files |= {f"/runtime/{name}": runtime / name for name in RUNTIME_FILES}
     files[f"/codecs/{CODECS}"] = find_codecs()
     files |= {f"/runner/{path.name}": path for path in sorted((load_target("web").folder / RUNNER).parent.glob("*.js"))}
-    files |= {f"/bundle/{name}": bundle.folder / name for name in ("manifest.json", *bundle.manifest["files"])}
+    files |= {f"/bundle/{name}": bundle.folder / name for name in ("manifest.json", *bundle.manifest.files)}
     worker = files.pop(WORKER).read_bytes()
     pages = {path: _make_page(path, file) for path, file in files.items()}
     pages["/"] = pages["/index.html"]
@@ -85,8 +85,8 @@ def build_site(bundle: Bundle) -> dict[str, Page]:
 
 def _describe_release(pages: dict[str, Page], bundle: Bundle) -> bytes:
     """Return the line of JavaScript that tells the service worker what to keep, and under which version."""
-    golden = {f"/bundle/{name}" for name in bundle.manifest["files"] if name.startswith("golden/")}
-    models = [bundle.manifest["model"]] + ([corners["model"]] if (corners := bundle.manifest.get("corners")) else [])
+    golden = {f"/bundle/{name}" for name in bundle.manifest.files if name.startswith("golden/")}
+    models = [bundle.manifest.model] + ([corners["model"]] if (corners := bundle.manifest.corners) else [])
     wanted = {"/bundle/manifest.json", *(f"/bundle/{model}" for model in models)} | golden
     kept = {path: page.digest for path, page in pages.items() if path in wanted or not path.startswith("/bundle/")}
     version = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.canvases import refusing
@@ -14,13 +14,13 @@ from edgekit.files import require_writable
 from edgekit.proposals import find_proposals
 from edgekit.radiograph import read_radiograph
 from edgekit.studies import NO_CONSTRUCT, clip_box, find_box_fault, read_studies, write_studies
-from edgekit.types import VIEWS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit.checked_boxes import FilmKey
-    from edgekit.types import Box, Radiograph, Study, View
+    from edgekit.task import View
+    from edgekit.types import Box, Radiograph
 
 LEAST_SIDE = 2
 """Film pixels that a box has at least in each direction: one of a single pixel in the corner would read as parts of the film."""
@@ -89,9 +89,7 @@ class BoxTable:
         for number, row in enumerate(self._rows):
             if row.exclude is not None or row.brand == NO_CONSTRUCT:
                 continue
-            for view in VIEWS:
-                if (path := row.film(view)) is None:
-                    continue
+            for view, path in row.given.items():
                 key = make_key(view, path, studies)
                 given = row.box(view)
                 box = saved.get(key) if key in self._checked else saved.get(key) or given
@@ -99,7 +97,7 @@ class BoxTable:
                 checked = self._checked[key] == box if key in self._checked else box is not None and box == given
                 film = films.setdefault(key, Film(row.patient_id, [], view, path, box, checked))
                 film.rows.append(number)
-                self._rows[number] = _set_box(self._rows[number], view, film.box)
+                self._rows[number] = self._rows[number].with_box(view, film.box)
         if not films:
             raise InputError(
                 f"{studies}: no row has a film to draw on", f"rows that are excluded or of brand {NO_CONSTRUCT!r} get no boxes"
@@ -143,7 +141,7 @@ class BoxTable:
                 )
             rows = list(self._rows)
             for number in film.rows:
-                rows[number] = _set_box(rows[number], film.view, box)
+                rows[number] = rows[number].with_box(film.view, box)
             checked = {**self._checked, make_key(film.view, film.path, self.out): box}
             try:
                 write_studies(self.out, rows)
@@ -160,12 +158,7 @@ class BoxTable:
 
     def _collect_saved(self) -> dict[FilmKey, Box | None]:
         """Return the boxes in `out`."""
-        return {
-            make_key(view, film, self.out): row.box(view)
-            for row in read_studies(self.out)
-            for view in VIEWS
-            if (film := row.film(view)) is not None
-        }
+        return {make_key(view, film, self.out): row.box(view) for row in read_studies(self.out) for view, film in row.given.items()}
 
     def _fit(self, film: Film, box: Box) -> Box:
         """Return the box within its film."""
@@ -189,7 +182,3 @@ class BoxTable:
             path = proposal.study.film(proposal.view)
             if path is not None and (film := awaiting.get((proposal.view, path))) is not None:
                 film.box = proposal.box
-
-
-def _set_box(row: Study, view: View, box: Box | None) -> Study:
-    return replace(row, ap_box=box) if view == "ap" else replace(row, lateral_box=box)

@@ -62,24 +62,24 @@ def export(
         bundle, left = export_first(run, wanted.name, place, recipe, studies)
     manifest = bundle.manifest
     if json:
-        size = sum(entry["size"] for entry in manifest["files"].values())
-        parity = {"sessions": manifest["parity"]}
+        size = sum(entry["size"] for entry in manifest.files.values())
+        parity = {"sessions": manifest.parity}
         console.print_json(
             {
                 "bundle": str(bundle.folder),
-                "verified": manifest["verified"],
+                "verified": manifest.verified,
                 "size": size,
                 "parity": parity,
-                "unproven": manifest["unproven"],
+                "unproven": manifest.unproven,
                 "left": [asdict(attempt) for attempt in left],
             }
         )
         return
     for attempt in left:
         console.say(attempt.describe())
-    verdicts.print_parity(manifest["parity"])
+    verdicts.print_parity(manifest.parity)
     verdicts.print_unproven(manifest)
-    console.say(f"{bundle.folder}: {manifest['name']}, {manifest['precision']}; {describe_verification(bundle)}")
+    console.say(f"{bundle.folder}: {manifest.name}, {manifest.precision}; {describe_verification(bundle)}")
 
 
 def bench(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import console
-from edgekit.types import INTENDED_USE
+from edgekit.task import INTENDED_USE
 
 
 def demo(

@@ -66,7 +66,7 @@ def _warn_of_known_patients(run: Path, learnt_from: dict[str, Any], cohort: str)
 
 def score(
     predictions: Annotated[
-        Path, typer.Argument(help="CSV: patient_id, truth, has_crosslink, p_<brand>, ...; brand where there is no truth.")
+        Path, typer.Argument(help="CSV: patient_id, truth, has_<property>, p_<brand>, ...; brand where there is no truth.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for metrics.json and report.html.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document: the content of metrics.json.")] = False,

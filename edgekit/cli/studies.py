@@ -98,6 +98,10 @@ def reading_sheet(
     illustrations: Annotated[
         Path | None, typer.Option(help="Folder with one picture a brand: <brand>.png or <brand>.jpg. Simulated designs are drawn.")
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The training's settings, or RUN/config.toml: what readers are asked, for another task than the study's."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make a page for human readers: the patients of split readers, blinded and shuffled, with an answer for each brand.
@@ -108,8 +112,9 @@ def reading_sheet(
     Example: edgekit studies reading-sheet cohort/studies.csv reading
     """
     from edgekit.reading.sheet import make_sheet
+    from edgekit.training.config import PRESETS, load_config
 
-    sheet = make_sheet(studies, out, seed, illustrations)
+    sheet = make_sheet(studies, out, seed, illustrations, load_config(PRESETS[0], config).task)
     page, key = out / "sheet" / "index.html", out / "key.csv"
     if json:
         console.print_json({"page": str(page), "key": str(key), **asdict(sheet)})

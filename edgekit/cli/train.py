@@ -47,7 +47,7 @@ def train(
     settings = load_config(preset, config)
     if show_settings:
         if json:
-            console.print_json(asdict(settings))
+            console.print_json(settings.to_json())
         else:
             console.say(settings.to_toml().rstrip())
         return

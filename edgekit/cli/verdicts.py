@@ -9,10 +9,12 @@ from edgekit.cli import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit.types import Manifest
 
-def print_unproven(manifest: dict[str, Any]) -> None:
+
+def print_unproven(manifest: Manifest) -> None:
     """Print what a bundle did not prove when it was exported."""
-    for sentence in manifest["unproven"]:
+    for sentence in manifest.unproven:
         console.say(f"not proven: {sentence}")
 
 

@@ -95,14 +95,14 @@ def verify(
     if json:
         document = {
             "bundle": str(bundle),
-            "verified": opened.manifest["verified"],
+            "verified": opened.manifest.verified,
             "golden": [{**asdict(check), "exceeded": check.exceeded} for check in golden],
             "parity": {"sessions": records} if records else None,
             "pack": {"file": str(pack), "pack": identity, "rows": len(rows)} if pack else None,
             "provenance": _trace(opened, studies),
         }
         console.print_json(document)
-    console.say(f"{bundle}: {len(opened.manifest['files'])} files match their hashes; when exported: {describe_verification(opened)}")
+    console.say(f"{bundle}: {len(opened.manifest.files)} files match their hashes; when exported: {describe_verification(opened)}")
     verdicts.print_unproven(opened.manifest)
     if golden:
         _print_golden(golden)
@@ -155,7 +155,7 @@ def _verify_emulated(
     if json:
         document = {
             "bundle": str(bundle.folder),
-            "verified": bundle.manifest["verified"],
+            "verified": bundle.manifest.verified,
             "golden": [{"cpu": check.cpu, "runtime": check.runtime, "failure": check.failure or None} for check in checks],
             "parity": {"sessions": records} if records else None,
             "unproven": unproven,
@@ -180,7 +180,7 @@ def _emulate_recipe(bundle: Bundle) -> list[str]:
     """Run the golden vectors on the processors that the bundle's recipe names, and return what its runner said where they are missed."""
     from edgekit.bundle import emulate_golden
 
-    proven, unproven, missed = emulate_golden(bundle, bundle.manifest["recipe"].get("processors", ()))
+    proven, unproven, missed = emulate_golden(bundle, bundle.manifest.recipe.get("processors", ()))
     _keep_proof(bundle, proven, [])
     for row in proven:
         console.say(f"golden vectors right on an emulated {row['cpu']}")
@@ -213,7 +213,7 @@ def _check_golden(bundle: Bundle, names: list[str] | None, required: bool) -> tu
 
     if not names:
         try:
-            names, missing = available_sessions(bundle, bundle.manifest["recipe"]["sessions"])
+            names, missing = available_sessions(bundle, bundle.manifest.recipe["sessions"])
         except MissingError as error:
             if required:
                 raise
@@ -236,11 +236,11 @@ def _trace(bundle: Bundle, studies: Path | None) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
         **describe_software(),
-        "name": manifest["name"],
-        "target": manifest["target"],
-        "precision": manifest["precision"],
-        "model_sha256": manifest["model_sha256"],
-        "run_sha256": manifest["provenance"]["run"]["sha256"],
+        "name": manifest.name,
+        "target": manifest.target,
+        "precision": manifest.precision,
+        "model_sha256": manifest.model_sha256,
+        "run_sha256": manifest.provenance["run"]["sha256"],
         "studies_sha256": hash_file(studies) if studies else None,
     }
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgekit.errors import FilmError
     from edgekit.radiograph.header import Header, PixelData
     from edgekit.radiograph.streams import Stream
-    from edgekit.types import View
+    from edgekit.task import View
 
 MODALITIES = ("CR", "DX", "DR", "RG", "RF", "XA", "MG", "IO", "PX", "OT", "SC", "")
 """Projection radiographs, and objects that don't say what they are (Modality, PS3.3 C.7.3.1.1.1)."""

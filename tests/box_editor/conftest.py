@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pedicle_screws import VIEWS
 from sample_films import GIVEN, SIZES, make_film
 
 from edgekit.studies import write_studies
-from edgekit.types import VIEWS, Study
+from edgekit.types import Study
 
 
 @pytest.fixture
@@ -19,10 +20,10 @@ def table(tmp_path: Path) -> Path:
         for view, film in films.items():
             film.parent.mkdir(exist_ok=True)
             make_film(*SIZES[view], number).save(film)
-        rows.append(Study(f"p{number}", "design-a", split="train", **films))
-    rows[1] = replace(rows[1], brand=None, lateral_box=GIVEN)
+        rows.append(Study(f"p{number}", "design-a", split="train", films=films))
+    rows[1] = replace(rows[1], brand=None).with_box("lateral", GIVEN)
     rows[2] = replace(rows[2], brand="none")
     rows[3] = replace(rows[3], exclude="blurred")
-    rows[4] = replace(rows[4], lateral=None)
+    rows[4] = rows[4].with_film("lateral", None, rows[4].box("lateral"))
     write_studies(tmp_path / "studies.csv", rows)
     return tmp_path / "studies.csv"

@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from pedicle_screws import VIEWS
 from sample_films import GIVEN, SIZES
 
 from edgekit.box_editor.server import serve_editor
 from edgekit.box_editor.table import BoxTable
 from edgekit.studies import read_studies, write_studies
-from edgekit.types import VIEWS, Box
+from edgekit.types import Box
 
 pytestmark = pytest.mark.browser
 

@@ -13,6 +13,7 @@ import typer
 import edgekit
 from edgekit import cli, doctor, errors
 from edgekit.cli import console
+from edgekit.sessions.cuda_engine import list_gpus
 
 COMMANDS = {
     "app", "bench", "demo", "doctor", "emulator arm64", "evaluate", "export", "phantom cohort", "phantom photo", "predict", "score",
@@ -282,16 +283,16 @@ def test_doctor_reads_the_gpus_of_the_driver(tmp_path: Path, monkeypatch):
     tool.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559 MiB, 580.10, 9.0'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert doctor._list_gpus() == [
-        {"name": "NVIDIA H100 80GB HBM3", "memory.total": "81559 MiB", "driver_version": "580.10", "compute_cap": "9.0"}
-    ]
+    assert list_gpus() == [{"name": "NVIDIA H100 80GB HBM3", "memory.total": "81559 MiB", "driver_version": "580.10", "compute_cap": "9.0"}]
     tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
-    assert doctor._list_gpus() == []
+    assert list_gpus() == []
 
 
-def test_every_session_has_its_extras_and_a_backend():
+def test_every_session_and_backend_asks_for_extras_that_there_are():
     from edgekit.backends import BACKENDS
-    from edgekit.sessions import SESSIONS
+    from edgekit.sessions import RUNTIMES, SESSIONS
 
-    assert set(doctor.SESSION_EXTRAS) == {"torch", *SESSIONS}
-    assert {session for backend in BACKENDS.values() for session in backend.SESSIONS} == set(SESSIONS)
+    known = {"", *(package.extra for package in doctor.list_packages())}
+    assert {extra for module in RUNTIMES.values() for extra in module.ABOUT.extras} <= known
+    assert {extra for backend in BACKENDS.values() for extra in backend.EXTRAS} <= known
+    assert {name: module for backend in BACKENDS.values() for name, module in backend.SESSIONS.items()} == SESSIONS

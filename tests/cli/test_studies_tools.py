@@ -24,7 +24,7 @@ def table(tmp_path) -> Path:
     for number, brand in enumerate(["design-a", "design-b", "other", "none"]):
         film = tmp_path / f"film{number}.png"
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (50, 40), np.uint8)).save(film)
-        rows.append(Study(f"patient-{number}", brand, split="readers", ap=film))
+        rows.append(Study(f"patient-{number}", brand, split="readers", films={"ap": film, "lateral": None}))
     write_studies(tmp_path / "studies.csv", rows)
     return tmp_path / "studies.csv"
 
@@ -75,7 +75,7 @@ def test_propose_boxes_writes_beside_the_table(table, run, tmp_path, capsys):
     said = ask(capsys, "propose-boxes", table, run)
     assert f"{tmp_path / 'studies-boxes.csv'}: 3 boxes proposed, 0 films without, 0 boxes kept." in said
     assert str(tmp_path / "studies-boxes.jpg") in said
-    assert sum(row.ap_box is not None for row in read_studies(tmp_path / "studies-boxes.csv")) == 3
+    assert sum(row.box("ap") is not None for row in read_studies(tmp_path / "studies-boxes.csv")) == 3
 
 
 def test_propose_boxes_lists_films_where_nothing_was_found(table, run, tmp_path, capsys):

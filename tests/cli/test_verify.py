@@ -11,13 +11,15 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from resealing import read_manifest
 
 from edgekit import bundle as bundles
 from edgekit.cli import run as edgekit
+from edgekit.contract import OUTPUTS
 from edgekit.errors import MissingError
 from edgekit.manifest import open_bundle, write_manifest
 from edgekit.studies import read_studies, write_studies
-from edgekit.types import OUTPUTS, Study
+from edgekit.types import Study
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
 def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     """A copy whose recipe asks for one session, the quickest."""
     folder = shutil.copytree(tiny_bundle, tmp_path / "bundle")
-    restate(folder, recipe={**open_bundle(folder).manifest["recipe"], "sessions": ["onnxruntime"]})
+    restate(folder, recipe={**open_bundle(folder).manifest.recipe, "sessions": ["onnxruntime"]})
     return folder
 
 
@@ -42,14 +44,14 @@ def studies(tmp_path: Path) -> Path:
         paths = {view: films / f"{number}-{view}.png" for view in ("ap", "lateral")}
         for path in paths.values():
             Image.fromarray(random.integers(0, 256, (128, 128), np.uint8)).save(path)
-        rows.append(Study(f"patient-{number}", brand, split="test", **paths))
+        rows.append(Study(f"patient-{number}", brand, split="test", films=paths))
     write_studies(tmp_path / "studies.csv", rows)
     return tmp_path / "studies.csv"
 
 
 def restate(bundle: Path, **changes: Any) -> None:
     """Change the manifest as `edgekit export` would have written it."""
-    write_manifest(bundle, {**json.loads((bundle / "manifest.json").read_bytes()), **changes})
+    write_manifest(bundle, replace(read_manifest(bundle), **changes))
 
 
 def answer(bundle: Path, pack: Path, out: Path, order: tuple[int, ...] = (0, 1, 2)) -> Path:
@@ -81,7 +83,7 @@ def test_a_device_takes_a_pack_and_its_answers_are_judged(
     provenance = document["provenance"]
     assert provenance["studies_sha256"] == hashlib.sha256(studies.read_bytes()).hexdigest()
     assert provenance["model_sha256"] == hashlib.sha256((bundle / "model.onnx").read_bytes()).hexdigest()
-    assert provenance["run_sha256"] == open_bundle(bundle).manifest["provenance"]["run"]["sha256"]
+    assert provenance["run_sha256"] == open_bundle(bundle).manifest.provenance["run"]["sha256"]
     assert {"edgekit", "commit", "date", "target", "precision"} < set(provenance)
 
     mixed = str(answer(bundle, pack, tmp_path / "mixed.npz", order=(2, 0, 1)))
@@ -147,7 +149,7 @@ def test_what_was_not_proven_and_not_verified_is_said(bundle: Path, capsys: pyte
 def test_a_machine_without_the_sessions_packs_and_judges_but_does_not_verify(
     run: Path, bundle: Path, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def open_session(*_: Any) -> Any:
+    def open_session(*_: Any, **__: Any) -> Any:
         raise MissingError("no onnxruntime here", "buy one")
 
     pack = tmp_path / "canvases.npz"

@@ -31,6 +31,7 @@ from text_seeds import (
     seed_config,
     seed_manifest,
     seed_predictions,
+    seed_processors,
     seed_recipe,
     seed_run,
     seed_studies,
@@ -123,8 +124,8 @@ def read_studies(path: Path) -> None:
 
     for study in studies.read_studies(path):
         assert study.patient_id, "a row without a patient"
-        assert study.ap or study.lateral, "a row without a film"
-        for box in (study.ap_box, study.lateral_box):
+        assert study.given, "a row without a film"
+        for box in study.boxes.values():
             assert box is None or (all(map(math.isfinite, box)) and box[0] < box[2] and box[1] < box[3]), f"a box {box}"
 
 
@@ -175,6 +176,7 @@ def place_bundle(folder: Path) -> None:
     for name, content in BUNDLE.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
+    (folder / "processors.json").write_bytes(seed_processors())
 
 
 def read_bundle(path: Path) -> None:

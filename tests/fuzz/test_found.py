@@ -27,7 +27,7 @@ from film_seeds import (
     pack_segment,
 )
 from numpy.typing import NDArray
-from text_seeds import BUNDLE, CONFIG, RECIPE, seal, seed_manifest, seed_run
+from text_seeds import BUNDLE, CONFIG, RECIPE, seal, seed_manifest, seed_processors, seed_run
 
 from edgekit.errors import DamagedBundleError, FilmError, InputError
 from edgekit.manifest import open_bundle
@@ -219,6 +219,7 @@ def test_a_manifest_must_describe_a_bundle(tmp_path: Path, changes: dict[str, ob
     for name, content in BUNDLE.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
+    (tmp_path / "processors.json").write_bytes(seed_processors())
     manifest = json.loads(seed_manifest()["sound"])
     (tmp_path / "manifest.json").write_bytes(seal(manifest))
     assert open_bundle(tmp_path).canvas_side == 128

@@ -5,7 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import sys
+from pathlib import Path
 from typing import Any
+
+from edgekit.manifest import to_document
+
+sys.path.append(str(Path(__file__).parents[1]))  # every fuzzed process is started as a script, in its own folder
+
+from pedicle_screws import make_manifest
 
 STUDIES = """patient_id,brand,has_crosslink,split,ap,lateral,ap_box,lateral_box,exclude
 p1,design-a,0,train,a.png,b.png,1 2 3 4,,
@@ -100,10 +108,10 @@ def seed_config() -> dict[str, bytes]:
 # --- a bundle ------------------------------------------------------------------------------------------------------------------
 
 BUNDLE = {"model.onnx": b"graph", "golden/ap.png": b"film", "MODEL_CARD.md": b"card"}
-"""The files of a bundle, except its manifest; the card is listed there, as it was before there was a ``processors.json``."""
+"""The files of a bundle, except its manifest and ``processors.json``."""
 
 
-def seal(manifest: Any) -> bytes:
+def seal(manifest: Any, key: str = "manifest_sha256") -> bytes:
     """A manifest with the right hash of itself, as `edgekit.manifest` writes it; what isn't a table has none."""
 
     def dump(document: Any) -> bytes:
@@ -111,23 +119,24 @@ def seal(manifest: Any) -> bytes:
 
     if not isinstance(manifest, dict):
         return dump(manifest)
-    content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    return dump({**content, "manifest_sha256": hashlib.sha256(dump(content)).hexdigest()})
+    content = {name: value for name, value in manifest.items() if name != key}
+    return dump({**content, key: hashlib.sha256(dump(content)).hexdigest()})
+
+
+def _measure(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+
+def seed_processors() -> bytes:
+    """The ``processors.json`` of a bundle of `BUNDLE`."""
+    document = {"schema": 1, "model_sha256": "0" * 64, "card": _measure(BUNDLE["MODEL_CARD.md"]), "processors": []}
+    return seal(document, "processors_sha256")
 
 
 def seed_manifest() -> dict[str, bytes]:
     """The manifest of a bundle of `BUNDLE`."""
-    manifest: dict[str, Any] = {
-        "schema": 2,
-        "target": "desktop-cpu",
-        "precision": "fp32",
-        "model": "model.onnx",
-        "brands": ["design-a", "design-b"],
-        "canvas": {"side": 128},
-        "sessions": ["onnxruntime"],
-        "provenance": {"run": {"path": "../run", "sha256": "0" * 64}},
-        "files": {name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for name, content in BUNDLE.items()},
-    }
+    files = {name: _measure(content) for name, content in BUNDLE.items() if name != "MODEL_CARD.md"}
+    manifest = to_document(make_manifest(brands=("design-a", "design-b"), canvas={"side": 128}, files=files))
     return {"sound": seal(manifest), "no-files": seal({**manifest, "files": {}})}
 
 

@@ -1,0 +1,73 @@
+"""docs/library.md: the public names, and the program on that page, run as it stands there."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import edgekit
+
+PAGE = (Path(__file__).parents[1] / "docs" / "library.md").read_text(encoding="utf-8")
+
+
+def test_every_public_name_is_there_documented_and_explained() -> None:
+    listed = set(re.findall(r"^\| (.+?) \|", PAGE, re.MULTILINE)) - {"name", "---"}
+    names = {name for cell in listed for name in re.findall(r"`(\w+)", cell)}
+    assert names == set(edgekit.__all__) - {"__version__"}
+    for name in names:
+        assert getattr(edgekit, name).__doc__, name
+    assert set(edgekit.__all__) <= set(dir(edgekit))
+    with pytest.raises(AttributeError, match="no attribute 'predict'"):
+        _ = edgekit.predict
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    """Not even numpy: what is counted are modules that are no part of Python."""
+    program = "import sys; before = set(sys.modules); import edgekit; print(*sorted(set(sys.modules) - before))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert [name for name in found if name.split(".")[0] not in sys.stdlib_module_names] == ["edgekit"]
+
+
+def test_the_program_of_the_page_answers_and_draws(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
+    assert len(program.splitlines()) <= 15
+    golden = tiny_bundle / "golden"
+    for view in ("ap", "lateral"):
+        program = program.replace(f"{view}.dcm", str(golden / f"both-{view}.png"))
+    program = program.replace("build/desktop-cpu", str(tiny_bundle))
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    shown = capsys.readouterr().out
+    assert all(brand in shown for brand in edgekit.open_bundle(tiny_bundle).brands)
+    for view in ("ap", "lateral"):
+        drawn = np.asarray(Image.open(tmp_path / f"{view}.jpg").convert("RGB")).astype(int)
+        film = Image.open(golden / f"both-{view}.png").resize(drawn.shape[1::-1]).convert("RGB")
+        assert np.abs(drawn - np.asarray(film)).max() > 60, "a box or heat is drawn over the film"
+
+
+def test_a_film_without_anything_found_is_drawn_as_it_is(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = tiny_bundle / "golden" / "both-ap.png"
+    with edgekit.Predictor(tiny_bundle) as predictor:
+        infer = predictor._infer
+        monkeypatch.setattr(predictor, "_infer", lambda inputs: {**infer(inputs), "found": np.zeros(2, np.int32)})
+        drawn = np.asarray(Image.open(io.BytesIO(predictor.explain({"ap": film})["ap"])).convert("L")).astype(int)
+    plain = np.asarray(Image.open(film).resize(drawn.shape[::-1], Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(drawn - plain).mean() < 3
+
+
+def test_films_scores_and_runs_are_at_hand(tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    film = edgekit.read_film(tiny_bundle / "golden" / "both-ap.png")
+    assert film.pixels.shape == (128, 128)
+    (tmp_path / "predictions.csv").write_text("patient_id,truth,p_a,p_b\n1,a,0.9,0.1\n2,b,0.8,0.2\n")
+    assert edgekit.score(tmp_path / "predictions.csv")["accuracy"] == 0.5
+    with edgekit.open_run(tiny_run) as session:
+        assert session.runtime.startswith("torch")
