@@ -6,18 +6,9 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-__version__ = "0.1.0"
-
-if TYPE_CHECKING:
-    from edgekit.errors import EdgekitError
-    from edgekit.evaluation.study import score_table as score
-    from edgekit.inference import Predictor
-    from edgekit.manifest import open_bundle
-    from edgekit.radiograph import read_radiograph as read_film
-    from edgekit.sessions.torch import open_run
-    from edgekit.types import Bundle, Prediction, Radiograph
+from edgekit.version import VERSION as __version__
 
 _PUBLIC = {
     "Bundle": "edgekit.types:Bundle",
@@ -30,7 +21,7 @@ _PUBLIC = {
     "read_film": "edgekit.radiograph:read_radiograph",
     "score": "edgekit.evaluation.study:score_table",
 }
-"""Where each public name is."""
+"""Where each public name is; ``__init__.pyi`` tells type checkers."""
 
 __all__ = [
     "Bundle",

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import edgekit
 from edgekit.canvases import graph_inputs
 from edgekit.contract import measure_errors, output_dtype
 from edgekit.errors import GateError
 from edgekit.processors import read_features
 from edgekit.remembered import is_remembered, remember
+from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -233,7 +233,7 @@ def _describe_circumstances(bundle: Bundle, session: Session, threads: int | Non
     multiarray = (getattr(np, "_core", None) or np.core)._multiarray_umath  # np.core: before numpy 2
     return {
         "passed": "golden vectors",
-        "edgekit": edgekit.__version__,
+        "edgekit": VERSION,
         "model_sha256": manifest.model_sha256,
         "files": {name: entry["sha256"] for name, entry in manifest.files.items()},
         "canvas": manifest.canvas,

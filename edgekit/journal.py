@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import edgekit
 from edgekit.errors import InputError
+from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Journal:
 
     def __init__(self, path: Path, begun_with: dict[str, str]) -> None:
         self.path = path
-        begun_with = {**begun_with, "edgekit": edgekit.__version__, "schema": SCHEMA}
+        begun_with = {**begun_with, "edgekit": VERSION, "schema": SCHEMA}
         header = json.dumps(begun_with).encode() + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:

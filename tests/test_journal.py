@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import edgekit
+from edgekit import journal
 from edgekit.errors import InputError
 from edgekit.journal import Journal
 
@@ -48,7 +48,7 @@ def test_a_half_written_row_is_dropped_wherever_it_breaks_off(path: Path) -> Non
 def test_another_job_is_told_what_differs_and_how_to_start_over(path: Path, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
     if name == "edgekit":
-        monkeypatch.setattr(edgekit, "__version__", value)
+        monkeypatch.setattr(journal, "VERSION", value)
     with pytest.raises(InputError, match="begun with something else") as error:
         Journal(path, BEGUN if name == "edgekit" else {**BEGUN, name: value})
     assert f"{name} " in error.value.message

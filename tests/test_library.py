@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import io
 import re
 import subprocess
@@ -32,7 +34,18 @@ def test_the_package_itself_imports_nothing() -> None:
     """Not even numpy: what is counted are modules that are no part of Python."""
     program = "import sys; before = set(sys.modules); import edgekit; print(*sorted(set(sys.modules) - before))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert [name for name in found if name.split(".")[0] not in sys.stdlib_module_names] == ["edgekit"]
+    assert [name for name in found if name.split(".")[0] not in sys.stdlib_module_names] == ["edgekit", "edgekit.version"]
+
+
+def test_type_checkers_are_told_the_same_names_and_places() -> None:
+    stub = ast.parse(Path(edgekit.__file__).with_suffix(".pyi").read_text())
+    told = {
+        alias.asname: getattr(importlib.import_module(str(node.module)), alias.name)
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == {name: getattr(edgekit, name) for name in edgekit.__all__ if name != "__version__"}
 
 
 def test_the_program_of_the_page_answers_and_draws(

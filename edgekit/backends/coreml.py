@@ -12,7 +12,6 @@ import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import edgekit
 from edgekit.backends.asking import check_stages
 from edgekit.contract import PRESENT, input_rows, output_rows
 from edgekit.errors import InputError
@@ -21,6 +20,7 @@ from edgekit.graphs.exporting import fold_batch_norms
 from edgekit.graphs.places import STAGES, find_places
 from edgekit.sessions import coreml, coreml_reference
 from edgekit.types import Artifact
+from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +210,7 @@ def _describe_model(model: Any, pipeline: Any) -> None:
     """Write what Xcode and a program that opens the file should know."""
     model.author = "edgekit"
     model.license = "AGPL-3.0-or-later"
-    model.version = edgekit.__version__
+    model.version = VERSION
     task = pipeline.spec.task
     model.short_description = f"{task.question} {task.intended_use}"
     for row in input_rows(task.views):
@@ -223,7 +223,7 @@ def _describe_model(model: Any, pipeline: Any) -> None:
             "brands": json.dumps(brands),
             "classes": ",".join(brands),
             "ensemble": pipeline.spec.ensemble,
-            "edgekit": edgekit.__version__,
+            "edgekit": VERSION,
         }
     )
 

@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-import edgekit
 from edgekit.cli import bundle, console, demo, doctor, emulator, evaluate, phantom, phone_app, predict, studies, train, verify
 from edgekit.cores import share_machine
 from edgekit.errors import EdgekitError, InputError, MissingError, UsageError
+from edgekit.version import VERSION
 
 app = typer.Typer(
     name="edgekit",
-    help=edgekit.__doc__,
+    help="Put a multi-model medical imaging pipeline on phones, Jetsons and desktop GPUs, and prove it still answers right.",
     epilog="edgekit takes one thread a core, and those that wait sleep, so that other programs get their share. "
     "OMP_NUM_THREADS=N and OMP_WAIT_POLICY=active in the environment change it; edgekit doctor says what holds.",
     add_completion=False,
@@ -44,7 +44,7 @@ _FULL_DISK = re.compile(rf"{re.escape(os.strerror(errno.ENOSPC))}|\d+ requested 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"edgekit {edgekit.__version__}")
+        print(f"edgekit {VERSION}")
         raise typer.Exit
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import edgekit
 from edgekit.graphs.exporting import fold_batch_norms, strip_annotations
+from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def write_corner_finder(finder: CornerFinder, path: Path, weights: str) -> None:
     if weights == "int8":
         _store_in_bytes(model)
     onnx.checker.check_model(model, full_check=True)
-    onnx.helper.set_model_props(model, {"edgekit": edgekit.__version__})
+    onnx.helper.set_model_props(model, {"edgekit": VERSION})
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

@@ -9,9 +9,9 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import edgekit
 from edgekit.contract import OUTPUTS, input_names
 from edgekit.errors import InputError
+from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def write_graph(model: Any, pipeline: Any, path: Path) -> None:
     onnx.helper.set_model_props(
         model,
         {
-            "edgekit": edgekit.__version__,
+            "edgekit": VERSION,
             "brands": json.dumps(pipeline.spec.brands),
             "intended_use": pipeline.spec.task.intended_use,
         },

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import edgekit
 from edgekit.errors import InputError
 from edgekit.files import hash_file
 from edgekit.parity.recording import THREADS, Recording, read_recording, record, write_recording
+from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ class Reference:
             "run": run_hash(self.run),
             "ensemble": self.bundle.manifest.ensemble,
             "side": self.bundle.canvas_side,
-            "edgekit": edgekit.__version__,
+            "edgekit": VERSION,
             "code": _hash_code(),
             "versions": {name: importlib.metadata.version(name) for name in NETWORKS},
             "rows": [[_describe_film(study.film(view)) for view in self.bundle.views] for study in self.studies],
@@ -108,5 +108,5 @@ def _describe_film(film: Path | None) -> list[Any] | None:
 
 def _hash_code() -> list[str]:
     """Return the hashes of the modules that make the reference: in a checkout they change without a new version."""
-    package = Path(edgekit.__file__).parent
+    package = Path(__file__).parents[1]
     return [hash_file(path) for path in sorted([*(package / "models").glob("*.py"), package / "sessions" / "torch.py"])]

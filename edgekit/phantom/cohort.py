@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-import edgekit
 from edgekit.phantom.plan import CROSSLINK, Patient, plan_cohort
 from edgekit.phantom.scene import simulate_rows
 from edgekit.phantom.workfolder import claim_folder, fill_folder
 from edgekit.studies import write_studies
 from edgekit.task import View
+from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def make_cohort(out: Path, parameters: CohortParameters) -> Path:
         When `out` holds something else.
     """
     parameters.check()
-    record = {**asdict(parameters), "version": edgekit.__version__}
+    record = {**asdict(parameters), "version": VERSION}
     tasks = {patient.rows[0].patient_id: _Task(patient, json.dumps(record, sort_keys=True)) for patient in plan_cohort(out, parameters)}
     claim_folder(out, "cohort.json", record, ["films"])
     boxes = fill_folder(out, tasks, _make_patient, _is_whole, description="simulating patients", remedy="Take a smaller --size")

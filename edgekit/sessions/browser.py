@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-import edgekit
 from edgekit.contract import output_dtype, views_of
 from edgekit.errors import DamagedBundleError, MissingError
 from edgekit.sessions.about import About
@@ -222,7 +221,7 @@ def find_codecs() -> Path:
 
 def _find_vendored(name: str, *files: str) -> Path:
     """Return the folder of an npm package whose `files` are served."""
-    package = Path(edgekit.__file__).parent
+    package = Path(__file__).parents[1]
     app = package / "_app" if (package / "_app").is_dir() else package.parent / "sample_app"
     folder = app / "vendor" / name
     if missing := [file for file in files if not (folder / file).is_file()]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-import edgekit
 from edgekit.errors import InputError, UsageError
 from edgekit.files import hash_file, replacing, write_bytes, write_text
 from edgekit.phantom.photo.snapshot import Conditions, find_severity, photograph
@@ -19,6 +18,7 @@ from edgekit.phantom.workfolder import claim_folder, fill_folder
 from edgekit.radiograph import read_radiograph
 from edgekit.studies import clip_box, find_box_fault, read_studies, write_studies
 from edgekit.task import View
+from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ def make_album(table: Path, out: Path, *, seed: int = 0, severity: str = "modera
     if seed < 0:
         raise UsageError(f"seed is {seed}, expected 0 or more.", "Choose another --seed.")
     studies = read_studies(table)
-    parameters: dict[str, object] = {"studies": hash_file(table), "severity": severity, "seed": seed, "version": edgekit.__version__}
+    parameters: dict[str, object] = {"studies": hash_file(table), "severity": severity, "seed": seed, "version": VERSION}
     claim_folder(out, "photos.json", parameters, ["photos", "straightened"])
     tasks = {
         name: _Task(row, study, name, out, seed, severity)

@@ -1,0 +1,3 @@
+"""The version, where every room can read it without asking for the whole package."""
+
+VERSION = "0.1.0"
