@@ -15,7 +15,7 @@ from sample_films import GIVEN, SIZES
 from edgekit.box_editor.server import serve_editor
 from edgekit.box_editor.table import BoxTable
 from edgekit.studies import read_studies, write_studies
-from edgekit.types import Box
+from edgekit.types import Box, Study
 
 pytestmark = pytest.mark.browser
 
@@ -131,6 +131,13 @@ def test_what_is_drawn_and_moved_is_in_the_table_and_there_again(open_page, tabl
     again = BoxTable(table)
     assert [(film.box, film.checked) for film in again.films[:3]] == [(moved, True), (None, True), (None, False)]
     assert read_boxes(table)["p1", "lateral"] == GIVEN
+
+
+def test_a_film_of_another_tasks_view_is_named_by_it(open_page, table):
+    row = next(row for row in read_studies(table) if row.film("ap"))
+    write_studies(table, [Study("p9", "design-a", films={"weight_bearing": row.film("ap")}, boxes={"weight_bearing": None})])
+    with serve_editor(BoxTable(table)) as address:
+        assert name_focus(open_page(address)) == "weight bearing film of patient p9: to do"
 
 
 def test_edges_corners_and_the_inside_are_dragged(page, table):

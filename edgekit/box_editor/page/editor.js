@@ -1,6 +1,7 @@
 // The box editor. Boxes are [x0, y0, x1, y1] in film pixels; the server saves each decision before it answers.
 
-const VIEWS = { ap: "AP", lateral: "lateral" };
+/** @returns {string} a view as a person writes it */
+const sayView = (view) => (view === "ap" ? "AP" : view.replaceAll("_", " "));
 const GRIP = 8; // CSS pixels around an edge in which it can be taken
 const STEP = 2; // CSS pixels that an arrow key moves, at least one film pixel
 const LEAST_DRAG = 5; // CSS pixels; less is a click
@@ -53,7 +54,7 @@ async function save() {
     if (fault === null && film.box === box) waiting.delete(film); // else it was changed meanwhile
     if (fault !== null && film.box === box) {
       failed.add(film);
-      $("alarm").textContent = `Not saved, patient ${film.patient}, ${VIEWS[film.view]}: ${fault}`;
+      $("alarm").textContent = `Not saved, patient ${film.patient}, ${sayView(film.view)}: ${fault}`;
     }
     show(film);
     count();
@@ -129,7 +130,7 @@ function makeFilm(film) {
   const svg = draw("svg", { "aria-hidden": "true" }, stage);
   stage.append(note);
   const state = make("span", { className: "state" });
-  const title = make("h2", {}, make("span", { textContent: VIEWS[film.view] }), make("span", { className: "name", textContent: film.name }), state);
+  const title = make("h2", {}, make("span", { textContent: sayView(film.view) }), make("span", { className: "name", textContent: film.name }), state);
   const section = make("section", { className: "film", tabIndex: 0, onfocus: () => choose(films.indexOf(film)) }, stage, title);
   section.setAttribute("role", "application"); // arrow keys are for the box, not for a screen reader's cursor
   section.setAttribute("aria-describedby", "keys");
@@ -154,7 +155,7 @@ function show(film) {
   const [name, words] = describe(film);
   section.dataset.state = name;
   state.textContent = words;
-  section.setAttribute("aria-label", `${VIEWS[film.view]} film of patient ${film.patient}: ${words}`);
+  section.setAttribute("aria-label", `${sayView(film.view)} film of patient ${film.patient}: ${words}`);
   svg.replaceChildren();
   if (film.box && film.width) {
     const [x0, y0, x1, y1] = film.box;
