@@ -63,12 +63,13 @@ def train(
         return
     if not (run / "pipeline.json").is_file():
         stage: dict[str, Any] = {"run": str(run), "only": only}
-        if only != "corners":
+        located = only != "corners" and settings.task.locate
+        if located:
             stage |= asdict(load_detector_settings(run))
         if json:
             console.print_json(stage)
         else:
-            also = "" if only == "corners" else f", or take the detector with --detector {run}"
+            also = f", or take the detector with --detector {run}" if located else ""
             console.say(f"{run}: {only} trained; go on with --resume{also}.")
         return
     trained, provenance = load_settings(run), read_json(run / "provenance.json")

@@ -186,8 +186,10 @@ def load_detector_settings(run: Path) -> DetectorSettings:
     Raises
     ------
     InputError
-        The run has no detector yet, or was written by another version.
+        The run has no detector yet, has none because its task takes whole films, or was written by another version.
     """
+    if (run / "pipeline.json").is_file() and not load_settings(run).task.locate:
+        raise InputError(f"{run} has no detector: its task takes whole films", "name a run whose task has [task] locate = true")
     document = read_json(run / "detector.json")
     try:
         return DetectorSettings(**{**document, "views": tuple(document.get("views", PEDICLE_SCREWS.views))})
@@ -286,7 +288,7 @@ def load_pipeline(run: Path, ensemble: str | None = None) -> Pipeline:
         raise InputError(
             f"ensemble {name!r} answers only for {', '.join(ensembles[name].cases)}, not for {', '.join(needed)}",
             f"choose one that answers every case: {', '.join(complete) or 'the run has none'}; "
-            f"or say in [task] every_case = false that the answer then is 'no {task.found} found'",
+            f"or say in [task] every_case = false that the answer then is 'no {task.found} found', and train with --only ensemble",
         )
     return assemble_pipeline(run, ensembles[name], ensembles[name].members)
 

@@ -136,7 +136,8 @@ def rewrite_graph(model: Any, patients: CalibrationPatients, foresight: Foresigh
     cropped = run_passes(plain, [CROP_IN_INTEGERS])
     if foresight.predict(answer_members(cropped, patients, "Rewriting the graph")) <= ROUNDING_SHARE * changed:
         return run_passes(cropped, [UNFOLD_STEMS]), "integers"
-    return run_passes(plain, [UNFOLD_STEMS]), "float32"
+    reads_films = any(node.name.startswith("detector.") for node in plain.graph.node)  # else only the crop does
+    return run_passes(plain, [UNFOLD_STEMS] if reads_films else []), "float32"
 
 
 def quantize_graph(

@@ -28,7 +28,7 @@ UNFOLD_STEMS = Pass(
     "let first convolutions read bytes",
     unfold_stems,
     requires=(READS_BYTES, has_no("SpaceToDepth")),
-    ensures=(has("SpaceToDepth"), NAMED, SORTED),  # the detector's first convolution can always be unfolded
+    ensures=(has("SpaceToDepth"), NAMED, SORTED),  # a detector's first convolution can always be unfolded, a member's after an integer crop
 )
 
 

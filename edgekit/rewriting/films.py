@@ -20,15 +20,17 @@ MOVES = ("Slice", "Concat", "Gather", "Unsqueeze", "Squeeze")
 def read_bytes(model: Any) -> Any:
     """Join the canvases as bytes, and turn them into [0, 1] by one DequantizeLinear: the same to the last bit but one.
 
-    The plain graph casts each canvas to float first, which TensorRT demands.
+    The plain graph casts each canvas to float first, which TensorRT demands. A task's only canvas has nothing to be joined with.
     """
     editor = Editor(model)
     for division in editor.nodes("Div"):
         joined = editor.maker(division.input[0], "Concat")
-        casts = [cast for name in joined.input if (cast := editor.maker(name, "Cast"))] if joined else []
-        if not casts or len(casts) < len(joined.input) or editor.constant(division.input[1]) != WHITE:
+        floats = list(joined.input) if joined else [division.input[0]]
+        casts = [cast for name in floats if (cast := editor.maker(name, "Cast"))]
+        if len(casts) < len(floats) or editor.constant(division.input[1]) != WHITE:
             continue
-        together = editor.add("Concat", [cast.input[0] for cast in casts], "canvases", axis=0)
+        films = [cast.input[0] for cast in casts]
+        together = editor.add("Concat", films, "canvases", axis=0) if joined else films[0]
         editor.redirect(division.output[0], dequantize(editor, together, np.float32(1 / WHITE), np.uint8(0)))
     return editor.finish()
 

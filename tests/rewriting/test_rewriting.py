@@ -189,6 +189,22 @@ def test_the_crop_stays_float_where_the_answers_do_not_bear_its_rounding(
         assert largest_differences(model, changed, patients)["members"] < 1e-3
 
 
+@pytest.mark.parametrize(("limit", "crop", "products"), [(0.99, "integers", 4), (0.0, "float32", 0)])
+def test_one_whole_film_is_rewritten_too(tiny_front_run: Path, limit: float, crop: str, products: int) -> None:
+    """Nothing joins the films of a task with one view, and without a detector no convolution sees a film before the crop."""
+    pipeline = load_pipeline(tiny_front_run, "front")
+    torch.manual_seed(0)
+    pipeline.members["front"].load_state_dict(start_classifier("efficientnet_lite0", 3, "imagenet").state_dict())  # see `plain`
+    model = export_graph(pipeline, 20)
+    films = [{"front": grainy_film(seed, 128), "present": np.ones(1, np.float32)} for seed in range(4)]
+    calibration = CalibrationPatients(films, ("a", "b") * 2)
+    changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit)
+    assert found == crop
+    assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == products
+    assert any(node.op_type == "SpaceToDepth" for node in changed.graph.node) == (crop == "integers")
+    assert largest_differences(model, changed, films)["members"] < (0.05 if crop == "integers" else 1e-4)
+
+
 @pytest.mark.parametrize("activations", ["uint8", "int8"])
 def test_bytes_are_not_rounded_again(tiny_run: Path, patients: list[dict[str, np.ndarray]], activations: str) -> None:
     pipeline = load_pipeline(tiny_run, "ap+lateral")

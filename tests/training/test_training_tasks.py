@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from edgekit.cli import run as edgekit
+from edgekit.errors import InputError
 from edgekit.manifest import open_bundle
 from edgekit.models.runfolder import load_detector_settings, load_ensembles, load_pipeline, load_settings, read_json, run_hash
 from edgekit.radiograph import make_canvas, read_radiograph
 from edgekit.studies import read_studies, select, write_studies
+from edgekit.targets import load_target
 from edgekit.types import Study
 
 SETTINGS = """
@@ -116,6 +119,40 @@ def test_a_detector_is_not_asked_for_where_none_is(whole: Path, fronts: Path, tm
     for options in (["--only", "detector"], ["--detector", str(whole)], ["--detector-studies", str(fronts)]):
         assert edgekit(["train", str(fronts), "--out", str(tmp_path / "run"), "--config", settings, *options]) == 2
         assert "takes whole films" in capsys.readouterr().err
+
+
+def test_members_without_a_detector_are_a_stage_too(whole: Path, fronts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = str(whole.with_name("whole.toml"))
+    command = ["train", str(fronts), "--out", str(tmp_path / "run"), "--config", settings, "--only"]
+    assert edgekit([*command, "members"]) == 0
+    assert "members trained; go on with --resume." in capsys.readouterr().out
+    assert edgekit([*command, "ensemble"]) == 0
+    with pytest.raises(InputError, match="has no detector: its task takes whole films"):
+        load_detector_settings(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("target", "recipe"),
+    [
+        ("desktop-cpu", ("changed = 0.004", "changed = 0.99")),
+        ("ios", None),
+        pytest.param("web", ("changed = 0.004", "changed = 0.99"), marks=pytest.mark.slow),
+        pytest.param("android", ("changed = 0.004", "changed = 0.99"), marks=pytest.mark.slow),
+        pytest.param("jetson", ("changed = 0.004", "changed = 0.99"), marks=pytest.mark.slow),
+    ],
+)
+def test_whole_films_of_one_view_are_exported_in_8_bits(whole: Path, target: str, recipe: tuple[str, str] | None, tmp_path: Path) -> None:
+    """The graph is of another form: no films are joined, and no convolution sees one before the crop."""
+    folder = load_target(target).folder
+    text = (folder / "recipe.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace(*recipe).replace('ensemble = "ap+lateral"', 'ensemble = "best"') if recipe else text)
+    taught = [replace(row, split="test") for row in select(read_studies(whole.with_name("studies.csv")), "train")[:3]]
+    write_studies(tmp_path / "taught.csv", taught)  # the test rows are copies of films that 8 bits are calibrated on
+    options = ["--studies", str(tmp_path / "taught.csv"), *(["--recipe", str(tmp_path / "mine.toml")] if recipe else [])]
+    assert edgekit(["export", str(whole), target, "--out", str(tmp_path / "bundle"), *options, "--force"]) == 0
+    manifest = open_bundle(tmp_path / "bundle").manifest
+    assert manifest.stages["members"].startswith("w8")
+    assert all(row["n"] == 3 for row in manifest.parity)
 
 
 def test_the_study_is_not_trained_on_another_tasks_table(fronts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
