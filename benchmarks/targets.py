@@ -85,7 +85,7 @@ def tabulate(records: list[dict[str, Any]]) -> str:
 
 def judge_emulated(bundle: Bundle, run: Path, studies: Path, name: str) -> dict[str, Any]:
     """Judge a bundle as the processor `name` answers, and return the record."""
-    rows, start = verification_rows(studies)[: PATIENTS[name]], time.monotonic()
+    rows, start = verification_rows(studies, bundle.views)[: PATIENTS[name]], time.monotonic()
     (check,) = judge_on(bundle, run, rows, [CPUS[name]])
     keys = ("target", "precision", "model_sha256")
     return {

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from edgekit.backends import Backend
     from edgekit.models.pipeline import Pipeline
     from edgekit.sessions import SessionModule
+    from edgekit.task import View
     from edgekit.types import Artifact, Parity, Study, Target
 
 RECIPE = "recipe.toml"
@@ -114,7 +115,7 @@ def export_bundle(
     backend = backend or BACKENDS[target.backend]
     out = out.absolute()
     replaced = _check_destination(out)
-    table, rows = _verification_rows(run, studies, force)
+    table, rows = _find_verification_rows(run, studies, force)
     with _draft_folder(out) as folder:
         draft = _make(run, target, backend, folder, out, table, rows, force)
         judgement = _judge(draft, run, target, out, rows, backend.SESSIONS)
@@ -199,7 +200,7 @@ def _name_ensemble(run: Path, target: Target) -> str | None:
     """
     from edgekit.models.runfolder import load_settings
 
-    is_shipped = target.recipe.parent == target.folder
+    is_shipped = target.recipe.resolve().parent == target.folder.resolve()
     if target.ensemble == BEST or (is_shipped and load_settings(run).task.name != PEDICLE_SCREWS.name):
         return None
     return target.ensemble
@@ -363,18 +364,22 @@ def describe_verification(bundle: Bundle) -> str:
     return f"not verified: {verdicts or 'never compared with its reference'}"
 
 
-def verification_rows(table: Path) -> list[Study]:
+def verification_rows(table: Path, views: Sequence[View]) -> list[Study]:
     """Return the rows of ``studies.csv`` to judge on: its test rows, or all rows if the split column is empty.
+
+    A row without a film of one of the bundle's `views` is left out: two empty answers always agree.
 
     Raises
     ------
     InputError
-        There are none.
+        There are none, or the table lacks a view.
     """
+    from edgekit.studies import keep_filmed
+
     rows = _list_judged(table)
     if not rows:
         raise InputError(f"{table}: no rows to verify on", "give rows the split 'test', or leave the whole column empty")
-    return rows
+    return keep_filmed(views, table, rows)
 
 
 def _list_judged(table: Path) -> list[Study]:
@@ -495,18 +500,19 @@ def _check_destination(out: Path) -> Bundle | None:
         raise InputError(f"{out} exists and is not a sound bundle ({error.message})", "choose another --out, or delete it") from error
 
 
-def _verification_rows(run: Path, studies: Path | None, force: bool) -> tuple[Path | None, Sequence[Study]]:
+def _find_verification_rows(run: Path, studies: Path | None, force: bool) -> tuple[Path | None, Sequence[Study]]:
     """Return the table to judge on and its rows; with `force` there may be none, unless the table is named."""
-    from edgekit.models.runfolder import find_studies
+    from edgekit.models.runfolder import find_studies, load_settings
 
+    views = load_settings(run).task.views
     if studies is not None:
-        return studies, verification_rows(studies)
+        return studies, verification_rows(studies, views)
     own = find_studies(run)
     if force and (own is None or not _list_judged(own)):
         return None, ()
     if own is None:
         raise InputError(f"{run}/provenance.json names no studies to verify on", "give a studies.csv with --studies")
-    return own, verification_rows(own)
+    return own, verification_rows(own, views)
 
 
 @contextmanager

@@ -69,12 +69,13 @@ def read_calibration(run: Path, wanted: Calibration | Float16 | None, judged_on:
         return CalibrationFilms(CalibrationPatients(), None)
     from edgekit.canvases import stream_inputs
     from edgekit.models.runfolder import find_studies
-    from edgekit.studies import read_studies, select
+    from edgekit.studies import has_film, read_studies, select
 
     table = find_studies(run)
     if table is None:
         raise InputError(f"{run}/provenance.json names no studies to calibrate on", "choose a variant without 8-bit activations, or train")
-    rows = [study for study in select(read_studies(table), "validation") if study.brand not in (None, "none")]
+    known = [study for study in select(read_studies(table), "validation") if study.brand not in (None, "none")]
+    rows = [study for study in known if has_film(study, spec.task.views)]
     if not rows:
         raise InputError(f"{table}: no validation patient with a construct to calibrate on", "give some rows the split 'validation'")
     rows = [rows[index * len(rows) // wanted.patients] for index in range(wanted.patients)] if len(rows) > wanted.patients else rows

@@ -160,7 +160,8 @@ class Predictor:
             box: Box = tuple(map(float, outputs["boxes"][row]))  # type: ignore[assignment]
             crop = grow_box(box, manifest.crop["margin"], self.bundle.canvas_side)
             shown = [tuple(letterbox.to_film_within(edges)) for edges in (box, crop)] if outputs["found"][row] else [None, None]
-            drawn[view] = draw_film(film.pixels, shown[0], None, outputs["heatmaps"][row], shown[1])  # type: ignore[arg-type]
+            found = shown[0] if manifest.task.locate else None  # else it is the film's edge
+            drawn[view] = draw_film(film.pixels, found, None, outputs["heatmaps"][row], shown[1])  # type: ignore[arg-type]
         return drawn
 
     def find_views(self, paths: Sequence[Path]) -> dict[View, Path]:
@@ -182,12 +183,18 @@ class Predictor:
 
         Raises
         ------
+        UsageError
+            There are more films than views.
         InputError
             A film can't be read; or nothing tells the films' views: the task has several, and no detector.
         GateError
             The session misses the golden vectors.
         """
         views = self.bundle.views
+        if len(paths) > len(views):
+            raise UsageError(
+                f"{len(paths)} films were given, and this bundle looks at {len(views)}", f"it takes one film of each of {', '.join(views)}"
+            )
         films = [read_radiograph(path) for path in paths]
         named = {film.view: path for film, path in zip(films, paths, strict=True) if film.view in views}
         if len(named) == len(films):
@@ -196,7 +203,7 @@ class Predictor:
             raise InputError(
                 "the films don't say which views they show", f"name them: {', '.join(f'--film {view}=FILE' for view in views)}"
             )
-        prepared = self._prepare(dict(zip(views, films, strict=False)), time.perf_counter())
+        prepared = self._prepare(dict(zip(views[: len(films)], films, strict=True)), time.perf_counter())
         scores = self._infer(prepared.inputs)["view_scores"]  # a row for each film, a column for each view
         assignments = list(permutations(range(len(views)), len(films)))
         best = max(assignments, key=lambda columns: sum(scores[row, column] for row, column in enumerate(columns)))
@@ -224,9 +231,13 @@ class Predictor:
         GateError
             The session misses the golden vectors.
         """
+        from edgekit.studies import has_film
+
         views = self.bundle.views
 
         def prepare(study: Study) -> _Films:
+            if not has_film(study, views):
+                raise InputError(f"no film of {' or '.join(views)}", "give the row a film of one of the bundle's views, or exclude it")
             started = time.perf_counter()
             return self._prepare({view: read_radiograph(film) for view in views if (film := study.film(view))}, started)
 
@@ -444,7 +455,7 @@ def find_films(folder: Path, views: Sequence[View]) -> tuple[list[Path], dict[Pa
     if len(patients - {""}) > 1:
         raise InputError(
             f"{folder} holds films of {len(patients - {''})} patients by their Patient ID",
-            "leave the films of one patient there, or name them with --films A B",
+            "leave the films of one patient there, or name them with --film VIEW=FILE",
         )
     if not films or len(films) > len(views):
         listed = "".join(f"\n  {path}" for path in films[:LISTED]) + ("\n  ..." if len(films) > LISTED else "")

@@ -358,7 +358,8 @@ def _read_layout(path: Path, table: Table) -> _Layout:
         f"column {column!r} appears {table.columns.count(column)} times" for column in layout.columns if table.columns.count(column) > 1
     ]
     if problems:
-        raise InputError(f"{path}:{table.line}: {'; '.join(problems)}.", f"The first line must be: {','.join(COLUMNS)}")
+        remedy = f"The first line must be: {','.join(COLUMNS)}; another view has two columns, <view> and <view>{BOX}"
+        raise InputError(f"{path}:{table.line}: {'; '.join(problems)}.", remedy)
     return layout
 
 
@@ -464,6 +465,29 @@ def require_views(studies: Sequence[Study], views: Sequence[View], where: str) -
     if missing := [view for view in views if view not in studies[0].films]:
         columns = ", ".join(column for view in missing for column in (view, f"{view}{BOX}"))
         raise InputError(f"{where}: the task has the views {', '.join(views)}, and the table lacks {columns}", "add these columns")
+
+
+def keep_filmed(views: Sequence[View], file: Path, selected: Sequence[Study]) -> list[Study]:
+    """Return the rows that have a film of one of the task's `views`; a table may have other views too.
+
+    Raises
+    ------
+    InputError
+        The table lacks a view, or no row is left.
+    """
+    require_views(selected, views, str(file))
+    kept = [study for study in selected if has_film(study, views)]
+    if not kept:
+        raise InputError(
+            f"{file}: none of the {len(selected)} rows asked about has a film of {' or '.join(views)}",
+            "give a table of patients with such films",
+        )
+    return kept
+
+
+def has_film(study: Study, views: Sequence[View]) -> bool:
+    """Tell whether a row has a film of one of the `views`."""
+    return any(view in study.given for view in views)
 
 
 def format_box(box: Box) -> str:

@@ -226,7 +226,7 @@ class Target:
     size_mb
         Largest model accepted, in MB (10^6 bytes); None accepts any.
     p50_ms
-        Longest median time accepted for two decoded films to the answer, in the first session on this machine; None accepts any.
+        Longest median time accepted for a patient's decoded films to the answer, in the first session on this machine; None accepts any.
     options
         The variant's options, the backend's defaults included.
     corners
@@ -503,7 +503,7 @@ class Latency:
     size_mb
         What the session loads: the model, or the weights; None where it was not measured.
     stages
-        ``decode`` and ``canvas`` are the host's, for two films. The others add up to `p50_ms`: ``detect``, ``crop``, ``members``,
+        ``decode`` and ``canvas`` are the host's, for a film of each view. The others add up to `p50_ms`: ``detect``, ``crop``, ``members``,
         ``ensemble`` and ``overhead`` (between the kernels), or ``infer`` alone where a runtime does not tell: `notes` says why.
     ratio
         By other row of the same rounds: the median over the rounds of its median time divided by this row's.

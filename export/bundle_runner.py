@@ -194,7 +194,7 @@ def print_answer(model, canvases):
         print(f"{probabilities[index]:8.4f} {'*' if answer['prediction_set'][index] else ' '} {brands[index]}")
     print(f"         * can't be excluded at {model.manifest['thresholds']['coverage']:.0%} coverage")
     for row, view in enumerate(list_views(model.manifest)):
-        if view in canvases:
+        if view in canvases and model.manifest["task"]["locate"]:
             box = "box " + " ".join(f"{edge:.1f}" for edge in answer["boxes"][row]) + " (canvas pixels)"
             found = box if answer["found"][row] else f"no {model.manifest['task']['found']} found"
             print(f"{view}: {found}, score {answer['box_scores'][row]:.3f}")

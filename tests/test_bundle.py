@@ -369,7 +369,7 @@ def test_latency_is_added_and_replaced_by_device(bundle_copy: Path) -> None:
 
 
 def test_the_rows_to_verify_on(studies: Path, tmp_path: Path) -> None:
-    assert [study.patient_id for study in verification_rows(studies)] == ["p1", "p2", "p3", "p4"]
+    assert [study.patient_id for study in verification_rows(studies, PEDICLE_SCREWS.views)] == ["p1", "p2", "p3", "p4"]
     films = studies.parent / "films"
     write_studies(
         tmp_path / "unsplit.csv",
@@ -378,10 +378,13 @@ def test_the_rows_to_verify_on(studies: Path, tmp_path: Path) -> None:
             Study("p2", exclude="blurred", films={"ap": films / "excluded.png", "lateral": None}),
         ],
     )
-    assert [study.patient_id for study in verification_rows(tmp_path / "unsplit.csv")] == ["p1"]
+    assert [study.patient_id for study in verification_rows(tmp_path / "unsplit.csv", PEDICLE_SCREWS.views)] == ["p1"]
+    assert [study.patient_id for study in verification_rows(studies, ("lateral",))] == ["p1", "p3", "p4"], "an empty answer agrees with any"
+    with pytest.raises(InputError, match="the table lacks oblique, oblique_box"):
+        verification_rows(studies, ("oblique",))
     write_studies(tmp_path / "trained.csv", [Study("p1", "a", split="train", films={"ap": films / "ap-ap.png", "lateral": None})])
     with pytest.raises(InputError, match="no rows to verify on"):
-        verification_rows(tmp_path / "trained.csv")
+        verification_rows(tmp_path / "trained.csv", PEDICLE_SCREWS.views)
 
 
 def test_golden_vectors_cover_every_way_to_give_films(tiny_bundle: Path) -> None:

@@ -20,7 +20,7 @@ from edgekit.errors import InputError
 from edgekit.evaluation.cohort import select_external, select_test
 from edgekit.studies import COLUMNS, NO_CONSTRUCT, NOT_BRANDS, SPLITS, UNKNOWN, read_studies
 from edgekit.tables import SEPARATORS
-from edgekit.task import Task, parse_task
+from edgekit.task import PEDICLE_SCREWS, Task, parse_task
 from edgekit.training.config import PRESETS, TrainingConfig, load_config
 from edgekit.training.requirements import select_teaching
 
@@ -143,13 +143,13 @@ def test_each_command_reads_the_splits_that_the_document_says(tmp_path: Path) ->
     asked = {
         "train": [*taught["train"], *taught["validation"]],
         "evaluate": [*select_test(table, read), *studies.select(read, "readers"), *select_external(table, read)],
-        "verify": verification_rows(table),
+        "verify": verification_rows(table, PEDICLE_SCREWS.views),
     }
     stated = {read_code(row[0])[0]: read_code(row[1]) for row in read_rows(STUDIES, "What each command reads")}
     for command, taken in asked.items():
         assert [word for word in stated[command] if word in SPLITS] == [study.split for study in taken]
     table.write_text("\n".join([",".join(COLUMNS), "p,maker-model,,,test.png,,,,", "q,,,,,readers.png,,,"]))
-    assert len(verification_rows(table)) == len(select_test(table, read_studies(table))) == 2
+    assert len(verification_rows(table, PEDICLE_SCREWS.views)) == len(select_test(table, read_studies(table))) == 2
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

@@ -114,6 +114,22 @@ def test_one_film_is_enough_and_none_is_not(predictor: Predictor, films: dict[st
         predictor.predict({"ap": Path("gone.png")})
 
 
+def test_no_more_films_than_views(predictor: Predictor, films: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="3 films were given, and this bundle looks at 2"):
+        predictor.find_views([films["ap-ap"]] * 3)
+
+
+def test_a_row_of_other_views_is_not_answered_as_if_nothing_was_found(predictor: Predictor, films: dict[str, Path]) -> None:
+    rows = [
+        Study("p1", films={"oblique": films["ap-ap"], "ap": None, "lateral": None}),
+        Study("p2", films={"ap": films["ap-ap"], "lateral": None}),
+    ]
+    (_, first), (_, second) = predictor.predict_studies(rows)
+    assert isinstance(first, InputError)
+    assert "no film of ap or lateral" in first.message
+    assert not isinstance(second, InputError)
+
+
 def answer(**changes: Any) -> dict[str, np.ndarray]:
     outputs = {
         "probabilities": np.array([0.1, 0.7, 0.2], np.float32),

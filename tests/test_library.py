@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,9 +59,12 @@ def test_the_program_of_the_page_answers_and_draws(
         program = program.replace(f"{view}.dcm", str(golden / f"both-{view}.png"))
     program = program.replace("build/desktop-cpu", str(tiny_bundle))
     monkeypatch.chdir(tmp_path)
-    exec(program, {})
-    shown = capsys.readouterr().out
-    assert all(brand in shown for brand in edgekit.open_bundle(tiny_bundle).brands)
+    for package in ("matplotlib", "sklearn", "timm", "torchvision"):
+        monkeypatch.setitem(sys.modules, package, None)  # the extras that a bundle is used without
+    exec(program, names := dict[str, Any]())
+    shown, answer = capsys.readouterr().out, names["answer"]
+    assert shown.splitlines()[0] == f"{answer.decision} {answer.brand}"
+    assert [line.split()[0] for line in shown.splitlines()[1:]] == answer.prediction_set
     for view in ("ap", "lateral"):
         drawn = np.asarray(Image.open(tmp_path / f"{view}.jpg").convert("RGB")).astype(int)
         film = Image.open(golden / f"both-{view}.png").resize(drawn.shape[1::-1]).convert("RGB")

@@ -97,8 +97,9 @@ def open_made(plan: Plan, session: str) -> Bundle:
 def read_patients(plan: Plan) -> list[Study]:
     """Return the rows to judge on."""
     from edgekit.bundle import verification_rows
+    from edgekit.task import PEDICLE_SCREWS
 
-    return verification_rows(plan.studies("further"))[: plan.patients]
+    return verification_rows(plan.studies("further"), PEDICLE_SCREWS.views)[: plan.patients]
 
 
 def choose_opener(plan: Plan, session: str, bundle: Bundle) -> Callable[[], Any]:

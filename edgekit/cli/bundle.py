@@ -134,7 +134,8 @@ def bench(
         "memory MB",
         "size MB",
     )
-    console.print_table(f"Two films, decoded, to answer; {record['device']['cpu']}, {record['device']['cores']} cores", headings, rows)
+    title = f"One patient, all films decoded, to answer; {record['device']['cpu']}, {record['device']['cores']} cores"
+    console.print_table(title, headings, rows)
     ratios = [
         (peer, *(f"{row['ratio'][peer]:.2f}x" if peer in row["ratio"] else "-" for row in record["rows"]))
         for peer in sorted({peer for row in record["rows"] for peer in row["ratio"]})
@@ -147,7 +148,7 @@ def bench(
         (row["session"], row["threads"] or "-", *(f"{row['stages'][stage]:.1f}" if stage in row["stages"] else "-" for stage in stages))
         for row in record["rows"]
     ]
-    title = f"Stages in ms; decode and canvas are the host's, for two DICOM films of {record['provenance']['films_px']} pixels"
+    title = f"Stages in ms; decode and canvas are the host's, for one patient's DICOM films of {record['provenance']['films_px']} pixels"
     console.print_table(title, ("session", "threads", *stages), shown)
     for row in record["rows"]:
         label = f"{row['session']}, threads {row['threads'] or '-'}"

@@ -29,7 +29,7 @@ def predict(
     ] = None,
     ap: Annotated[Path | None, typer.Option("--ap", help="Short for --film ap=FILE.")] = None,
     lateral: Annotated[Path | None, typer.Option("--lateral", help="Short for --film lateral=FILE.")] = None,
-    films: Annotated[tuple[Path, Path] | None, typer.Option("--films", help="Both films in any order: the views are found.")] = None,
+    films: Annotated[tuple[Path, Path] | None, typer.Option("--films", help="Two films in any order: the views are found.")] = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="A folder with one patient's films: the views are found.")] = None,
     studies: Annotated[Path | None, typer.Option("--studies", help="Many patients: studies.csv.")] = None,
     out: Annotated[
@@ -124,7 +124,7 @@ def _print_prediction(prediction: Prediction, manifest: Manifest) -> None:
             for brand, p in ranked
         ]
         console.print_table(f"{task.told.capitalize()}s", (task.told, "probability", "", "prediction set"), rows)
-    for view, seen in prediction.views.items():
+    for view, seen in prediction.views.items() if task.locate else ():
         box = f"no {task.found}" if seen["box"] is None else "box " + " ".join(f"{edge:.0f}" for edge in seen["box"])
         console.say(f"{view}: {box} (score {seen['score']:.2f})")
     console.say("time: " + ", ".join(f"{stage} {value:.0f} ms" for stage, value in prediction.elapsed_ms.items()))

@@ -40,6 +40,7 @@ def verify(
     edgekit verify BUNDLE STUDIES --outputs outputs.npz
 
     As other processors answer, under qemu: edgekit verify BUNDLE STUDIES --cpu haswell,epyc,nehalem,neon,neon-dotprod
+
     It takes seconds a patient; a command that was stopped goes on. Without films the golden vectors are checked alone.
     """
     from dataclasses import asdict
@@ -58,7 +59,7 @@ def verify(
     if (pack or outputs) and studies is None:
         raise UsageError(f"{'--pack' if pack else '--outputs'} needs the films", "name a table: edgekit verify BUNDLE STUDIES ...")
     opened = open_bundle(bundle)
-    rows = verification_rows(studies) if studies else []
+    rows = verification_rows(studies, opened.views) if studies else []
     if cpus:
         console.when_interrupted("What is done is kept: the same command goes on.")
         _verify_emulated(opened, studies, rows, cpus, run, json)

@@ -102,14 +102,15 @@ def list_models(task: Task, members: Iterable[str], ensembles: Iterable[Ensemble
     return listed
 
 
-def choose_headings(task: Task, models: Mapping[str, Model]) -> Headings:
-    """Choose what tables show: of the study the paper's columns, of another task the first `MOST_ENSEMBLES` ensembles."""
+def choose_headings(task: Task, models: Mapping[str, Model], chosen: str = "") -> Headings:
+    """Choose what tables show: of the study the paper's columns, of another task `MOST_ENSEMBLES`, `chosen` among them."""
     members = [model for model in models.values() if model.kind in ("member", "pooled", "mean")]
     if task.members == PEDICLE_SCREWS.members:
         ensembles = {name: _join_members(name) for name in PAPER}
     else:
         combined = [model for model in models.values() if model.kind == "ensemble"]
-        ensembles = {model.name: model.heading for model in combined[:MOST_ENSEMBLES]}
+        first = sorted(combined, key=lambda model: model.name != chosen)[:MOST_ENSEMBLES]
+        ensembles = {model.name: model.heading for model in combined if model in first}
     singles = {model.name: model.heading for model in members if model.kind != "mean"}
     pooled = {model.name: model.views for model in members if model.is_per_film}
     return Headings(singles, ensembles, pooled, tuple(model.name for model in members))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JOURNAL", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort",
-    "describe_file", "keep_filmed", "load_models", "make_predictions", "require_known_brand", "score_cohort", "score_model",
+    "describe_file", "load_models", "make_predictions", "require_known_brand", "score_cohort", "score_model",
     "select_external", "select_test", "write_cohort",
 ]  # fmt: skip
 
@@ -179,31 +179,6 @@ def select_external(path: Path, studies: Sequence[Study]) -> list[Study]:
     from edgekit.studies import select
 
     return select(studies, "external") or select_test(path, studies)
-
-
-def keep_filmed(views: Sequence[View], file: Path, selected: Sequence[Study]) -> list[Study]:
-    """Return the rows that have a film of one of the task's `views`; a table may have other views too.
-
-    Raises
-    ------
-    InputError
-        The table lacks a view, or no row is left.
-    """
-    from edgekit.studies import require_views
-
-    require_views(selected, views, str(file))
-    kept = [study for study in selected if has_film(study, views)]
-    if not kept:
-        raise InputError(
-            f"{file}: none of the {len(selected)} rows to evaluate has a film of {' or '.join(views)}",
-            "give a table of patients with such films",
-        )
-    return kept
-
-
-def has_film(study: Study, views: Sequence[View]) -> bool:
-    """Tell whether a row has a film of one of the `views`."""
-    return any(view in study.given for view in views)
 
 
 def require_known_brand(models: Models, file: Path, selected: Sequence[Study]) -> None:
@@ -411,6 +386,8 @@ def _score_box_errors(models: Models, cohort: Cohort) -> dict[str, Any] | None:
 def _count_rows(
     models: Models, file: Path, all_studies: Sequence[Study], evaluated: Sequence[Study], unreadable: dict[Study, str]
 ) -> dict[str, Any]:
+    from edgekit.studies import has_film
+
     views = models.task.views
     all_kept = [study for study in all_studies if study.exclude is None]
     kept = [study for study in all_kept if has_film(study, views)]

@@ -72,6 +72,11 @@ LTR = "\u200e"
 """Left-to-right mark: keeps a number at the right of a name that is written from the right."""
 FILM_SIDE = 440
 """Long side of an example film in the report, in pixels."""
+PLASMA = (
+    *((0x6A, 0x00, 0xA7), (0x8F, 0x0D, 0xA3), (0xB0, 0x2A, 0x8F), (0xCB, 0x47, 0x77), (0xE0, 0x64, 0x61)),
+    *((0xF2, 0x84, 0x4B), (0xFC, 0xA6, 0x35), (0xFC, 0xCE, 0x25), (0xEF, 0xF8, 0x21)),
+)
+"""Matplotlib's colour map of that name from 0.2 to 1, in steps of 0.1: whoever only runs a bundle has no Matplotlib."""
 TILE_WIDTH, TILE_HEIGHT = 150, 240
 """Most that one crop takes in the grid of explanations, in pixels."""
 FOUND_BOX, TRUE_BOX = (255, 176, 0), (120, 210, 255)
@@ -430,12 +435,12 @@ def draw_explanations(explanations: dict[str, dict[View, Explanation]]) -> bytes
 
 def _lay_heat(picture: Image.Image, heatmap: NDArray[np.float32], crop: Sequence[int]) -> None:
     """Blend `heatmap`, stretched over `crop`, into `picture`: the hotter, the more colour."""
-    from matplotlib import colormaps
     from PIL import Image
 
     size = max(1, crop[2] - crop[0]), max(1, crop[3] - crop[1])
     heat = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
-    colour = Image.fromarray((colormaps["plasma"](0.2 + 0.8 * heat)[..., :3] * 255).astype(np.uint8))
+    shades = [np.interp(heat, np.linspace(0, 1, len(PLASMA)), channel) for channel in zip(*PLASMA, strict=True)]
+    colour = Image.fromarray(np.stack(shades, axis=-1).astype(np.uint8))
     picture.paste(colour, (crop[0], crop[1]), Image.fromarray((heat * 0.6 * 255).astype(np.uint8)))
 
 

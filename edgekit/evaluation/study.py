@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import InputError
@@ -19,7 +19,6 @@ from edgekit.evaluation.cohort import (
     count_brands,
     describe_cohort,
     describe_file,
-    keep_filmed,
     load_models,
     make_predictions,
     require_known_brand,
@@ -40,7 +39,7 @@ from edgekit.evaluation.report import ReportContent, write_report
 from edgekit.files import require_writable, write_json
 from edgekit.progress import track
 from edgekit.provenance import describe_software
-from edgekit.studies import NO_CONSTRUCT, read_studies, select
+from edgekit.studies import NO_CONSTRUCT, keep_filmed, read_studies, select
 from edgekit.task import PEDICLE_SCREWS, parse_task
 
 if TYPE_CHECKING:
@@ -230,7 +229,7 @@ def _guess_task(covariate: str) -> Task:
     """Return a task for the words of a report: the file says no more than by which property figures are told apart."""
     if covariate == PEDICLE_SCREWS.covariate:
         return PEDICLE_SCREWS
-    return parse_task({"name": "unknown", "views": ["film"], "locate": False, "covariate": covariate}, "a task without words")
+    return replace(parse_task({"name": "unknown", "views": ["film"], "locate": False}, "a task without words"), covariate=covariate)
 
 
 def _require_outputs(out: Path, folders: Sequence[str]) -> None:
@@ -317,7 +316,7 @@ def _make_report(models: Models, metrics: dict[str, Any], cohorts: dict[str, Coh
         headline=chosen,
         metrics=metrics,
         task=task,
-        headings=choose_headings(task, models.asked),
+        headings=choose_headings(task, models.asked, chosen),
         figures={
             **drawn.pop(chosen),
             **charts.chart_metrics(metrics, chosen),

@@ -72,7 +72,10 @@ def test_other_tasks_show_every_ensemble_up_to_six() -> None:
     assert list(models) == ["front", "pair", "front+any", "front-calibrated", "pair+two"]
     assert dict(choose_headings(SHOULDER, models).ensembles) == {"front+any": "Front + Any", "pair+two": "Pair + Two"}
     many = [make_ensemble(SHOULDER, "front", "any", name=f"front+any{number}") for number in range(9)]
-    assert list(choose_headings(SHOULDER, list_models(SHOULDER, [], many)).ensembles) == [f"front+any{number}" for number in range(6)]
+    listed = list_models(SHOULDER, [], many)
+    assert list(choose_headings(SHOULDER, listed).ensembles) == [f"front+any{number}" for number in range(6)]
+    shown = list(choose_headings(SHOULDER, listed, "front+any8").ensembles)
+    assert shown == [*(f"front+any{number}" for number in range(5)), "front+any8"], "never without the one that answers"
 
 
 def test_views_are_spelled_as_people_do() -> None:
@@ -102,10 +105,10 @@ def test_three_views_have_a_model_each() -> None:
 
 
 def test_two_models_of_one_name_are_refused() -> None:
-    members = {"a": {"views": ["ap", "lateral"], "layout": "each"}, "a_mean": {"views": ["ap"], "layout": "single"}}
-    task = parse_task({"name": "twins", "views": ["ap", "lateral"], "members": members}, "twins")
-    with pytest.raises(InputError, match="two models of the run are called a_mean"):
-        list_models(task, members, [])
+    twins = [make_ensemble(SHOULDER, "front", "any", name="pair"), make_ensemble(SHOULDER, "front", "any", name="twins")]
+    assert list(list_models(SHOULDER, ["front"], twins)) == ["front", "pair", "twins"]
+    with pytest.raises(InputError, match="two models of the run are called pair"):
+        list_models(SHOULDER, ["pair"], twins)
 
 
 def answer(given: list[tuple[int, int, int]], lost: tuple[int, int] | None = None, **more: Any) -> Answers:

@@ -78,6 +78,13 @@ def test_excluded_rows_are_not_scored(tmp_path: Path, capsys: pytest.CaptureFixt
         read_predictions(write(tmp_path, "patient_id,truth,decision,p_a,p_b", lines[1]))
 
 
+@pytest.mark.parametrize("name", ["Implant", "bone-graft"])
+def test_a_property_has_any_name_in_a_file_that_others_made(name: str, tmp_path: Path) -> None:
+    file = write(tmp_path, f"patient_id,truth,has_{name},p_a,p_b", "p1,b,1,0.25,0.75", "p2,a,0,0.75,0.25", "p3,b,1,0.75,0.25")
+    assert edgekit(["score", str(file), "--out", str(tmp_path / "scored")]) == 0
+    assert name in (tmp_path / "scored/report.html").read_text()
+
+
 def test_all_faulty_rows_are_reported_with_their_lines(tmp_path: Path) -> None:
     file = write(
         tmp_path,
