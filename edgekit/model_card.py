@@ -91,7 +91,7 @@ def _describe_size(manifest: Manifest) -> list[str]:
     sizes = [entry["size"] for name, entry in manifest.files.items() if name == model or name.startswith(f"{model}/")]
     budget = manifest.recipe["variants"][manifest.precision].get("budget")
     known = [f"{sum(sizes) / 1e6:.2f} MB"] if sizes else []
-    known += [f"at most {budget['size_mb']:g} MB accepted"] if budget else []
+    known += [f"at most {budget['size_mb']:g} MB accepted"] if budget and "size_mb" in budget else []
     return [f"- Model: {', '.join(known)} (MB = 10^6 bytes)."] if known else []
 
 

@@ -30,8 +30,11 @@ _VIEW = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 """A view's name is that of a tensor, of two columns of a table and of a file."""
 _MEMBER = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 """A member's name is part of a file's name and of a node's."""
-_TAKEN = frozenset({"both", "brand", "exclude", "patient_id", "present", "split"})
-"""Names that mean something else beside a view: a case, columns of ``studies.csv``, a tensor."""
+_COLUMNS = "answer", "brand", "decision", "exclude", "patient_id", "prediction_set", "row", "split", "truth", "unfamiliarity"
+_TENSORS = "box_scores", "boxes", "decision", "found", "heatmaps", "members", "present", "probabilities", "view_scores"
+_TAKEN = frozenset({*_COLUMNS, *_TENSORS, "both", "none", "stress"})
+"""Names that mean something else beside a view: columns of the tables, tensors of the graph, cases of its golden vectors."""
+_TAKEN_STARTS, _TAKEN_ENDS = ("has_", "p_"), ("_box", "_score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +185,8 @@ def _parse_member(name: str, table: Any, views: tuple[View, ...], where: str) ->
     layout, seen = _take(table, "layout", str, where), _take_names(table, "views", where)
     if not _MEMBER.fullmatch(name):
         raise InputError(f"{where}: a member's name is made of lower-case letters, digits, - and _")
+    if name in ("all", "best"):
+        raise InputError(f"{where}: {name!r} is the name of an ensemble", "give the member another name")
     if layout not in get_args(Layout):
         raise InputError(f"{where}: layout = {layout!r}", f"choose one of {', '.join(get_args(Layout))}")
     if set(seen) - set(views) or list(seen) != [view for view in views if view in seen]:
@@ -195,11 +200,17 @@ def _check_views(views: tuple[View, ...], where: str) -> None:
     if len(views) > MOST_VIEWS or len(set(views)) < len(views):
         raise InputError(f"{where}: views = {list(views)}", f"give one to {MOST_VIEWS} different views")
     for view in views:
-        if not _VIEW.fullmatch(view) or view in _TAKEN or view.startswith("has_") or view.endswith("_box"):
+        if not _VIEW.fullmatch(view) or view in _TAKEN or view.startswith(_TAKEN_STARTS) or view.endswith(_TAKEN_ENDS):
             raise InputError(f"{where}: {view!r} can't be a view's name", "take lower-case letters, digits and _, such as ap or lateral")
 
 
 def _check_task(task: Task, where: str) -> None:
+    names = {member.name for member in task.members}
+    answers = {f"{member.name}_{film}" for member in task.members if member.layout == EACH for film in (*member.views, "dual", "mean")}
+    if taken := names & answers:
+        raise InputError(
+            f"{where}: a member can't be called {', '.join(sorted(taken))}, as what another says of one film is", "give it another name"
+        )
     if task.covariate and not _VIEW.fullmatch(task.covariate):
         raise InputError(f"{where}: covariate = {task.covariate!r}", "take lower-case letters, digits and _, or leave it empty")
     if empty := [key for key in ("name", "question", "found", "told", "intended_use") if not getattr(task, key).strip()]:

@@ -75,6 +75,8 @@ def test_size_and_budget_in_megabytes_of_a_million_bytes(manifest: Manifest) -> 
     files = {name: {"size": size} for name, size in (("m.mlpackage/a", 4_000_000), ("m.mlpackage/b/c", 5_500_000), ("MODEL_CARD.md", 9))}
     card = write_card(replace(manifest, model="m.mlpackage", files=files, recipe=recipe))
     assert "- Model: 9.50 MB, at most 10.5 MB accepted (MB = 10^6 bytes)." in card
+    in_time = {**recipe, "variants": {manifest.precision: {"budget": {"p50_ms": 50.0}}}}
+    assert "- Model: 9.50 MB (MB = 10^6 bytes)." in write_card(replace(manifest, model="m.mlpackage", files=files, recipe=in_time))
 
 
 def test_unknown_brands_leave_the_accuracy_unknown(manifest: Manifest) -> None:

@@ -233,7 +233,14 @@ def test_check_names_missing_boxes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no validation film has a box" in said
     assert "training film" not in said
     with pytest.raises(InputError, match="no validation film has a box"):
-        check_boxes({split: select(rows, split) for split in ("train", "validation")})
+        check_boxes({split: select(rows, split) for split in ("train", "validation")}, ("ap", "lateral"))
+
+
+def test_a_table_of_another_task_is_not_held_to_the_studys_views(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make_table(tmp_path, {"a": 4, "b": 4}, "ttvv")
+    rows = [replace(row, films={"ap": row.film("ap")}, boxes={"ap": row.box("ap")}) for row in read_studies(path)]
+    write_studies(path, rows)
+    assert ask(capsys, "check", path)["warnings"] == []
 
 
 # --- splitting ------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from edgekit.contract import OUTPUTS, PRESENT
 from edgekit.errors import InputError
+from edgekit.golden import EMPTY, STRESS
 from edgekit.task import PEDICLE_SCREWS, parse_task
 
 HIPS: dict[str, Any] = {"name": "hips", "views": ["front"]}
@@ -66,6 +68,10 @@ def test_a_member_of_each_film_needs_one_of_its_views_side_by_side_needs_all() -
         ({"views": ["a", "b", "c", "d"]}, "one to 3"),
         ({"views": ["front", "front"]}, "different"),
         ({"views": ["both"]}, "'both'"),
+        ({"views": ["found"]}, "'found'"),
+        ({"views": ["stress"]}, "'stress'"),
+        ({"views": ["p_left"]}, "'p_left'"),
+        ({"views": ["ap_score"]}, "'ap_score'"),
         ({"views": ["has_x"]}, "has_x"),
         ({"views": ["Front"]}, "'Front'"),
         ({"views": [1]}, "views"),
@@ -80,6 +86,17 @@ def test_a_member_of_each_film_needs_one_of_its_views_side_by_side_needs_all() -
         ({"members": {"m": {"views": ["front"], "layout": "stacked"}}}, "stacked"),
         ({"members": {"m": {"views": ["front"], "layout": "each"}}}, "each"),
         ({"members": {"../m": {"views": ["front"], "layout": "single"}}}, "lower-case"),
+        (
+            {
+                "views": ["front", "side"],
+                "members": {
+                    "any": {"views": ["front", "side"], "layout": "each"},
+                    "any_side": {"views": ["side"], "layout": "single"},
+                },
+            },
+            "can't be called any_side",
+        ),
+        ({"members": {"all": {"views": ["front"], "layout": "single"}}}, "name of an ensemble"),
     ],
 )
 def test_what_no_task_can_be_is_named(changes: dict[str, Any], named: str) -> None:
@@ -88,6 +105,12 @@ def test_what_no_task_can_be_is_named(changes: dict[str, Any], named: str) -> No
     said = f"{refused.value.message} {refused.value.remedy}"
     assert refused.value.message.startswith("settings.toml [task]")
     assert any(word in said for word in named.split("|"))
+
+
+def test_no_view_is_called_as_a_tensor_or_a_golden_case() -> None:
+    for taken in (*OUTPUTS, PRESENT, EMPTY, STRESS):
+        with pytest.raises(InputError, match="can't be a view's name"):
+            parse_task({"name": "hips", "views": [taken]}, "here")
 
 
 def test_what_is_missing_is_named() -> None:

@@ -222,7 +222,7 @@ def load_config(preset: str, override: Path | None = None) -> TrainingConfig:
             both_tables = isinstance(value, dict) and isinstance(settings.get(key), dict)
             settings[key] = {**settings[key], **value} if both_tables else value
         named = changes.get("members")
-        if "task" in changes and not (isinstance(named, dict) and "names" in named):
+        if "task" in changes and not (isinstance(named, dict) and "names" in named) and isinstance(settings["members"], dict):
             task = parse_task(changes["task"], f"{override} [task]")
             settings["members"] = {**settings["members"], "names": [member.name for member in task.members]}
     settings.setdefault("task", PEDICLE_SCREWS.to_json())
@@ -259,6 +259,8 @@ def build_section(section: Any, settings: Any, where: str) -> Any:
 
 def check_config(config: TrainingConfig) -> None:
     """Refuse impossible settings by name."""
+    from torch.nn import ModuleDict
+
     from edgekit.models.classifier import NORMALIZATION, STAGES
     from edgekit.models.detector import ACTIVATIONS, BACKBONES
     from edgekit.training.screens import LEAST_PHOTOS
@@ -293,7 +295,9 @@ def check_config(config: TrainingConfig) -> None:
     known = [member.name for member in config.task.members]
     if not members.names or set(members.names) - set(known):
         raise InputError(f"members names {list(members.names)}", f"choose from {', '.join(known)}")
-    for member in config.task.members:
+    for member in map(config.task.member, members.names):
+        if hasattr(ModuleDict(), member.name):
+            raise InputError(f"a member can't be called {member.name!r}, which torch gives a meaning", "give it another name")
         if member.layout == SIDE_BY_SIDE and members.side % len(member.views):
             raise InputError(
                 f"members side {members.side} can't be shared by the {len(member.views)} views of {member.name!r}",

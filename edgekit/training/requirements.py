@@ -12,7 +12,7 @@ from edgekit.training.config import PRESETS, load_config
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit.task import Task
+    from edgekit.task import Task, View
     from edgekit.types import Study
 
 TEACHING = ("train", "validation")
@@ -26,14 +26,14 @@ def select_teaching(studies: Sequence[Study]) -> dict[str, list[Study]]:
 
 def foresee_refusals(studies: Sequence[Study]) -> list[str]:
     """Say why ``edgekit train`` would refuse a table of the study, and what to do: a text for each preset that has reasons of its own."""
-    if not any(view in study.films for study in studies for view in PEDICLE_SCREWS.views):
+    if not all(view in study.films for study in studies for view in PEDICLE_SCREWS.views):
         return []  # another task's: its settings are not known here
     splits = select_teaching(studies)
     named: set[str] = set()
     refusals = []
     for preset in PRESETS:
         found = []
-        for check in (lambda names: check_brands(splits, PEDICLE_SCREWS, names), lambda _: check_boxes(splits)):
+        for check in (lambda names: check_brands(splits, PEDICLE_SCREWS, names), lambda _: check_boxes(splits, PEDICLE_SCREWS.views)):
             try:
                 check(load_config(preset).members.names)
             except InputError as error:
@@ -46,8 +46,8 @@ def foresee_refusals(studies: Sequence[Study]) -> list[str]:
     return refusals
 
 
-def check_boxes(splits: dict[str, list[Study]]) -> None:
-    """Refuse a table from which no detector can learn.
+def check_boxes(splits: dict[str, list[Study]], views: Sequence[View]) -> None:
+    """Refuse a table from which no detector of `views` can learn.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def check_boxes(splits: dict[str, list[Study]]) -> None:
         No film of a split has a box.
     """
     names = {"train": "training", "validation": "validation"}
-    missing = [split for split in TEACHING if not any(box for study in splits[split] for box in study.boxes.values())]
+    missing = [split for split in TEACHING if not any(study.box(view) for study in splits[split] for view in views)]
     if missing:
         raise InputError(
             "\n".join(f"no {names[split]} film has a box" for split in missing),

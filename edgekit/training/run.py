@@ -126,7 +126,7 @@ def train_run(
     if not task.locate and (source != DetectorSource() or only == "detector"):
         raise UsageError(f"the task {task.name} takes whole films: it has no detector", "leave out the detector's options")
     if task.locate and source.run is None:
-        check_boxes(detector_splits)
+        check_boxes(detector_splits, task.views)
     start_classifier(config.members.architecture, len(brands), config.members.init, weights)  # fails now, not after the detector
     if source.run is not None:
         config = follow_detector(config, runfolder.load_detector_settings(source.run))

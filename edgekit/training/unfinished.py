@@ -27,6 +27,8 @@ EARLIER: dict[str, dict[str, Any]] = {
     "members": {"margin": 0.05, "black": 8, "frozen_stages": 0, "averaging": 0.0},
 }
 """What every run had before these were settings."""
+WORDS = frozenset({"question", "found", "told", "every_case", "intended_use"})
+"""What a ``[task]`` says that nothing is trained by: it may change until the run is whole, and with ``--only ensemble`` after that."""
 NEEDED = {"members": "detector", "ensemble": "members"}
 """The stage that one of them builds on."""
 
@@ -130,7 +132,8 @@ def _refuse_changes(out: Path, begun: dict[str, Any], config: TrainingConfig, so
         free.add("corners")
     for key, value in new.items():
         if isinstance(value, dict):
-            changed += [f"[{key}] {name}" for name in value if key not in free and old.get(key, {}).get(name) != value[name]]
+            loose = set(value) if key in free else WORDS if key == "task" else set()
+            changed += [f"[{key}] {name}" for name in value if name not in loose and old.get(key, {}).get(name) != value[name]]
         elif key not in free and old.get(key) != value:
             changed.append(key)
     if changed:

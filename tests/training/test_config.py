@@ -57,11 +57,28 @@ def test_the_users_file_lies_over_the_preset(tmp_path: Path) -> None:
         ("[detector]\ntranslate = 10", "translate 10.0 must be from 0 to 1"),
         ("[detector]\nrotation_degrees = -8", "detector rotation_degrees -8.0 must be from 0 to 180"),
         ("seed = ", "not TOML"),
+        ('members = 3\n[task]\nname = "hips"\nviews = ["front"]', "expected a table"),
+        (
+            '[task]\nname = "hips"\nviews = ["front"]\n[task.members.double]\nviews = ["front"]\nlayout = "single"',
+            "can't be called 'double'",
+        ),
     ],
 )
 def test_bad_settings_are_named(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(InputError, match=message):
+        load_config("demo", tmp_path / "mine.toml")
+
+
+def test_a_member_that_is_not_trained_asks_for_no_side(tmp_path: Path) -> None:
+    triple = '[task]\nname = "knee"\nviews = ["a", "b", "c"]\n[task.members]\n'
+    triple += (
+        'one = {{views = ["a"], layout = "single"}}\nall3 = {{views = ["a", "b", "c"], layout = "side by side"}}\n[members]\nside = 224\n{}'
+    )
+    (tmp_path / "mine.toml").write_text(triple.format('names = ["one"]').replace("{{", "{").replace("}}", "}"))
+    assert load_config("demo", tmp_path / "mine.toml").members.names == ("one",)
+    (tmp_path / "mine.toml").write_text(triple.format("").replace("{{", "{").replace("}}", "}"))
+    with pytest.raises(InputError, match="can't be shared by the 3 views of 'all3'"):
         load_config("demo", tmp_path / "mine.toml")
 
 

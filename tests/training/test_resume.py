@@ -169,3 +169,14 @@ def test_nothing_else_is_gone_on_with(run: Path, cohort: Path, small: TrainingCo
     with pytest.raises(InputError, match="begun with other seed"):
         train_run(cohort, out, dataclasses.replace(small, seed=1), resume=True, source=DetectorSource(run=run))
     assert read_json(out / "detector.json") == read_json(run / "detector.json")
+
+
+def test_the_tasks_words_may_change_without_training_again(run: Path, cohort: Path, small: TrainingConfig, tmp_path: Path) -> None:
+    """What no network learns from: a run whose ensembles can't answer every case says so, and that needs no hours."""
+    out = shutil.copytree(run, tmp_path / "run")
+    task = dataclasses.replace(small.task, every_case=False, question="Whose screws are these?")
+    train_run(cohort, out, dataclasses.replace(small, task=task), only="ensemble")
+    assert load_settings(out).task == task
+    other = dataclasses.replace(small.task, covariate="cement")
+    with pytest.raises(InputError, match=r"begun with other \[task\] covariate"):
+        train_run(cohort, out, dataclasses.replace(small, task=other), only="ensemble")
