@@ -36,8 +36,8 @@ pitch, tip, head, rod and crosslink. Each simulated patient got a construct of o
 scene gave both the AP and the lateral film: thickness along each ray, attenuation of a three-energy beam, scatter, noise, blur and the \
 processing of a radiography machine.
 
-The designs imitate no product, and these figures say nothing about real films. The detector started from random weights, the classifiers \
-from ImageNet; both were trained here, on this machine, in this run."""
+The designs imitate no product, and these figures say nothing about real films. The detector's first stages and the classifiers \
+started from ImageNet; both were trained here, on this machine, in this run."""
 
 
 @dataclass(frozen=True, slots=True)

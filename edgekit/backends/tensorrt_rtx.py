@@ -66,7 +66,7 @@ def list_missing() -> list[str]:
 def convert(pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients) -> Artifact:
     """Write ``model.onnx``, what tells its precisions, and an engine for each compute capability; see `edgekit.backends.Backend`.
 
-    The same pipeline and target give the same ``model.onnx``. Two engines of it have the same bytes but for the order of the nine outputs
+    The same pipeline and target give the same ``model.onnx``. Two engines of it have the same bytes but for the order of the outputs
     in three tables, which the compiler sorts by the addresses of its objects in memory.
 
     Raises

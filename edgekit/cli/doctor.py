@@ -16,9 +16,7 @@ def doctor(
 ) -> None:
     """Tell which targets this machine can convert and run, what is missing, and how to get it.
 
-    Example:
-
-        edgekit doctor
+    Example: edgekit doctor
     """
     from edgekit import doctor as probe
 

@@ -29,7 +29,7 @@ def cohort(
 ) -> None:
     """Make simulated DICOM films and their studies.csv. An interrupted run continues where it stopped.
 
-    Example: edgekit phantom cohort cohort --patients 140 --size 768 --seed 1
+    Example: edgekit phantom cohort films --patients 140 --size 768 --seed 1
     """
     from edgekit.phantom.cohort import make_cohort
     from edgekit.phantom.plan import CohortParameters
