@@ -17,7 +17,6 @@ import pytest
 from pedicle_screws import VIEWS
 from resealing import reseal
 
-import edgekit
 from edgekit.canvases import graph_inputs
 from edgekit.contract import OUTPUTS
 from edgekit.errors import DamagedBundleError, InputError, MissingError
@@ -204,7 +203,7 @@ def test_a_bundle_of_another_target_is_refused(tiny_bundle: Path) -> None:
 def test_what_is_missing_is_told(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_bundle(bundle)
     with monkeypatch.context() as patch:
-        patch.setattr(edgekit, "__file__", str(tmp_path / "checkout" / "edgekit" / "__init__.py"))
+        patch.setattr("edgekit.sessions.browser.__file__", str(tmp_path / "checkout" / "edgekit" / "sessions" / "browser.py"))
         for find, name in ((find_runtime, "onnxruntime-web"), (find_codecs, "dcmjs-codecs")):
             with pytest.raises(MissingError, match=f"{name} is not in") as caught:
                 find()
