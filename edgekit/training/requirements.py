@@ -25,9 +25,14 @@ def select_teaching(studies: Sequence[Study]) -> dict[str, list[Study]]:
 
 
 def foresee_refusals(studies: Sequence[Study]) -> list[str]:
-    """Say why ``edgekit train`` would refuse a table of the study, and what to do: a text for each preset that has reasons of its own."""
-    if not all(view in study.films for study in studies for view in PEDICLE_SCREWS.views):
-        return []  # another task's: its settings are not known here
+    """Say why ``edgekit train`` would refuse a table of the study, and what to do: a text for each preset that has reasons of its own.
+
+    Of a table with other views, it says only that.
+    """
+    views = {view: None for study in studies for view in study.films}
+    if views and set(views) != set(PEDICLE_SCREWS.views):
+        own, known = ", ".join(views), ", ".join(PEDICLE_SCREWS.views)
+        return [f"the views of this table are {own}, the study's are {known}: edgekit train needs a --config with a [task] (docs/tasks.md)"]
     splits = select_teaching(studies)
     named: set[str] = set()
     refusals = []
