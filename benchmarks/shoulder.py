@@ -167,9 +167,10 @@ def judge_fold(number: int, films: Sequence[Film], dealt: NDArray[np.int64], wor
     chosen = (number + 1) % FOLDS
     splits = ["test" if fold == number else "validation" if fold == chosen else "train" for fold in dealt]
     table = lay_out(films, splits, kept.with_name("studies.csv"))
-    seconds = train(table, kept.with_name("run"))
+    training, begun = train(table, kept.with_name("run")), time.monotonic()
     evaluate_run(kept.with_name("run"), table, kept.with_name("evaluation"))
     exported = {spec: convert(kept.with_name("run"), spec, kept.parent / spec.replace(":", "-")) for spec in CONVERTED}
+    seconds = {"training": training, "judging": round(time.monotonic() - begun, 1)}
     found = {"films": int(np.sum(dealt == number)), "seconds": seconds, "converted": exported}
     write_json(kept, found)
     return found
@@ -232,21 +233,20 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="one run on all films in place of the folds")
     asked = parser.parse_args()
     films = read_films(asked.data, asked.work)
-    dealt, begun = deal_folds(films), time.monotonic()
+    dealt = deal_folds(films)
     if asked.whole:
         export_whole(films, dealt, asked.work)
         return
     found = []
     for number in range(FOLDS):
         found.append(judge_fold(number, films, dealt, asked.work))
-        print(f"fold {number}: {found[-1]['films']} films, {found[-1]['seconds'] / 60:.0f} min of training", flush=True)
+        print(f"fold {number}: {found[-1]['films']} films, {found[-1]['seconds']['training'] / 60:.0f} min of training", flush=True)
     record = {
         **describe_software(),
         "data": {"labels": hash_file(asked.data / "labels.csv"), "manufacturers": dict(Counter(film.maker for film in films))},
         "settings": SETTINGS.read_text(encoding="utf-8"),
         **pool(films, asked.work, found),
-        "training_seconds": [each["seconds"] for each in found],
-        "seconds_of_this_call": round(time.monotonic() - begun),
+        "seconds": {part: [each["seconds"][part] for each in found] for part in ("training", "judging")},
         "published": PUBLISHED,
         "folds": {film.file.name: int(fold) for film, fold in zip(films, dealt, strict=True)},
     }

@@ -233,14 +233,13 @@ def _judge(draft: _Draft, run: Path, target: Target, out: Path, rows: Sequence[S
         latency = [measure_latency(bundle, measured, rounds=BUDGET_ROUNDS, modules=modules)]
         p50_ms = latency[0]["rows"][0]["p50_ms"]
         problems += _exceed_time(latency[0]["rows"], target, pairs)
+    judged = [row for each in parity for row in prove_by_verdict(each, modules)]
     return _Judgement(
         parity=tuple(parity),
         latency=tuple(latency),
         problems=tuple(problems),
         unproven=(*(f"session {name} was not run here: {reason}" for name, reason in missing.items()), *not_emulated),
-        proven=tuple(
-            merge_rows(prove_by_saturation(bundle.manifest), [*emulated, *(row for each in parity for row in prove_by_verdict(each))])
-        ),
+        proven=tuple(merge_rows(prove_by_saturation(bundle.manifest), [*emulated, *judged])),
         p50_ms=p50_ms,
     )
 

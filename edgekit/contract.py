@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from edgekit.task import View
     from edgekit.types import Tensors
 
 PRESENT = "present"
@@ -73,18 +72,23 @@ OUTPUTS = tuple(row.name for row in _OUTPUTS)
 """Names of the graph's outputs, in order."""
 
 
-def input_names(views: Sequence[View]) -> tuple[str, ...]:
+def exact_tolerance(output: str) -> float:
+    """Return the largest difference of an output that is accepted between runtimes where every stage is float32."""
+    return next(row.tolerance for row in _OUTPUTS if row.name == output and row.tolerance is not None)
+
+
+def input_names(views: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the graph's inputs, in order: one canvas a view, and which films are there."""
     return (*views, PRESENT)
 
 
-def input_rows(views: Sequence[View]) -> tuple[Row, ...]:
+def input_rows(views: Sequence[str]) -> tuple[Row, ...]:
     """Return the rows of the graph's inputs, in order."""
     canvases = [Row(view, "uint8", (1, 1, "S", "S"), _CANVAS.format(view=view)) for view in views]
     return (*canvases, Row(PRESENT, "float32", ("V",), _PRESENT.format(views=", ".join(views))))
 
 
-def views_of(inputs: Tensors) -> tuple[View, ...]:
+def views_of(inputs: Tensors) -> tuple[str, ...]:
     """Return the views of one patient's input tensors, in order."""
     return tuple(name for name in inputs if name != PRESENT)
 
@@ -99,7 +103,7 @@ def output_dtype(name: str) -> DTypeLike:
     return np.dtype(next(row.dtype for row in _OUTPUTS if row.name == name))
 
 
-def describe_tensors(views: Sequence[View], sizes: dict[str, int], exact: bool) -> dict[str, dict[str, dict[str, Any]]]:
+def describe_tensors(views: Sequence[str], sizes: dict[str, int], exact: bool) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the manifest's ``tensors``: ``inputs`` and ``outputs`` by name, in order, as every runner reads them.
 
     Parameters

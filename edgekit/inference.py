@@ -159,9 +159,15 @@ class Predictor:
             row, letterbox = self.bundle.views.index(view), prepared.letterboxes[view]
             box: Box = tuple(map(float, outputs["boxes"][row]))  # type: ignore[assignment]
             crop = grow_box(box, manifest.crop["margin"], self.bundle.canvas_side)
-            shown = [tuple(letterbox.to_film_within(edges)) for edges in (box, crop)] if outputs["found"][row] else [None, None]
-            found = shown[0] if manifest.task.locate else None  # else it is the film's edge
-            drawn[view] = draw_film(film.pixels, found, None, outputs["heatmaps"][row], shown[1])  # type: ignore[arg-type]
+            found = bool(outputs["found"][row])
+            boxed: Box = tuple(letterbox.to_film_within(box))  # type: ignore[assignment]
+            drawn[view] = draw_film(
+                film.pixels,
+                boxed if found and manifest.task.locate else None,
+                None,
+                outputs["heatmaps"][row],
+                letterbox.to_film(crop) if found else None,  # beyond the film's edge too: the heat map is stretched over all of it
+            )
         return drawn
 
     def find_views(self, paths: Sequence[Path]) -> dict[View, Path]:

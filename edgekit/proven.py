@@ -19,19 +19,20 @@ from edgekit.manifest import replace_processors
 from edgekit.model_card import EMULATED, EXECUTED, PROVED, write_card
 from edgekit.processors import NOT_EMULATED, describe_processor
 from edgekit.remembered import is_remembered, remember
-from edgekit.sessions import list_by_processor
+from edgekit.sessions import SESSIONS, list_by_processor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from edgekit.sessions import SessionModule
     from edgekit.types import Bundle, Manifest, Parity
 
     Row = dict[str, Any]
 
 
-def prove_by_verdict(parity: Parity) -> list[Row]:
+def prove_by_verdict(parity: Parity, modules: Mapping[str, SessionModule] = SESSIONS) -> list[Row]:
     """Return the row that a PASS makes; none for another verdict, or where it ran on something else than a known processor."""
-    if parity.verdict != "PASS" or parity.session not in list_by_processor() or parity.cpu is None or not parity.cpu["features"]:
+    if parity.verdict != "PASS" or parity.session not in list_by_processor(modules) or parity.cpu is None or not parity.cpu["features"]:
         return []
     return [_make_row(parity.cpu, EMULATED if parity.cpu["emulated"] else EXECUTED, parity.session, parity.runtime, parity.n)]
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from edgekit.contract import OUTPUTS, PRESENT
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ _VIEW = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _MEMBER = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 """A member's name is part of a file's name and of a node's."""
 _COLUMNS = "answer", "brand", "decision", "exclude", "patient_id", "prediction_set", "row", "split", "truth", "unfamiliarity"
-_TENSORS = "box_scores", "boxes", "decision", "found", "heatmaps", "members", "present", "probabilities", "view_scores"
-_TAKEN = frozenset({*_COLUMNS, *_TENSORS, "both", "none", "stress"})
+_TAKEN = frozenset({*_COLUMNS, *OUTPUTS, PRESENT, "both", "none", "stress"})
 """Names that mean something else beside a view: columns of the tables, tensors of the graph, cases of its golden vectors."""
 _TAKEN_STARTS, _TAKEN_ENDS = ("has_", "p_"), ("_box", "_score")
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 
@@ -158,52 +157,9 @@ def eight_bit_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def tiny_front_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder of another task: hip stems on one view, `front`, whole films without a detector; random weights, canvas 128."""
-    import torch
+    from edgekit.testing.tiny import make_front_run
 
-    from edgekit.files import write_json
-    from edgekit.models import runfolder
-    from edgekit.models.classifier import Classifier
-    from edgekit.models.ensemble import Case, Ensemble
-    from edgekit.task import parse_task
-    from edgekit.testing.tiny import BRANDS, settle
-
-    task = parse_task(
-        {
-            "name": "hips",
-            "question": "Which hip stem is this?",
-            "found": "hip stem",
-            "told": "stem",
-            "views": ["front"],
-            "locate": False,
-            "intended_use": "Research software for hips. Not for choosing implants.",
-        },
-        "conftest [task]",
-    )
-    torch.manual_seed(1)
-    random = np.random.default_rng(1)
-    run = tmp_path_factory.mktemp("runs") / "front"
-    run.mkdir()
-    member = settle(Classifier("efficientnet_lite0", len(BRANDS)), 64)
-    member.network.get_classifier().weight.data *= 0.1  # as in `tiny_run`
-    runfolder.save_weights(run / "member_front.safetensors", member)
-    coefficients = random.normal(size=(len(BRANDS), len(BRANDS))).astype(np.float32) * 3
-    case = Case(("front",), coefficients, random.normal(size=len(BRANDS)).astype(np.float32), 1.0, 0.2, 0.9)
-    runfolder.save_ensembles(run, [Ensemble("front", ("front",), {"front": case}, 1.0)])
-    runfolder.save_settings(
-        run,
-        runfolder.RunSettings(
-            brands=BRANDS,
-            canvas_side=128,
-            crop_side=64,
-            architectures={"front": "efficientnet_lite0"},
-            ensemble="front",
-            view_margin=0.3,
-            coverage=0.95,
-            task=task,
-        ),
-    )
-    write_json(run / "provenance.json", {"studies": {"path": "", "sha256": ""}})
-    return run
+    return make_front_run(tmp_path_factory.mktemp("runs") / "front")
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ class Backend(Protocol):
         Raises
         ------
         InputError
-            `target` asks for what it does not make (`edgekit.backends.asking`); the message names it.
+            `target` asks for what it does not make (`edgekit.graphs.places.check_stages`); the message names it.
         MissingError
             A package is not installed.
         """

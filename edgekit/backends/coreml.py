@@ -12,12 +12,11 @@ import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.asking import check_stages
 from edgekit.contract import PRESENT, input_rows, output_rows
 from edgekit.errors import InputError
 from edgekit.formats.mlpackage import import_coremltools, read_specification
 from edgekit.graphs.exporting import fold_batch_norms
-from edgekit.graphs.places import STAGES, find_places
+from edgekit.graphs.places import STAGES, check_stages, find_places
 from edgekit.sessions import coreml, coreml_reference
 from edgekit.types import Artifact
 from edgekit.version import VERSION

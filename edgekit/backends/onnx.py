@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.asking import check_stages
 from edgekit.graphs.exporting import MODEL, write_graph
 from edgekit.graphs.lowering import export_lowered
+from edgekit.graphs.places import check_stages
 from edgekit.sessions import browser, onnxruntime, onnxruntime_float, openvino
 from edgekit.types import Artifact
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.asking import check_stages
 from edgekit.backends.onnx import VERSIONED as VERSIONED
 from edgekit.backends.onnx import describe as describe
 from edgekit.backends.tensorrt_rtx import parse_graph
@@ -16,6 +15,7 @@ from edgekit.errors import MissingError
 from edgekit.formats.engine_layers import PROMISE
 from edgekit.formats.tensorrt_rtx import import_tensorrt_rtx
 from edgekit.graphs.exporting import MODEL
+from edgekit.graphs.places import check_stages
 from edgekit.graphs.tensorrt import write_model
 from edgekit.sessions import onnxruntime, onnxruntime_rounded, tensorrt
 from edgekit.types import Artifact

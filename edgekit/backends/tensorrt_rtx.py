@@ -11,13 +11,13 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends.asking import check_stages
 from edgekit.backends.onnx import VERSIONED as ONNX_VERSIONED
 from edgekit.backends.onnx import describe as describe
 from edgekit.errors import GateError, InputError
 from edgekit.formats.engine_layers import EngineLayer, find_fallbacks, read_builder_log
 from edgekit.formats.tensorrt_rtx import engine_name, import_tensorrt_rtx
 from edgekit.graphs.exporting import MODEL
+from edgekit.graphs.places import check_stages
 from edgekit.graphs.tensorrt import write_model
 from edgekit.sessions import onnxruntime, onnxruntime_cuda, onnxruntime_rounded, tensorrt_rtx
 from edgekit.types import Artifact

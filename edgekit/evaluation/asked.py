@@ -105,7 +105,7 @@ def list_models(task: Task, members: Iterable[str], ensembles: Iterable[Ensemble
 def choose_headings(task: Task, models: Mapping[str, Model], chosen: str = "") -> Headings:
     """Choose what tables show: of the study the paper's columns, of another task `MOST_ENSEMBLES`, `chosen` among them."""
     members = [model for model in models.values() if model.kind in ("member", "pooled", "mean")]
-    if task.members == PEDICLE_SCREWS.members:
+    if task.name == PEDICLE_SCREWS.name:
         ensembles = {name: _join_members(name) for name in PAPER}
     else:
         combined = [model for model in models.values() if model.kind == "ensemble"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -218,13 +219,14 @@ def _stream_photos(
 ) -> Iterator[tuple[int, Study, Tensors, dict[View, Letterbox]]]:
     side, views = models.pipeline.spec.canvas_side, models.task.views
     rows = zip(answers.studies, answers.letterboxes, strict=True)
-    for study, films in track(rows, "evaluating photos", len(answers.studies)):
-        if (place := places[study]) in done:
-            continue
-        made = {view: make_canvas(shot.straighten(), side) for view, shot in album[study].items()}
-        letterboxes = {view: letterbox for view, (_, letterbox) in made.items()}
-        inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, views, side)
-        yield place, _replace_films(study, album[study], films, letterboxes), inputs, letterboxes
+    with closing(track(rows, "evaluating photos", len(answers.studies))) as tracked:  # a photo that can't be read ends the bar too
+        for study, films in tracked:
+            if (place := places[study]) in done:
+                continue
+            made = {view: make_canvas(shot.straighten(), side) for view, shot in album[study].items()}
+            letterboxes = {view: letterbox for view, (_, letterbox) in made.items()}
+            inputs = graph_inputs({view: canvas for view, (canvas, _) in made.items()}, views, side)
+            yield place, _replace_films(study, album[study], films, letterboxes), inputs, letterboxes
 
 
 def _replace_films(study: Study, shots: dict[View, Photo], films: dict[View, Letterbox], photos: dict[View, Letterbox]) -> Study:

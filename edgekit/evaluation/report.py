@@ -183,7 +183,7 @@ def write_report(path: Path, content: ReportContent) -> None:
         tolds=f"{task.told}s",
         pooled={headings.singles[name]: views for name, views in headings.pooled.items() if name in models},
         property=task.covariate.replace("_", " "),
-        is_study=task.members == PEDICLE_SCREWS.members,
+        is_study=task.name == PEDICLE_SCREWS.name,
         flow=describe_rows(metrics["provenance"]["rows"], task),
         paper=_lay_out_paper(models, content),
         duels=tables.duel_models(metrics.get("comparisons") or [], headings),

@@ -50,7 +50,7 @@ def export_lowered(
         assert settings is not None
         rewritten, crop, foresight = model, "float32", foresee(model, calibration)
         if not symmetric:  # what TensorRT multiplies in 8 bits are Q/DQ pairs around float operators, with a zero point of zero
-            rewritten, crop = rewrite_graph(model, calibration, foresight, settings.changed)
+            rewritten, crop = rewrite_graph(model, calibration, foresight, settings.changed, pipeline.spec.task.locate)
         found = {node.name: places.find(node.name) for node in rewritten.graph.node}
         wanted = {name: place.block for name, place in found.items() if place.block and target.stages[place.stage] == "w8a8"}
         quantized, repair = quantize_graph(rewritten, foresight, wanted, calibration, settings, symmetric=symmetric, **options)

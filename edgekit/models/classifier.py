@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STRIDE = 32
 """Pixels of a crop along each side of one cell of the last feature map."""
 
-STAGES = 7
+FROZEN_AT_MOST = 7
 """Stages of blocks between the stem and the last convolution, of either architecture."""
 
 NORMALIZATION = {"efficientnet_lite0": (0.5, 0.5), "efficientnet_b0": (0.449, 0.226)}

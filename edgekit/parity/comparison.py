@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.boxes import box_iou
+from edgekit.contract import exact_tolerance
 from edgekit.errors import InputError
 from edgekit.parity.recording import RECORDED
 from edgekit.parity.statistics import Counts, bound_drop, describe_power, statistical_verdict
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from edgekit.task import View
     from edgekit.types import Bundle, Study
 
-PROBABILITY_TOLERANCE = 1e-4
-BOX_TOLERANCE_PX = 0.5
+PROBABILITY_TOLERANCE, BOX_TOLERANCE_PX = exact_tolerance("probabilities"), exact_tolerance("boxes")
 
 NO_ANSWER, NOT_A_NUMBER = -1, -2
 

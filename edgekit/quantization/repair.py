@@ -114,7 +114,7 @@ def foresee(model: Any, patients: CalibrationPatients) -> Foresight:
     return Foresight(answer_members(model, patients, "Reading the reference"), patients.brands)
 
 
-def rewrite_graph(model: Any, patients: CalibrationPatients, foresight: Foresight, changed: float) -> tuple[Any, str]:
+def rewrite_graph(model: Any, patients: CalibrationPatients, foresight: Foresight, changed: float, located: bool) -> tuple[Any, str]:
     """Let what is to be quantized read bytes (`edgekit.rewriting`), and crop in integers if the answers bear it.
 
     Parameters
@@ -127,6 +127,8 @@ def rewrite_graph(model: Any, patients: CalibrationPatients, foresight: Foresigh
         Of `model`.
     changed
         The recipe's.
+    located
+        Whether a detector looks at the films.
 
     Returns
     -------
@@ -136,8 +138,7 @@ def rewrite_graph(model: Any, patients: CalibrationPatients, foresight: Foresigh
     cropped = run_passes(plain, [CROP_IN_INTEGERS])
     if foresight.predict(answer_members(cropped, patients, "Rewriting the graph")) <= ROUNDING_SHARE * changed:
         return run_passes(cropped, [UNFOLD_STEMS]), "integers"
-    reads_films = any(node.name.startswith("detector.") for node in plain.graph.node)  # else only the crop does
-    return run_passes(plain, [UNFOLD_STEMS] if reads_films else []), "float32"
+    return run_passes(plain, [UNFOLD_STEMS] if located else []), "float32"  # without a detector only the crop reads films
 
 
 def quantize_graph(

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from edgekit.bundle import export_bundle
+from edgekit.canvases import graph_inputs
 from edgekit.contract import output_rows
 from edgekit.errors import InputError, MissingError
 from edgekit.graphs.places import STAGES
@@ -24,7 +25,7 @@ from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.sessions.about import About
 from edgekit.sessions.torch import TorchSession
 from edgekit.targets import PRECISIONS, read_target
-from edgekit.testing.tiny import add_studies, draw_patients, make_run
+from edgekit.testing.tiny import add_studies, draw_patients, make_front_run, make_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ class Contract:
         calibrated, numerical = "w8a8" in stages.values(), set(stages.values()) == {"fp32"}
         lines = [
             f"backend = {json.dumps(cls.name)}",
-            f"ensemble = {json.dumps(ENSEMBLE)}",
+            'ensemble = "best"',
             f"sessions = {json.dumps(list(sessions))}",
             *(f"{key} = {json.dumps(value)}" for key, value in cls.settings.items()),
             f"[variants.{precision}]",
@@ -86,6 +87,16 @@ class Contract:
         (folder / "recipe.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
         return read_target(folder, precision, backends={cls.name: cls.backend})
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def front_run(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Make a run of another task: one view, whole films, one member."""
+
+        def make(folder: Path) -> None:
+            make_front_run(folder / "run")
+
+        return _keep(tmp_path_factory, "front", make) / "run"
+
     @classmethod
     def list_precisions(cls) -> list[str]:
         """Return the precisions that it makes of detector and members, the widest first."""
@@ -93,14 +104,14 @@ class Contract:
 
     @classmethod
     def export(cls, run: Path, factory: pytest.TempPathFactory, precision: str, sessions: Sequence[str]) -> Bundle:
-        """Export the run once for all the tests that ask for the same; where a package is missing, skip."""
+        """Export a run once for all the tests that ask for the same; where a package is missing, skip."""
 
         def make(folder: Path) -> None:
             target = cls.choose_target(folder / "contract", precision, sessions)
             export_bundle(run, target, folder / "bundle", force=True, backend=cls.backend)
 
         with _skipping():
-            return open_bundle(_keep(factory, "-".join((cls.name, precision, *sessions)), make) / "bundle")
+            return open_bundle(_keep(factory, "-".join((cls.name, run.parent.name, precision, *sessions)), make) / "bundle")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,6 +218,18 @@ class BackendContract(Contract):
         assert bundle.model.exists()
         opening = [name for name, module in self.backend.SESSIONS.items() if module.ABOUT.opens({"detector": precision})]
         assert list(bundle.sessions) == opening
+
+    def test_another_task_is_no_other_backend(self, front_run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        """One view, whole films, and members of other names: nothing of the study's task is built in."""
+        session = next(iter(self.backend.SESSIONS))
+        bundle = self.export(front_run, tmp_path_factory, self.list_precisions()[0], [session])
+        patient = graph_inputs({"front": draw_patients(bundle.canvas_side)[0]["ap"][0, 0]}, bundle.views, bundle.canvas_side)
+        with _skipping():
+            opened = self.backend.SESSIONS[session].open_session(bundle, 1)
+        with opened, TorchSession(load_pipeline(front_run)) as reference:
+            answer, wanted = opened.infer(patient), reference.infer(patient)
+        assert {name: tensor.shape for name, tensor in answer.items()} == {name: tensor.shape for name, tensor in wanted.items()}
+        assert answer["decision"] == wanted["decision"]
 
 
 class SessionContract(Contract):

@@ -14,7 +14,7 @@ from edgekit.models.classifier import Classifier
 from edgekit.models.detector import Detector
 from edgekit.models.ensemble import Case, Ensemble
 from edgekit.studies import write_studies
-from edgekit.task import PEDICLE_SCREWS
+from edgekit.task import PEDICLE_SCREWS, parse_task
 from edgekit.types import Study
 
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ VIEWS = PEDICLE_SCREWS.views
 MEMBERS = tuple(member.name for member in PEDICLE_SCREWS.members)
 BRANDS = ("design-a", "design-b", "design-c")
 CANVAS_SIDE, DETECTOR_SIDE, CROP_SIDE = 128, 64, 64
+HIPS = {
+    "name": "hips",
+    "question": "Which hip stem is this?",
+    "found": "hip stem",
+    "told": "stem",
+    "views": ["front"],
+    "locate": False,
+    "intended_use": "Research software for hips. Not for choosing implants.",
+}
+"""A task of one view, in which no detector looks for anything."""
 
 
 def make_run(run: Path) -> Path:
@@ -67,6 +77,44 @@ def make_run(run: Path) -> Path:
             ensemble="ap+lateral",
             view_margin=0.3,
             coverage=0.95,
+        ),
+    )
+    write_json(run / "provenance.json", {"studies": {"path": "", "sha256": ""}})
+    return run
+
+
+def make_front_run(run: Path) -> Path:
+    """Write a finished run folder of another task: hip stems on one view, ``front``, whole films without a detector, one member.
+
+    Parameters
+    ----------
+    run
+        The folder to make.
+
+    Returns
+    -------
+    `run`
+    """
+    torch.manual_seed(1)
+    random = np.random.default_rng(1)
+    run.mkdir(parents=True)
+    member = settle(Classifier("efficientnet_lite0", len(BRANDS)), CROP_SIDE)
+    member.network.get_classifier().weight.data *= 0.1  # as in `make_run`
+    runfolder.save_weights(run / "member_front.safetensors", member)
+    coefficients = random.normal(size=(len(BRANDS), len(BRANDS))).astype(np.float32) * 3
+    case = Case(("front",), coefficients, random.normal(size=len(BRANDS)).astype(np.float32), 1.0, 0.2, 0.9)
+    runfolder.save_ensembles(run, [Ensemble("front", ("front",), {"front": case}, 1.0)])
+    runfolder.save_settings(
+        run,
+        runfolder.RunSettings(
+            brands=BRANDS,
+            canvas_side=CANVAS_SIDE,
+            crop_side=CROP_SIDE,
+            architectures={"front": "efficientnet_lite0"},
+            ensemble="front",
+            view_margin=0.3,
+            coverage=0.95,
+            task=parse_task(HIPS, "edgekit.testing [task]"),
         ),
     )
     write_json(run / "provenance.json", {"studies": {"path": "", "sha256": ""}})

@@ -39,6 +39,8 @@ class DetectorConfig:
         Share of the training films that are shown as photographed off a screen.
     view_margin
         A film is in the wrong slot when another view's score exceeds its own by more than this.
+    default_threshold
+        Score from which a film counts as found, where validation holds no film without a construct to fit it on.
     """
 
     side: int
@@ -52,6 +54,7 @@ class DetectorConfig:
     scale: float
     photo_share: float
     view_margin: float
+    default_threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +148,14 @@ class EnsemblesConfig:
     ----------
     coverage
         Nominal coverage of the prediction set.
+    familiar
+        Share of the validation patients that must count as familiar.
     folds
         Cross-validation folds on the validation patients.
     """
 
     coverage: float
+    familiar: float
     folds: int
 
 
@@ -261,7 +267,7 @@ def check_config(config: TrainingConfig) -> None:
     """Refuse impossible settings by name."""
     from torch.nn import ModuleDict
 
-    from edgekit.models.classifier import NORMALIZATION, STAGES
+    from edgekit.models.classifier import FROZEN_AT_MOST, NORMALIZATION
     from edgekit.models.detector import ACTIVATIONS, BACKBONES
     from edgekit.training.screens import LEAST_PHOTOS
 
@@ -279,7 +285,12 @@ def check_config(config: TrainingConfig) -> None:
             raise InputError(f"{name} = {value!r}", f"choose one of {', '.join(accepted)}")
     if detector.learning_rate > 1:
         raise InputError(f"detector learning_rate {detector.learning_rate} must be at most 1", "the preset's is 0.002")
-    shares = {"detector photo_share": detector.photo_share, "members photo_share": members.photo_share, "members blur": members.blur}
+    shares = {
+        "detector photo_share": detector.photo_share,
+        "detector default_threshold": detector.default_threshold,
+        "members photo_share": members.photo_share,
+        "members blur": members.blur,
+    }
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise InputError(f"{name} {share} must be from 0 to 1")
@@ -326,8 +337,8 @@ def check_config(config: TrainingConfig) -> None:
         raise InputError(f"members margin {members.margin} must be at least 0 and below 1", "the study's is 0.05")
     if not 0 <= members.black < 255:
         raise InputError(f"members black {members.black} must be from 0 to 254", "the presets' is 8")
-    if not 0 <= members.frozen_stages <= STAGES:
-        raise InputError(f"members frozen_stages {members.frozen_stages} must be from 0 to {STAGES}", "the presets' is 0")
+    if not 0 <= members.frozen_stages <= FROZEN_AT_MOST:
+        raise InputError(f"members frozen_stages {members.frozen_stages} must be from 0 to {FROZEN_AT_MOST}", "the presets' is 0")
     if members.frozen_stages and members.init == "random":
         raise InputError(f"members frozen_stages {members.frozen_stages} would keep random weights", 'set init = "imagenet"')
     if not 0 <= members.averaging < 1:
@@ -345,5 +356,6 @@ def check_config(config: TrainingConfig) -> None:
     for name, angle in {"detector": detector.rotation_degrees, "members": members.rotation_degrees}.items():
         if not 0 <= angle <= 180:
             raise InputError(f"{name} rotation_degrees {angle} must be from 0 to 180")
-    if not 0.5 <= config.ensembles.coverage < 1:
-        raise InputError(f"ensembles coverage {config.ensembles.coverage} must be at least 0.5 and below 1")
+    for name, share in {"coverage": config.ensembles.coverage, "familiar": config.ensembles.familiar}.items():
+        if not 0.5 <= share < 1:
+            raise InputError(f"ensembles {name} {share} must be at least 0.5 and below 1")

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from edgekit.task import Task
     from edgekit.training.config import EnsemblesConfig
 
-UNFAMILIAR_QUANTILE = 0.99
-"""Share of the validation patients that must count as familiar."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
@@ -108,7 +105,7 @@ def fit_case(members: tuple[str, ...], evidence: Evidence, config: EnsemblesConf
         intercepts=intercepts,
         regularisation=crossed.strength,
         conformal_threshold=conformal_threshold(crossed.held_out[np.arange(len(brands)), brands], config.coverage),
-        unfamiliar_threshold=float(np.quantile(1 - mean.max(axis=1), UNFAMILIAR_QUANTILE, method="higher")),
+        unfamiliar_threshold=float(np.quantile(1 - mean.max(axis=1), config.familiar, method="higher")),
     )
     return case, crossed.log_loss
 

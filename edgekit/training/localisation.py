@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from edgekit.models.detector import Detector
     from edgekit.training.films import FilmSet
 
-DEFAULT_BOX_THRESHOLD = 0.25
-"""ultralytics' own prediction threshold; used when validation holds no film without a construct."""
 BATCH = 16
 """Films at a time."""
 LEAST_OVERLAP = 0.5
@@ -48,15 +46,16 @@ def find_whole_films(films: FilmSet, black: int) -> NDArray[np.float32]:
     return np.concatenate(boxes)
 
 
-def choose_threshold(scores: NDArray[np.float32], films: FilmSet) -> float:
+def choose_threshold(scores: NDArray[np.float32], films: FilmSet, default: float) -> float:
     """Choose the detector's threshold on validation films: the middle of the range that maximises Youden's J.
 
-    J = sensitivity + specificity - 1 (Youden 1950). Without films that hold no construct there is nothing to choose by.
+    J = sensitivity + specificity - 1 (Youden 1950). Without films that hold no construct there is nothing to choose by: it
+    is the `default` then.
     """
     has_construct = np.isfinite(films.boxes).all(axis=1)
     empty = films.brands == NO_CONSTRUCT
     if not empty.any():
-        return DEFAULT_BOX_THRESHOLD
+        return default
     cuts = np.unique(np.concatenate([[0.0], scores, [1.0]]))
     middles = (cuts[:-1] + cuts[1:]) / 2
     youden = [(scores[has_construct] >= cut).mean() + (scores[empty] < cut).mean() for cut in middles]

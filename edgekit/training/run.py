@@ -246,7 +246,7 @@ class _Run:
         with keep_freed_memory() as release, progress_bar("training detector", epochs) as advance:
             record = self.recorder("detector", "detector/checkpoints", epochs, advance, release)
             detector = train_detector(folder, settings, epochs, device, self.config.seed, record)
-        threshold = choose_threshold(find_boxes(detector, films["validation"])[1], films["validation"])
+        threshold = choose_threshold(find_boxes(detector, films["validation"])[1], films["validation"], settings.default_threshold)
         runfolder.save_detector(self.out, detector, threshold, self.task.views)
 
     def train_members(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import exported_session
 
-from edgekit.backends.asking import check_stages
+from edgekit.graphs.places import check_stages
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import shoulder
 
+from edgekit.files import write_json
 from edgekit.training.config import load_config
 
 
@@ -92,3 +93,31 @@ def test_the_size_of_a_file_leaves_no_trace(tmp_path: Path) -> None:
 def test_the_settings_are_a_users() -> None:
     config = load_config("paper", shoulder.SETTINGS)
     assert (config.task.views, config.task.locate) == (("front",), False)
+
+
+def test_every_film_counts_once_in_the_pooled_figures(films: dict[str, shoulder.Film], tmp_path: Path) -> None:
+    """Five films in two folds: the ensemble is right on four, each member on three or fewer, and their mean on all."""
+    said = {
+        "all": ["0.8,0.2", "0.6,0.4", "0.3,0.7", "0.1,0.9", "0.9,0.1"],  # A, A, B, B, B
+        "first": ["0.9,0.1", "0.4,0.6", "0.3,0.7", "0.4,0.6", "0.6,0.4"],
+        "second": ["0.9,0.1", "0.9,0.1", "0.6,0.4", "0.6,0.4", "0.1,0.9"],
+        "third": ["0.4,0.6", "0.9,0.1", "0.2,0.8", "0.1,0.9", "0.6,0.4"],
+    }
+    found = []
+    for fold, rows in enumerate((slice(0, 3), slice(3, 5))):
+        folder = tmp_path / f"fold-{fold}" / "evaluation"
+        folder.mkdir(parents=True)
+        for model, answers in said.items():
+            lines = [f"p{row},{truth},{answer}" for row, (truth, answer) in enumerate(zip("AABBB", answers, strict=True))][rows]
+            (folder / f"predictions_{model}.csv").write_text("\n".join(["patient_id,truth,p_A,p_B", *lines]))
+        converted = {spec: {"onnxruntime": {"n": 3 - fold, "changed": fold}} for spec in shoulder.CONVERTED}
+        found.append({"films": 3 - fold, "seconds": {"training": 60.0, "judging": 2.0}, "converted": converted})
+    record = shoulder.pool(list(films.values())[:5], tmp_path, found)
+    write_json(tmp_path / "record.json", record)
+    assert (record["films"], record["by_fold"]) == (5, [3, 2])
+    assert record["figures"]["accuracy"] == 0.8
+    low, high = record["figures"]["ci95"]["accuracy"]
+    assert (round(low, 3), round(high, 3)) == (0.284, 0.995), "Clopper and Pearson's of 4 of 5"
+    assert record["accuracy_of_others"] == {"first": 0.6, "second": 0.6, "third": 0.6, "mean of the members": 1.0}
+    assert record["converted"]["desktop-cpu:w8a8 in onnxruntime"]["changed"] == 1
+    assert record["converted"]["desktop-cpu:w8a8 in onnxruntime"]["n"] == 5

@@ -201,7 +201,7 @@ def test_a_table_must_have_the_tasks_views(run: Path, table: Path, tmp_path: Pat
     with pytest.raises(InputError, match="the task has the views front, and the table lacks front, front_box"):
         evaluate_run(run, tmp_path / "studies.csv", tmp_path / "out")
     write_studies(tmp_path / "studies.csv", [Study("p1", "one", films={"front": None, "side": film}, boxes={"front": None, **boxes})])
-    with pytest.raises(InputError, match="none of the 1 rows to evaluate has a film of front"):
+    with pytest.raises(InputError, match="none of the 1 rows asked about has a film of front"):
         evaluate_run(run, tmp_path / "studies.csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert table.is_file()

@@ -165,7 +165,7 @@ def test_a_bundle_of_another_task_answers_in_its_words(tiny_front_bundle: Path, 
     assert answer.returncode == 0, answer.stderr
     lines = answer.stdout.splitlines()
     assert lines[0].split(":")[0] in ("identified", "ambiguous", "unfamiliar")
-    assert [line.split(":")[0] for line in lines if ": box " in line] == ["front"]
+    assert not [line for line in lines if ": box " in line], "a whole film has no box to tell"
     assert lines[-1] == "Research software for hips. Not for choosing implants."
     assert run(bundle, "--ap", "film.png").returncode == 2
 

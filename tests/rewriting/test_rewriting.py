@@ -181,7 +181,7 @@ def test_the_crop_stays_float_where_the_answers_do_not_bear_its_rounding(
 ) -> None:
     model = export_graph(load_pipeline(tiny_run, "ap+lateral"), 20)
     calibration = CalibrationPatients([*patients[:2], *patients[:2]], ("a", "b") * 2)
-    changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit)
+    changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit, located=True)
     assert found == crop
     assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == products
     assert any(node.op_type == "SpaceToDepth" for node in changed.graph.node), "the detector reads bytes in any case"
@@ -198,7 +198,7 @@ def test_one_whole_film_is_rewritten_too(tiny_front_run: Path, limit: float, cro
     model = export_graph(pipeline, 20)
     films = [{"front": grainy_film(seed, 128), "present": np.ones(1, np.float32)} for seed in range(4)]
     calibration = CalibrationPatients(films, ("a", "b") * 2)
-    changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit)
+    changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit, located=False)
     assert found == crop
     assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == products
     assert any(node.op_type == "SpaceToDepth" for node in changed.graph.node) == (crop == "integers")

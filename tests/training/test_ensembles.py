@@ -11,7 +11,7 @@ from edgekit.task import PEDICLE_SCREWS
 from edgekit.training.config import EnsemblesConfig
 from edgekit.training.ensembles import Evidence, choose_ensemble, conformal_threshold, fit_ensembles
 
-CONFIG = EnsemblesConfig(coverage=0.9, folds=5)
+CONFIG = EnsemblesConfig(coverage=0.9, familiar=0.99, folds=5)
 
 
 def draw_members(n_brands: int, count: int, strength: dict[str, float]) -> dict[str, Evidence]:

@@ -115,12 +115,12 @@ def films_with(boxes: np.ndarray, brands: list[str]) -> FilmSet:
 def test_the_threshold_parts_constructs_from_empty_films() -> None:
     box, none = [0, 0, 4, 4], [np.nan] * 4
     films = films_with(np.array([box, box, box, none, none, none]), ["x", "x", "x", "none", "none", "none"])
-    assert 0.3 < choose_threshold(np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.3], np.float32), films) < 0.7
+    assert 0.3 < choose_threshold(np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.3], np.float32), films, 0.25) < 0.7
     # one hard empty film: 0.75 would cost two constructs, so the cut stays low and accepts it
-    cut = choose_threshold(np.array([0.9, 0.72, 0.7, 0.1, 0.2, 0.75], np.float32), films)
+    cut = choose_threshold(np.array([0.9, 0.72, 0.7, 0.1, 0.2, 0.75], np.float32), films, 0.25)
     assert 0.2 < cut < 0.7
     only = films_with(np.array([box, box]), ["x", "x"])
-    assert choose_threshold(np.array([0.9, 0.8], np.float32), only) == 0.25
+    assert choose_threshold(np.array([0.9, 0.8], np.float32), only, 0.3) == 0.3
 
 
 def test_members_learn_from_the_detectors_box_unless_it_missed() -> None:
