@@ -81,6 +81,22 @@ def test_a_film_without_anything_found_is_drawn_as_it_is(tiny_bundle: Path, monk
     assert np.abs(drawn - plain).mean() < 3
 
 
+def test_heat_lies_where_the_crop_was_also_beyond_the_film(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film twice as wide as high fills the middle half of its canvas; the crop is all of that canvas."""
+    Image.fromarray(np.tile(np.linspace(60, 120, 128).astype(np.uint8), (64, 1))).save(tmp_path / "wide.png")
+    heat = np.zeros((2, 4, 4), np.float32)
+    heat[0, 1] = 1
+    boxes = np.array([[0, 0, 128, 128]] * 2, np.float32)
+    with edgekit.Predictor(tiny_bundle) as predictor:
+        infer = predictor._infer
+        answer = {"found": np.ones(2, np.int32), "boxes": boxes, "heatmaps": heat}
+        monkeypatch.setattr(predictor, "_infer", lambda inputs: {**infer(inputs), **answer})
+        drawn = np.asarray(Image.open(io.BytesIO(predictor.explain({"ap": tmp_path / "wide.png"})["ap"])).convert("RGB")).astype(float)
+    colour = (drawn.max(axis=2) - drawn.min(axis=2))[:, 8:-8].mean(axis=1)[8:-8]  # without the box, which is drawn at the edges
+    hottest = np.flatnonzero(colour > 0.98 * colour.max()).mean() + 8.5
+    assert hottest / len(drawn) == pytest.approx(0.25, abs=0.04), "a quarter down the film, not three eighths"
+
+
 def test_films_scores_and_runs_are_at_hand(tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     film = edgekit.read_film(tiny_bundle / "golden" / "both-ap.png")
     assert film.pixels.shape == (128, 128)
