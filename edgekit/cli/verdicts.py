@@ -55,7 +55,7 @@ def print_parity(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         if row.get("changed_from_native") is not None:
             console.say(
-                f"{_name_processor(row)}: another brand than on this machine for {row['changed_from_native']} of {row['n']} patients, "
+                f"{_name_processor(row)}: another answer than on this machine for {row['changed_from_native']} of {row['n']} patients, "
                 f"boxes moved by at most {_show(row['max_box_difference_px'], '.2g')} px"
             )
     _print_drift(rows)
@@ -122,6 +122,6 @@ def _print_changes(row: dict[str, Any]) -> None:
         patient = each.get("patient_id", f"row {each['row']}")  # a bundle names no patients
         brand, right = each["brand"] or "unknown", each["right"] or "-"
         body.append((patient, brand, describe(each["reference"]), describe(each["candidate"]), right))
-    console.print_table(f"Changed in {row['session']}", ("patient", "brand", "reference", "candidate", "who is right"), body)
+    console.print_table(f"Changed in {row['session']}", ("patient", "truth", "reference", "candidate", "who is right"), body)
     if row["flipped_unlisted"]:
         console.say(f"and {row['flipped_unlisted']} more")
