@@ -17,7 +17,7 @@ from edgekit.quantization.looks import Looks
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, Rounded, count_groups, insert_quantization, round_graph, store_weights
 from edgekit.quantization.running import run_patients
-from edgekit.rewriting import CROP_IN_INTEGERS, READ_BYTES, UNFOLD_STEMS
+from edgekit.rewriting import CROP_IN_INTEGERS, OWN_WEIGHTS, READ_BYTES, UNFOLD_STEMS
 from edgekit.rewriting.passes import NAMED, SORTED, Pass, has_nodes, run_passes
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def quantize_graph(
         requires=(NAMED, SORTED, chosen),
         ensures=(chosen, SORTED),
     )
-    model = run_passes(model, [equalization])
+    model = run_passes(model, [OWN_WEIGHTS, equalization])
     observation = observe(model, everything, patients.inputs, settings.method)
     rounded = round_graph(model, everything, observation, activations)
 

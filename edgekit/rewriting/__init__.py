@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING
 from edgekit.rewriting.cropping import crop_in_integers
 from edgekit.rewriting.films import read_bytes, unfold_stems
 from edgekit.rewriting.half import halve, round_to_half
-from edgekit.rewriting.passes import FILMS_ARE_BYTES, HOLDS_HALVES, IN_FLOAT32, NAMED, READS_BYTES, SORTED, Pass, has, has_no, opset_from
+from edgekit.rewriting.passes import (
+    FILMS_ARE_BYTES,
+    HOLDS_HALVES,
+    IN_FLOAT32,
+    NAMED,
+    OWN,
+    READS_BYTES,
+    SORTED,
+    Pass,
+    has,
+    has_no,
+    opset_from,
+)
+from edgekit.rewriting.sharing import own_weights
 from edgekit.rewriting.widening import compute_in_float
 
 if TYPE_CHECKING:
@@ -30,6 +43,8 @@ UNFOLD_STEMS = Pass(
     requires=(READS_BYTES, has_no("SpaceToDepth")),
     ensures=(has("SpaceToDepth"), NAMED, SORTED),  # a detector's first convolution can always be unfolded, a member's after an integer crop
 )
+
+OWN_WEIGHTS = Pass("give each convolution weights of its own", own_weights, requires=(NAMED,), ensures=(OWN, NAMED))
 
 
 def halve_all_but(keep: Collection[str]) -> Pass:

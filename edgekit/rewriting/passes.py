@@ -6,6 +6,7 @@ then. So it says what it needs and what it leaves behind, both are looked at whe
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,11 @@ def has_nodes(names: Collection[str]) -> Condition:
     )
 
 
+def count_readers(model: Any) -> Counter[str]:
+    """Return how many nodes read each tensor."""
+    return Counter(name for node in model.graph.node for name in set(node.input))
+
+
 def _are_films_bytes(model: Any) -> bool:
     kinds = [value.type.tensor_type for value in model.graph.input]
     films = [kind.elem_type for kind in kinds if len(kind.shape.dim) == 4]
@@ -135,9 +141,15 @@ def _are_films_read_as_bytes(model: Any) -> bool:
     return not any(node.op_type == "Cast" and node.input[0] in films for node in model.graph.node)
 
 
+def _have_convolutions_their_own(model: Any) -> bool:
+    readers = count_readers(model)
+    return all(readers[name] < 2 for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:])
+
+
 FILMS_ARE_BYTES = Condition("the films are bytes", _are_films_bytes)
 NAMED = Condition("every node has a name of its own", _are_names_unique)
 SORTED = Condition("every node stands behind what it reads", _is_sorted)
+OWN = Condition("no convolution shares its weights", _have_convolutions_their_own)
 READS_BYTES = Condition("no film is cast to float", _are_films_read_as_bytes)
 IN_FLOAT32 = Condition(
     "everything is computed in float32",

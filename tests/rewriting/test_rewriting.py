@@ -22,9 +22,12 @@ from edgekit.models.runfolder import load_pipeline
 from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, insert_quantization, round_graph
-from edgekit.quantization.repair import foresee, rewrite_graph
-from edgekit.rewriting import crop_in_integers, read_bytes, unfold_stems
+from edgekit.quantization.repair import foresee, quantize_graph, rewrite_graph
+from edgekit.rewriting import CROP_IN_INTEGERS, READ_BYTES, UNFOLD_STEMS, crop_in_integers, read_bytes, unfold_stems
 from edgekit.rewriting.films import unfold
+from edgekit.rewriting.passes import OWN, count_readers, run_passes
+from edgekit.rewriting.sharing import own_weights
+from edgekit.types import Calibration
 
 SIDE = 96
 
@@ -203,6 +206,44 @@ def test_one_whole_film_is_rewritten_too(tiny_front_run: Path, limit: float, cro
     assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == products
     assert any(node.op_type == "SpaceToDepth" for node in changed.graph.node) == (crop == "integers")
     assert largest_differences(model, changed, films)["members"] < (0.05 if crop == "integers" else 1e-4)
+
+
+def count_shared(model: onnx.ModelProto) -> int:
+    """How many weights and biases of convolutions another node reads too."""
+    readers = count_readers(model)
+    return sum(readers[name] > 1 for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:])
+
+
+def test_members_whose_first_stages_are_alike_are_quantized_each_by_itself(tiny_run: Path, patients: list[dict[str, np.ndarray]]) -> None:
+    """torch's exporter stores equal weights once; equalized, rounded and corrected for one member, they would be wrong for the other.
+
+    A member that differs by a millionth shares nothing, and must be quantized to the same answers.
+    """
+
+    def quantize(apart: float) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+        pipeline = load_pipeline(tiny_run, "ap+lateral")
+        torch.manual_seed(0)
+        for name in pipeline.spec.members:
+            network = pipeline.members[name]
+            network.load_state_dict(start_classifier("efficientnet_lite0", 3, "imagenet").state_dict())
+            last = network.network.conv_head.weight.data
+            last *= 1 + 0.1 * torch.rand(last.shape)  # what was trained differs
+        for weights in pipeline.members["lateral"].parameters():
+            weights.data *= 1 + apart
+        plain = run_passes(export_graph(pipeline, 20), [READ_BYTES, CROP_IN_INTEGERS, UNFOLD_STEMS])
+        calibration, places = CalibrationPatients([*patients[:2], *patients[:2]], ("a", "b") * 2), find_places(pipeline)
+        found = {node.name: places.find(node.name) for node in plain.graph.node}
+        wanted = {name: place.block for name, place in found.items() if place.block and place.stage == "members"}
+        settings = Calibration("minmax", 4, 0.99)
+        return plain, quantize_graph(plain, foresee(plain, calibration), wanted, calibration, settings, "uint8", symmetric=False)[0]
+
+    (plain, together), (different, alone) = quantize(0), quantize(1e-6)
+    assert count_shared(plain) > 50 > 10 > count_shared(different)
+    own = own_weights(plain)
+    assert OWN.holds(own)
+    assert max(largest_differences(plain, own, patients).values()) == 0
+    assert largest_differences(plain, different, patients)["members"] < 1e-3
+    assert largest_differences(together, alone, patients)["members"] < 0.02
 
 
 @pytest.mark.parametrize("activations", ["uint8", "int8"])
