@@ -9,6 +9,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -36,6 +38,23 @@ def clopper_pearson(k: float, n: int, confidence: float = CONFIDENCE) -> tuple[f
     tail = (1 - confidence) / 2
     low = float(beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
     return low, float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+
+
+def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values of several tests so that none is called significant by chance in more than its share of families.
+
+    Holm, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6 (1979) 65-70.
+
+    Examples
+    --------
+    >>> adjust_by_holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for place, row in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - place) * p_values[row]))
+        adjusted[row] = least
+    return adjusted
 
 
 def newcombe_interval(k_first: int, n_first: int, k_second: int, n_second: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

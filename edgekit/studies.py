@@ -30,9 +30,13 @@ COLUMNS = ("patient_id", "brand", "has_crosslink", "split", "ap", "lateral", "ap
 """The columns of the study's table. Another task has its own views, ``<view>`` and ``<view>_box``, and its own ``has_<property>``."""
 FIXED = ("patient_id", "brand", "split", "exclude")
 """The columns of every table."""
+LEVELS = "levels"
+"""The column that a table may have: how many vertebrae the construct is fixed to."""
 HAS, BOX = "has_", "_box"
 """How the columns of yes/no properties begin, and those of boxes end."""
 SPLITS = ("train", "validation", "test", "readers", "external")
+OTHER_METAL = "other_metal"
+"""The property of a patient who has metal that is no construct: films without construct are judged apart by it."""
 NO_CONSTRUCT = "none"
 """The brand of a film without a screw construct."""
 UNKNOWN = "unknown"
@@ -41,6 +45,8 @@ NOT_BRANDS = ("na", "n/a", "#n/a", "nan", "null", "-", "?")
 """What spreadsheets and programs write, in any case, where a value is missing: it could mean unknown or no construct."""
 LEAST_PATIENTS = {"train": 1, "validation": 2, "test": 1}
 """Patients that each brand needs in a split: two in validation, because the ensembles are cross-validated there."""
+MOST_LEVELS = 26
+"""Vertebrae from the occiput to the ilium that a construct may be fixed to."""
 OVERSHOOT = 0.01
 """Share of a film's side by which a box may reach beyond the film: drawing tools round, or count to the outer edge."""
 
@@ -147,7 +153,8 @@ def write_studies(path: Path, studies: Sequence[Study]) -> None:
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     views = dict.fromkeys(view for study in studies for view in study.films)
-    layout = _Layout(tuple(views), tuple(dict.fromkeys(name for study in studies for name in study.has)))
+    properties = dict.fromkeys(name for study in studies for name in study.has)
+    layout = _Layout(tuple(views), tuple(properties), any(study.levels is not None for study in studies))
     table.writerow(layout.columns)
     table.writerows(_format_study(study, layout, path.parent) for study in studies)
     try:
@@ -323,16 +330,19 @@ class _Layout:
     ----------
     views, properties
         In the order of the columns.
+    has_levels
+        Whether there is a column `LEVELS`.
     """
 
     views: tuple[View, ...]
     properties: tuple[str, ...]
+    has_levels: bool
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The first line of the table, in the order in which it is written."""
         properties, boxes = [f"{HAS}{name}" for name in self.properties], [f"{view}{BOX}" for view in self.views]
-        return ("patient_id", "brand", *properties, "split", *self.views, *boxes, "exclude")
+        return ("patient_id", "brand", *properties, "split", *self.views, *boxes, "exclude", *([LEVELS] if self.has_levels else []))
 
 
 def _find_views(columns: Sequence[str]) -> tuple[View, ...]:
@@ -351,7 +361,8 @@ def _read_layout(path: Path, table: Table) -> _Layout:
         A column is unknown, there twice or missing: those of every table, a view's ``<view>`` or ``<view>_box``, or all views.
     """
     properties = [column.removeprefix(HAS) for column in table.columns if column.startswith(HAS) and column != HAS]
-    layout = _Layout(_find_views(table.columns) or PEDICLE_SCREWS.views, tuple(dict.fromkeys(properties)))
+    views = _find_views(table.columns) or PEDICLE_SCREWS.views
+    layout = _Layout(views, tuple(dict.fromkeys(properties)), LEVELS in table.columns)
     problems = [f"column {column!r} is missing" for column in layout.columns if column not in table.columns]
     problems += [f"column {column!r} is unknown" for column in table.columns if column not in layout.columns]
     problems += [
@@ -379,6 +390,9 @@ def _parse_study(row: _Row, layout: _Layout, folder: Path) -> Study:
     for name in layout.properties:
         if cells[f"{HAS}{name}"] not in ("", "0", "1"):
             row.refuse(f"{HAS}{name}", "0, 1 or empty")
+    levels = cells.get(LEVELS, "")
+    if levels and not (levels.isascii() and levels.isdecimal() and int(levels) <= MOST_LEVELS):
+        row.refuse(LEVELS, f"a whole number from 0 to {MOST_LEVELS}, or empty")
     if cells["split"] not in ("", *SPLITS):
         row.refuse("split", f"{', '.join(SPLITS)} or empty")
     if not any(cells[view] for view in layout.views):
@@ -392,6 +406,7 @@ def _parse_study(row: _Row, layout: _Layout, folder: Path) -> Study:
         films=films,
         boxes=boxes,
         exclude=cells["exclude"] or None,
+        levels=int(levels) if levels.isascii() and levels.isdecimal() else None,
     )
 
 
@@ -451,7 +466,8 @@ def _format_study(study: Study, layout: _Layout, folder: Path) -> list[str]:
     films = ["" if (film := study.film(view)) is None else Path(os.path.relpath(film, folder)).as_posix() for view in layout.views]
     boxes = ["" if (box := study.box(view)) is None else format_box(box) for view in layout.views]
     properties = ["" if (has := study.has.get(name)) is None else str(int(has)) for name in layout.properties]
-    return [study.patient_id, study.brand or "", *properties, study.split or "", *films, *boxes, study.exclude or ""]
+    levels = ["" if study.levels is None else str(study.levels)] if layout.has_levels else []
+    return [study.patient_id, study.brand or "", *properties, study.split or "", *films, *boxes, study.exclude or "", *levels]
 
 
 def require_views(studies: Sequence[Study], views: Sequence[View], where: str) -> None:

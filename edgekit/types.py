@@ -75,6 +75,8 @@ class Study:
         What is to be found, in film pixels, by view; None means not annotated (or, for brand ``"none"``, that there is nothing).
     exclude
         The reason why the row is left out; None keeps it.
+    levels
+        How many vertebrae the construct is fixed to; 0 without one, None where it is not known.
     """
 
     patient_id: str
@@ -84,6 +86,7 @@ class Study:
     films: Mapping[View, Path | None] = field(default_factory=dict)
     boxes: Mapping[View, Box | None] = field(default_factory=dict)
     exclude: str | None = None
+    levels: int | None = None
 
     def __hash__(self) -> int:
         return hash((self.patient_id, self.brand, self.split, tuple(self.films.items())))

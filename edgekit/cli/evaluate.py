@@ -10,6 +10,9 @@ import typer
 
 from edgekit.cli import console
 
+WORST_CELLS = 10
+"""Cells of the detector that are printed; the report has all."""
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run folder.")],
@@ -45,7 +48,10 @@ def evaluate(
     if json:
         console.print_json(evaluation.metrics)
     else:
-        _print_models(evaluation.metrics["models"])
+        if models := evaluation.metrics["models"]:
+            _print_models(models)
+        if detector := evaluation.metrics["detector"]:
+            _print_detector(detector)
         if external:
             _print_drop(evaluation.metrics["models"], evaluation.metrics["external"])
         if photos:
@@ -93,6 +99,26 @@ def _print_models(models: dict[str, Any]) -> None:
     console.print_table(
         "Models", ("model", "patients", "accuracy", "95 % interval", "kappa", "macro F1", "macro AUC", "calibration error"), rows
     )
+
+
+def _print_detector(detector: dict[str, Any]) -> None:
+    figures = [_show(detector[name]) for name in ("mean_iou", "iou_p05", "ap50", "auc", "false_finds")]
+    columns = ("annotated", "without", "mean IoU", "5th percentile", "AP50", "AUC", "false finds")
+    console.print_table("Boxes", columns, [(detector["n"], detector["negative"], *figures)])
+    if negatives := detector["negatives"]:
+        rows = [(name.replace("_", " "), of["n"], _show(of["false_finds"]), _show_span(of["ci95"])) for name, of in negatives.items()]
+        console.print_table("False finds", ("films", "n", "share", "95 % interval"), rows)
+    if cells := detector["cells"][:WORST_CELLS]:
+        rows = [
+            (
+                " and ".join(f"{name} {value}" for name, value in cell["cell"].items()),
+                cell["n"],
+                _show(cell["mean_iou"]),
+                _show(cell["found"]),
+            )
+            for cell in cells
+        ]
+        console.print_table("Where it finds least", ("films", "n", "mean IoU", "found"), rows)
 
 
 def _print_drop(models: dict[str, Any], external: dict[str, Any]) -> None:

@@ -22,7 +22,10 @@ def cohort(
     size: Annotated[
         int | None, typer.Option(help="Long side of the films in pixels, 64 to 4000: 1500, or many sizes in the preset detector.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Put everybody into one split: train, validation, test, readers or external.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Put everybody into one split: train, validation, test, readers or external. Of the preset detector: test."),
+    ] = None,
     unseen: Annotated[bool, typer.Option("--unseen", help="Add patients of a design that no model has seen, to test only.")] = False,
     seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -13,22 +13,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.boxes import box_iou
 from edgekit.canvases import stream_inputs
 from edgekit.errors import InputError
 from edgekit.evaluation.answers import ask_models, ask_rows, collect_answers, judge_answers, read_answered
 from edgekit.evaluation.asked import list_models, name_model
 from edgekit.evaluation.box_errors import measure_box_errors
+from edgekit.evaluation.cells import describe_films, tabulate_cells
+from edgekit.evaluation.film_header import FilmHeader, read_header
 from edgekit.evaluation.metrics import detector_metrics, score_predictions
 from edgekit.evaluation.pairs import compare_models
 from edgekit.evaluation.predictions import FIGURES, PredictionRow, Predictions, write_predictions
 from edgekit.files import hash_file
 from edgekit.journal import Journal
 from edgekit.progress import track
+from edgekit.proportions import clopper_pearson
+from edgekit.studies import NO_CONSTRUCT, OTHER_METAL, has_film, select
 from edgekit.task import SINGLE
 from edgekit.types import DECISIONS, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from edgekit.evaluation.answers import Answers, ModelAnswers
     from edgekit.evaluation.asked import Model
@@ -39,14 +46,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JOURNAL", "RESAMPLES", "SEED", "Cohort", "Models", "ask_cohort", "count_brands", "describe_cohort",
-    "describe_file", "load_models", "make_predictions", "require_known_brand", "score_cohort", "score_model",
+    "describe_file", "load_models", "make_predictions", "require_scorable", "score_cohort", "score_model",
     "select_external", "select_test", "write_cohort",
 ]  # fmt: skip
 
 JOURNAL = "answers.partial"
 """File of a cohort's answers, in the folder of its predictions, until the evaluation is written."""
-PHANTOM = "edgekit phantom"
-"""DICOM Manufacturer of simulated films."""
 RESAMPLES, SEED = 1000, 0
 """Of the bootstrap over patients."""
 
@@ -113,6 +118,8 @@ class Cohort:
         What became of every row of the table: ``provenance.rows`` of ``metrics.json``.
     learnt_from
         Patients one of whose films the run learnt from, found by equal decoded pixels; None when the run did not keep what it learnt from.
+    headers
+        By view, of the films of each row that `answers` is about; of photos their films'.
     """
 
     file: Path
@@ -121,6 +128,7 @@ class Cohort:
     models: dict[str, ModelAnswers]
     rows: dict[str, Any]
     learnt_from: tuple[str, ...] | None
+    headers: tuple[dict[View, FilmHeader], ...]
 
     @property
     def studies(self) -> tuple[Study, ...]:
@@ -158,8 +166,6 @@ def select_test(path: Path, studies: Sequence[Study]) -> list[Study]:
     InputError
         There are none.
     """
-    from edgekit.studies import select
-
     test = [study for study in studies if study.exclude is None] if _is_unsplit(studies) else select(studies, "test")
     if not test:
         raise InputError(
@@ -176,20 +182,31 @@ def select_external(path: Path, studies: Sequence[Study]) -> list[Study]:
     InputError
         There are none of either.
     """
-    from edgekit.studies import select
-
     return select(studies, "external") or select_test(path, studies)
 
 
-def require_known_brand(models: Models, file: Path, selected: Sequence[Study]) -> None:
+def has_known_brand(models: Models, selected: Sequence[Study]) -> bool:
+    """Tell whether any row has a brand that the run knows: members and ensembles can be scored then."""
+    return any(study.brand in models.brands for study in selected)
+
+
+def require_scorable(models: Models, file: Path, selected: Sequence[Study], *, by_brand: bool = False) -> None:
     """Make sure that there is something to score.
+
+    Parameters
+    ----------
+    by_brand
+        Whether brands must be scored; without them, boxes and films of brand ``none`` are something to score a detector by.
 
     Raises
     ------
     InputError
-        No row has a brand that the run knows.
+        No row has a brand that the run knows, and nothing else can be scored.
     """
-    if not any(study.brand in models.brands for study in selected):
+    locates = models.task.locate and not by_brand
+    if not has_known_brand(models, selected) and not (
+        locates and any(study.brand == NO_CONSTRUCT or any(study.boxes.values()) for study in selected)
+    ):
         raise InputError(
             f"{file}: none of the {len(selected)} rows to evaluate has a brand that the run knows ({', '.join(models.brands)})",
             "check the brand column",
@@ -218,7 +235,7 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
         No row has the films that the run's own ensemble needs; too many rows can't be read; or the journal is of another run, table or
         version of edgekit.
     """
-    brands, spec = models.brands, models.pipeline.spec
+    spec = models.pipeline.spec
     journal = Journal(folder / JOURNAL, {"run": models.sha256, "table": hash_file(file)})
     answered = read_answered(journal)
     unreadable: dict[Study, str] = {}
@@ -231,7 +248,8 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
     places = sorted(answered)
     answers = collect_answers(models.pipeline, [selected[place] for place in places], [answered[place] for place in places])
     asked = models.ask(answers)
-    if not any(answers.studies[row].brand in brands for row in asked[name_model(models.chosen)].rows):
+    answered_for = [answers.studies[row] for row in asked[name_model(models.chosen)].rows]
+    if has_known_brand(models, selected) and not has_known_brand(models, answered_for):
         raise InputError(
             f"{file}: no patient to evaluate has the films that {spec.ensemble} needs",
             f"evaluate on patients with films of {' and '.join(spec.task.views)}, or train a run whose ensemble answers for fewer",
@@ -241,7 +259,9 @@ def ask_cohort(models: Models, file: Path, all_studies: Sequence[Study], selecte
     learnt_from = None
     if models.films is not None:
         learnt_from = tuple(sorted({selected[place].patient_id for place in places if not models.films.isdisjoint(answered[place].films)}))
-    return Cohort(file, rows, answers, asked, _count_rows(models, file, all_studies, answers.studies, unreadable), learnt_from)
+    headers = tuple({view: read_header(film) for view, film in study.given.items() if view in answers.views} for study in answers.studies)
+    counted = _count_rows(models, file, all_studies, answers.studies, unreadable)
+    return Cohort(file, rows, answers, asked, counted, learnt_from, headers)
 
 
 def make_predictions(models: Models, cohort: Cohort, name: str) -> Predictions:
@@ -277,19 +297,21 @@ def score_cohort(models: Models, cohort: Cohort) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``models`` and ``detector``, as in ``metrics.json``; ``comparisons`` of every two models that answer once a patient (see
-        `edgekit.evaluation.pairs.compare_models`); ``box_errors`` by model (see `edgekit.evaluation.box_errors`): of the members
-        that look at one view and of the run's own ensemble, None where no film is annotated. ``detector`` and ``box_errors`` are None
-        where the task takes whole films.
+        ``models`` and ``detector``, as in ``metrics.json``: the latter as `edgekit.evaluation.metrics.detector_metrics` has it, with
+        ``cells`` (`edgekit.evaluation.cells.tabulate_cells`) and ``negatives``, which are ``n``, ``false_finds`` and its exact interval of
+        the films without a construct of patients with ``other_metal``, and of those that are ``plain``, where that is known.
+        ``comparisons`` of every two models that answer once a patient (see `edgekit.evaluation.pairs.compare_models`). ``box_errors``
+        by model (see `edgekit.evaluation.box_errors`): of the members that look at one view and of the run's own ensemble, None where
+        no film is annotated. ``detector`` and ``box_errors`` are None where the task takes whole films.
     """
     scored = {name: make_predictions(models, cohort, name).scorable() for name in cohort.models}
     scored = {name: predictions for name, predictions in scored.items() if predictions.patients}
     right = {name: judge_answers(cohort.models[name], cohort.truth, models.brands) for name in scored if not models.asked[name].is_per_film}
     return {
         "models": {name: score_model(predictions) for name, predictions in track(scored.items(), "scoring models", len(scored))},
-        "detector": _score_detector(cohort.answers, models.pipeline.spec.box_threshold) if models.task.locate else None,
+        "detector": _score_detector(cohort, models.pipeline.spec.box_threshold) if models.task.locate else None,
         "comparisons": compare_models(right, [study.patient_id for study in cohort.studies]),
-        "box_errors": _score_box_errors(models, cohort),
+        "box_errors": _score_box_errors(models, cohort) if scored else None,
     }
 
 
@@ -310,7 +332,7 @@ def describe_cohort(cohort: Cohort) -> dict[str, Any]:
         ``studies``, ``rows``, ``films``; whether any is ``simulated`` (None: films do not say); and ``learnt_from``: whether it
         could be ``checked`` which ``patients`` the run learnt from, and these.
     """
-    films = _count_films(cohort.studies, cohort.answers.views)
+    films = _count_films(cohort)
     learnt_from = {"checked": cohort.learnt_from is not None, "patients": list(cohort.learnt_from or ())}
     simulated = True if films["simulated"] else None if films["unknown"] else False
     return {"studies": describe_file(cohort.file), "films": films, "simulated": simulated, "rows": cohort.rows, "learnt_from": learnt_from}
@@ -363,12 +385,22 @@ def _is_unsplit(studies: Sequence[Study]) -> bool:
     return all(study.split is None for study in studies)
 
 
-def _score_detector(answers: Answers, threshold: float) -> dict[str, Any]:
-    annotated = answers.annotated
-    negative = np.array([study.brand == "none" for study in answers.studies])[:, None] & answers.given
-    return detector_metrics(
-        answers.true_boxes[annotated], answers.boxes[annotated], answers.box_scores[annotated], answers.box_scores[negative], threshold
-    )
+def _score_detector(cohort: Cohort, threshold: float) -> dict[str, Any]:
+    answers, annotated = cohort.answers, cohort.answers.annotated
+    negative = np.array([study.brand == NO_CONSTRUCT for study in answers.studies])[:, None] & answers.given
+    truth, found, scores = answers.true_boxes[annotated], answers.boxes[annotated], answers.box_scores[annotated]
+    other_metal = np.array([study.has.get(OTHER_METAL) for study in answers.studies], object)[:, None]
+    apart = {name: answers.box_scores[negative & (other_metal == has)] for name, has in (("plain", False), ("other_metal", True))}
+    return {
+        **detector_metrics(truth, found, scores, answers.box_scores[negative], threshold),
+        "negatives": {name: _count_false_finds(of_kind, threshold) for name, of_kind in apart.items() if len(of_kind)},
+        "cells": tabulate_cells(describe_films(answers, cohort.headers), box_iou(truth, found), scores >= threshold),
+    }
+
+
+def _count_false_finds(scores: NDArray[np.float64], threshold: float) -> dict[str, Any]:
+    count = int(np.sum(scores >= threshold))
+    return {"n": len(scores), "false_finds": count / len(scores), "ci95": list(clopper_pearson(count, len(scores)))}
 
 
 def _score_box_errors(models: Models, cohort: Cohort) -> dict[str, Any] | None:
@@ -386,8 +418,6 @@ def _score_box_errors(models: Models, cohort: Cohort) -> dict[str, Any] | None:
 def _count_rows(
     models: Models, file: Path, all_studies: Sequence[Study], evaluated: Sequence[Study], unreadable: dict[Study, str]
 ) -> dict[str, Any]:
-    from edgekit.studies import has_film
-
     views = models.task.views
     all_kept = [study for study in all_studies if study.exclude is None]
     kept = [study for study in all_kept if has_film(study, views)]
@@ -410,17 +440,6 @@ def _name_film(folder: Path, study: Study, reason: str) -> tuple[str, str]:
     return Path(os.path.relpath(film, folder)).as_posix(), reason.removeprefix(f"{film}: ").replace(f"{folder}{os.sep}", "")
 
 
-def _count_films(studies: Sequence[Study], views: Sequence[View]) -> dict[str, int]:
-    makers = [_read_manufacturer(film) for study in studies for view in views if (film := study.film(view))]
-    return {"n": len(makers), "simulated": makers.count(PHANTOM), "unknown": makers.count("")}
-
-
-def _read_manufacturer(film: Path) -> str:
-    """Return the DICOM Manufacturer (0008,0070); empty when the file does not say."""
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        return str(dcmread(film, stop_before_pixels=True, specific_tags=["Manufacturer"]).get("Manufacturer", ""))
-    except InvalidDicomError:
-        return ""
+def _count_films(cohort: Cohort) -> dict[str, int]:
+    simulated = [header.is_simulated for headers in cohort.headers for header in headers.values()]
+    return {"n": len(simulated), "simulated": simulated.count(True), "unknown": simulated.count(None)}

@@ -196,8 +196,9 @@ def detector_metrics(
         ``n`` annotated films, ``negative`` films without a construct; ``mean_iou`` and ``iou_p05`` (5th percentile) over the annotated
         ones, a film whose score misses the threshold counting as 0; ``ap50``, the average precision at IoU 0.5 over annotated and
         negative films whatever their score (precision made monotone, area under all points: Everingham et al., *The PASCAL Visual
-        Object Classes Challenge: A Retrospective*, 2015); ``false_finds``, the share of negative films whose score passes the
-        threshold. None where there are no such films.
+        Object Classes Challenge: A Retrospective*, 2015); ``auc``, the area under the ROC curve of the score, annotated against negative
+        films (as Mann and Whitney's U); ``false_finds``, the share of negative films whose score passes the threshold. None where there
+        are no such films.
     """
     overlaps = box_iou(truth, found)
     used = np.where(scores >= threshold, overlaps, 0.0)
@@ -208,8 +209,15 @@ def detector_metrics(
         "mean_iou": float(used.mean()) if len(used) else None,
         "iou_p05": float(np.quantile(used, 0.05)) if len(used) else None,
         "ap50": _average_precision(hits, np.concatenate([scores, negative_scores]), len(overlaps)) if len(overlaps) else None,
+        "auc": _area_under_roc(scores, negative_scores) if len(overlaps) and len(negative_scores) else None,
         "false_finds": float(np.mean(negative_scores >= threshold)) if len(negative_scores) else None,
     }
+
+
+def _area_under_roc(positive: NDArray[np.floating[Any]], negative: NDArray[np.floating[Any]]) -> float:
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative)))
 
 
 def _average_precision(hits: NDArray[np.bool_], scores: NDArray[np.floating[Any]], positives: int) -> float:

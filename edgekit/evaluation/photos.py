@@ -194,7 +194,7 @@ def ask_photos(models: Models, path: Path, cohort: Cohort, album: Album, folder:
         for study, films, row in zip(cohort.studies, cohort.answers.letterboxes, rows, strict=True)
     ]
     answers = collect_answers(models.pipeline, photographed, rows)
-    return Cohort(path, cohort.numbers, answers, models.ask(answers), cohort.rows, cohort.learnt_from)
+    return Cohort(path, cohort.numbers, answers, models.ask(answers), cohort.rows, cohort.learnt_from, cohort.headers)
 
 
 def describe_photos(photos: Sequence[Photo]) -> dict[str, Any]:

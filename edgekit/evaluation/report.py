@@ -96,7 +96,7 @@ class ReportContent:
     Attributes
     ----------
     headline
-        The model whose figures open the page: a key of ``metrics["models"]``.
+        The model whose figures open the page: a key of ``metrics["models"]``, where that has any.
     metrics
         ``models``, ``detector`` (or None) and ``provenance``, as in ``metrics.json``; and ``comparisons``, ``box_errors``,
         ``external``, ``readers`` and ``photos``, each of which may be absent or None.
@@ -173,7 +173,7 @@ def write_report(path: Path, content: ReportContent) -> None:
         content=content,
         contents=[],
         models=models,
-        chosen=models[content.headline],
+        chosen=models.get(content.headline),
         detector=metrics["detector"],
         provenance=metrics["provenance"],
         facts=_name_facts(metrics["provenance"], task),

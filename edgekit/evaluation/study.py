@@ -21,7 +21,7 @@ from edgekit.evaluation.cohort import (
     describe_file,
     load_models,
     make_predictions,
-    require_known_brand,
+    require_scorable,
     score_cohort,
     score_model,
     select_external,
@@ -79,7 +79,7 @@ def evaluate_run(
     The films pass through the pipeline once; every ensemble is applied to the same member probabilities. A patient is scored by a
     model that could have answered for the films given. Where nothing was found on them, the answer counts as wrong, with
     equal probabilities. Brands that the run does not know are left out, and rows without a film of the task's views; rows of brand
-    ``none`` test the detector only.
+    ``none`` test the detector only. Where no brand is one that the run knows, only the detector is scored.
 
     Parameters
     ----------
@@ -131,11 +131,11 @@ def evaluate_run(
     table_views = tuple(studies[0].films)
     album = match_photos(photos, read_photos(photos, table_views), task.views, studies, test) if photos else {}
 
-    require_known_brand(models, studies_file, test)
+    require_scorable(models, studies_file, test)
     if external:
-        require_known_brand(models, external, validation)
+        require_scorable(models, external, validation)
     if readers:
-        require_known_brand(models, studies_file, read)
+        require_scorable(models, studies_file, read, by_brand=True)
     _require_outputs(out, [name for name, wanted in (("external", external), ("readers", readers), ("photos", photos)) if wanted])
     cohorts = {"": ask_cohort(models, studies_file, studies, test, out)}
     if external:
@@ -312,24 +312,27 @@ def _make_report(models: Models, metrics: dict[str, Any], cohorts: dict[str, Coh
     scored = {name: make_predictions(models, cohort, name).scorable() for name in metrics["models"]}
     drawn = {name: charts.chart_model(metrics["models"][name], scored[name], task.told) for name in track(scored, "drawing charts")}
     probabilities = cohort.models[chosen].spread(len(cohort.studies))
+    about_brands = (
+        {
+            **drawn.pop(chosen),
+            **charts.chart_sureness(scored[chosen]),
+            **charts.chart_explanations(models.pipeline, cohort.answers, probabilities),
+        }
+        if chosen in drawn
+        else {}
+    )
     return ReportContent(
         headline=chosen,
         metrics=metrics,
         task=task,
         headings=choose_headings(task, models.asked, chosen),
-        figures={
-            **drawn.pop(chosen),
-            **charts.chart_metrics(metrics, chosen),
-            **charts.chart_sureness(scored[chosen]),
-            **charts.chart_explanations(models.pipeline, cohort.answers, probabilities),
-            **charts.chart_overlaps(cohort.answers),
-        },
+        figures={**about_brands, **charts.chart_metrics(metrics, chosen), **charts.chart_overlaps(cohort.answers)},
         examples=make_examples(models.pipeline, cohort.answers, cohort.models[chosen]),
         model_figures=drawn,
         external_figures=charts.chart_model(
             metrics["external"]["models"][chosen], make_predictions(models, elsewhere, chosen).scorable(), task.told
         )
-        if elsewhere
+        if elsewhere and chosen in metrics["external"]["models"]
         else {},
         photo_examples=make_photo_examples(models, cohort, photos, album) if photos else (),
     )

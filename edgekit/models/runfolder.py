@@ -56,6 +56,8 @@ class DetectorSettings:
         Something is found when the box's score is at least this.
     views
         Its classes.
+    threshold_basis
+        How `box_threshold` was chosen, in words; empty in runs that did not keep it.
     """
 
     side: int
@@ -64,6 +66,7 @@ class DetectorSettings:
     box_threshold: float
     views: tuple[View, ...] = PEDICLE_SCREWS.views
     """A run of before tasks were data is one of the study."""
+    threshold_basis: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +176,10 @@ def save_settings(run: Path, settings: RunSettings) -> None:
     write_json(run / "pipeline.json", {**asdict(settings), "task": settings.task.to_json()})
 
 
-def save_detector(run: Path, detector: Detector, box_threshold: float, views: tuple[View, ...]) -> None:
+def save_detector(run: Path, detector: Detector, box_threshold: float, views: tuple[View, ...], threshold_basis: str = "") -> None:
     """Write ``detector.safetensors`` and ``detector.json``."""
     save_weights(run / "detector.safetensors", detector)
-    settings = DetectorSettings(**detector.settings, box_threshold=box_threshold, views=views)
+    settings = DetectorSettings(**detector.settings, box_threshold=box_threshold, views=views, threshold_basis=threshold_basis)
     write_json(run / "detector.json", asdict(settings))
 
 

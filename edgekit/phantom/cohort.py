@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.phantom.plan import CROSSLINK, Patient, plan_cohort
 from edgekit.phantom.scene import simulate_rows
 from edgekit.phantom.workfolder import claim_folder, fill_folder
-from edgekit.studies import write_studies
-from edgekit.task import View
+from edgekit.studies import OTHER_METAL, write_studies
 from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgekit.phantom.film import SimulatedFilm
     from edgekit.phantom.plan import CohortParameters
+    from edgekit.task import View
     from edgekit.types import Box, Study
+
+
+SIMULATOR = 2
+"""Raised with whatever gives the same parameters other films: a folder begun before isn't filled with a mixture."""
 
 
 def make_cohort(out: Path, parameters: CohortParameters) -> Path:
@@ -46,12 +51,12 @@ def make_cohort(out: Path, parameters: CohortParameters) -> Path:
         When `out` holds something else.
     """
     parameters.check()
-    record = {**asdict(parameters), "version": VERSION}
+    record = {**asdict(parameters), "version": VERSION, "simulator": SIMULATOR}
     tasks = {patient.rows[0].patient_id: _Task(patient, json.dumps(record, sort_keys=True)) for patient in plan_cohort(out, parameters)}
     claim_folder(out, "cohort.json", record, ["films"])
-    boxes = fill_folder(out, tasks, _make_patient, _is_whole, description="simulating patients", remedy="Take a smaller --size")
+    made = fill_folder(out, tasks, _make_patient, _is_whole, description="simulating patients", remedy="Take a smaller --size")
     table = out / "studies.csv"
-    write_studies(table, [row for name, task in tasks.items() for row in _with_boxes(task.patient, boxes[name])])
+    write_studies(table, [row for name, task in tasks.items() for row in _complete(task.patient, made[name])])
     return table
 
 
@@ -63,11 +68,11 @@ class _Task:
     source: str
 
 
-_Boxes = list[dict[View, list[float] | None]]
-"""By row of the patient, then by view."""
+_Made = list[dict[str, Any]]
+"""For each row of the patient what only its films tell: ``boxes`` by view, ``levels`` and ``has_other_metal``."""
 
 
-def _make_patient(task: _Task) -> _Boxes:
+def _make_patient(task: _Task) -> _Made:
     from edgekit.phantom.dicom import write_film
 
     patient = task.patient
@@ -84,16 +89,30 @@ def _make_patient(task: _Task) -> _Boxes:
             path = row.film(view)
             assert path is not None
             write_film(film, path, patient_id=row.patient_id, view=view, source=task.source)
-    return [{view: None if film.box is None else list(film.box) for view, film in films.items()} for films in taken]
+    return [_describe(films) for films in taken]
 
 
-def _is_whole(task: _Task, _: _Boxes) -> bool:
+def _describe(films: dict[View, SimulatedFilm]) -> dict[str, Any]:
+    facts = next(iter(films.values())).facts
+    boxes = {view: None if film.box is None else list(film.box) for view, film in films.items()}
+    return {"boxes": boxes, "levels": facts.levels, "has_other_metal": facts.has_other_metal}
+
+
+def _is_whole(task: _Task, _: _Made) -> bool:
     return all(film.exists() for row in task.patient.rows for film in row.given.values())
 
 
-def _with_boxes(patient: Patient, boxes: _Boxes) -> list[Study]:
-    rows = zip(patient.rows, boxes, strict=True)
-    return [replace(row, boxes={view: _read_box(edges) for view, edges in found.items()}) for row, found in rows]
+def _complete(patient: Patient, made: _Made) -> list[Study]:
+    """Return a patient's rows with what their films tell."""
+    return [
+        replace(
+            row,
+            boxes={view: _read_box(edges) for view, edges in found["boxes"].items()},
+            has={**row.has, OTHER_METAL: found["has_other_metal"]},
+            levels=found["levels"],
+        )
+        for row, found in zip(patient.rows, made, strict=True)
+    ]
 
 
 def _read_box(edges: list[float] | None) -> Box | None:

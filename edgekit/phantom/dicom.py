@@ -27,6 +27,8 @@ _EMPTY = (  # type 2: must be there, may be empty
     "PatientOrientation",
     "Laterality",
 )
+_BODY_PARTS = {"cervical": "CSPINE", "thoracic": "TSPINE", "lumbar": "LSPINE"}
+"""Defined terms (DICOM PS3.16 annex L)."""
 VIEW_POSITIONS: dict[View, str] = {"ap": "AP", "lateral": "LL"}
 
 
@@ -83,7 +85,9 @@ def _describe(dataset: Dataset, film: SimulatedFilm, patient_id: str, view: View
     for name in _EMPTY:
         setattr(dataset, name, "")
     dataset.SeriesNumber, dataset.InstanceNumber = (1, 1) if view == "ap" else (2, 1)
-    dataset.BodyPartExamined = "LSPINE"
+    dataset.BodyPartExamined = _BODY_PARTS[film.facts.region]
+    dataset.ProtocolName = film.facts.field or ""
+    dataset.AcquisitionDeviceProcessingDescription = film.family
     dataset.ViewPosition = VIEW_POSITIONS[view]
     spacing = f"{film.camera.spacing_mm:.6f}"
     dataset.ImagerPixelSpacing = dataset.PixelSpacing = [spacing, spacing]

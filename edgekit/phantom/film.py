@@ -17,6 +17,7 @@ from edgekit.phantom.marks.annotations import annotate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgekit.phantom.body.anatomy import Region
     from edgekit.phantom.geometry.projector import Camera
     from edgekit.phantom.sites import Site
     from edgekit.types import Box
@@ -24,6 +25,26 @@ if TYPE_CHECKING:
 _BITS = (10, 12, 14, 16)
 _LEAST_RENDERED, _MOST_RENDERED = 360, 800
 """Long side at which a film of any size is simulated where the site resamples: less has no threads, more is lost in compression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a simulated film is of: its report is broken down by it.
+
+    Attributes
+    ----------
+    field
+        A name in `edgekit.phantom.fields.FIELDS`; None where the operated levels were aimed at.
+    levels
+        Instrumented vertebrae; 0 without a construct.
+    has_other_metal
+        Whether the patient has metal that is no construct; it may lie beside the film.
+    """
+
+    region: Region
+    field: str | None
+    levels: int
+    has_other_metal: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +67,8 @@ class SimulatedFilm:
         The geometry it was taken with; cropping and turning come after it.
     exposure
         The exposure it was taken with.
+    family
+        Of its processing, a name in `edgekit.phantom.imaging.families.FAMILIES`.
     """
 
     pixels: NDArray[np.uint16]
@@ -55,6 +78,8 @@ class SimulatedFilm:
     box: Box | None
     camera: Camera
     exposure: Exposure
+    family: str
+    facts: Facts
 
     @property
     def display(self) -> NDArray[np.uint8]:
@@ -121,7 +146,12 @@ def draw_look(rng: np.random.Generator, site: Site, camera: Camera, levels: Box,
 
 
 def make_film(
-    transmission: NDArray[np.float32], construct: NDArray[np.float32] | None, camera: Camera, look: Look, rng: np.random.Generator
+    transmission: NDArray[np.float32],
+    construct: NDArray[np.float32] | None,
+    camera: Camera,
+    look: Look,
+    facts: Facts,
+    rng: np.random.Generator,
 ) -> SimulatedFilm:
     """Expose, develop, frame, annotate and store a film.
 
@@ -144,4 +174,4 @@ def make_film(
     top = (1 << look.bits) - 1
     pixels = store(grey, look.bits, look.photometric)
     window = (round(top * look.window[0]), round(top * look.window[1]))
-    return SimulatedFilm(pixels, look.bits, look.photometric, window, box, camera, look.exposure)
+    return SimulatedFilm(pixels, look.bits, look.photometric, window, box, camera, look.exposure, look.processing.family, facts)

@@ -38,9 +38,12 @@ _PAPER = {
 _NEGATIVE_SHARE = 0.2
 _UNSEEN_PATIENTS = 17
 
-_DETECTOR = {"train": (1750, 900, 800), "validation": (300, 100, 200)}
-"""Scenes taken with and without their construct, scenes with a construct, scenes without one: 12,200 films, half of them without."""
-_DETECTOR_SITES = {"train": "many", "validation": "others"}
+_DETECTOR = {"train": (1750, 900, 800, 0), "validation": (300, 100, 200, 0)}
+"""Scenes taken with and without their construct, scenes with a construct, scenes with other metal, scenes without any: 12,200 films, half
+of them without a construct."""
+_JUDGED = {"test": (0, 1800, 500, 500)}
+"""The films that a detector is judged on, made when they are asked for: nobody needs them to train one."""
+_DETECTOR_SITES = {"train": "many", "validation": "others", "test": "elsewhere"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ class CohortParameters:
     size
         Long side of the films, pixels; None is 1500, or many sizes in the preset ``detector``.
     split
-        Put everybody into this split; None splits 64/16/20 (presets: as they say).
+        Put everybody into this split; None splits 64/16/20 (presets: as they say). Of the preset ``detector``, ``test`` makes the
+        films to judge a detector on in place of those to train it on.
     unseen
         Add patients of a design that is in no other split to test.
     """
@@ -105,8 +109,10 @@ class CohortParameters:
             raise UsageError(f"patients is {self.patients}, expected 1 to 100000", "Give another number, for example --patients 140.")
         if self.preset is not None and self.preset not in PRESETS:
             raise UsageError(f"unknown preset {self.preset!r}", f"Use one of: {', '.join(PRESETS)}.")
-        if self.preset == "detector" and (self.unseen or self.split is not None or self.site != "a"):
-            raise UsageError("the preset detector has its own sites, splits and designs", "Leave out --site, --split and --unseen.")
+        if self.preset == "detector" and (self.unseen or self.site != "a"):
+            raise UsageError("the preset detector has its own sites and designs", "Leave out --site and --unseen.")
+        if self.preset == "detector" and self.split not in (None, *_JUDGED):
+            raise UsageError(f"the preset detector has no films of its own for the split {self.split!r}", "Leave out --split, or use test.")
         if self.split is not None and self.split not in SPLITS:
             raise UsageError(f"unknown split {self.split!r}", f"Use one of: {', '.join(SPLITS)}.")
         if self.patients is not None and self.split is None and self.patients < 3 * len(DESIGNS):
@@ -166,9 +172,12 @@ def plan_cohort(out: Path, parameters: CohortParameters) -> list[Patient]:
 
 def _draft(parameters: CohortParameters) -> Iterator[_Draft]:
     if parameters.preset == "detector":
-        for split, (pairs, constructs, empty) in _DETECTOR.items():
+        for split, (pairs, constructs, others, plain) in (_DETECTOR if parameters.split is None else _JUDGED).items():
             construct, none = (Study("", brand=brand, has={CROSSLINK: None}, split=split) for brand in (RANDOM, NO_CONSTRUCT))
-            yield from [_Draft((construct, none))] * pairs + [_Draft((construct,))] * constructs + [_Draft((none,), metal="some")] * empty
+            for number in range(pairs):  # in every other pair the construct is the only metal
+                yield _Draft((construct, none), metal="none" if number % 2 else "chance")
+            yield from [_Draft((construct,))] * constructs
+            yield from [_Draft((none,), metal="some")] * others + [_Draft((none,), metal="none")] * plain
         return
     if parameters.preset == "paper":
         for split, counts in _PAPER.items():

@@ -9,11 +9,12 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.phantom.body.anatomy import LEVELS, Anatomy, make_anatomy
-from edgekit.phantom.film import SimulatedFilm, choose_side, draw_look, make_film
+from edgekit.phantom.film import Facts, SimulatedFilm, choose_side, draw_look, make_film
 from edgekit.phantom.imaging.beam import add_metal, cast_shadow
 from edgekit.phantom.metal.construct import make_construct
-from edgekit.phantom.metal.hardware import list_kinds, make_hardware
+from edgekit.phantom.metal.hardware import SPINAL, list_kinds, make_hardware
 from edgekit.phantom.metal.implants import DESIGNS, RANDOM, UNSEEN, draw_design
+from edgekit.phantom.metal.placing import find_spanned
 from edgekit.phantom.positioning import find_levels, place_camera
 from edgekit.phantom.sites import check_size, find_site
 from edgekit.studies import NO_CONSTRUCT
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 
 Metal = Literal["none", "chance", "some"]
 
-_FIELDS: dict[Region, tuple[str, str]] = {"cervical": ("C2", "T2"), "thoracic": ("T1", "L1"), "lumbar": ("T10", "S1")}
+_FIELDS: dict[Region, tuple[str, str]] = {"cervical": ("C1", "T2"), "thoracic": ("T1", "L1"), "lumbar": ("T10", "S1")}
 """First and last vertebra that is operated on in a region."""
 _PATTERNS = ("bilateral", "skipped", "left", "right")
 _LOWEST = (0.35, 0.35, 0.12, 0.10, 0.08)
 """Lumbar constructs most often end at S1 or L5."""
+_UPPER_NECK = 0.2
+"""Cervical constructs that begin at the atlas."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,12 +112,19 @@ def _make_patient(brand: str, has_crosslink: bool | None, site: Site, metal: Met
     construct = [] if brand == NO_CONSTRUCT else _make_construct(brand, region, vertebrae, has_crosslink, site, implant)
     kinds = [] if metal == "none" else _choose_metal(region, site, metal, other)
     operated = [vertebra.name for vertebra in vertebrae] if other.random() < 0.7 else None  # cages are most often between the screws
-    return _Patient(anatomy, vertebrae, construct, make_hardware(other, anatomy, kinds, levels=operated))
+    first, others = (make_hardware(other, anatomy, some, levels=operated) for some in (kinds[:1], kinds[1:]))
+    if metal == "some" and site.spinal and first and kinds[0] in SPINAL:
+        vertebrae = find_spanned(anatomy, first)  # framed as a construct there would be
+    return _Patient(anatomy, vertebrae, construct, [*first, *others])
 
 
 def _choose_metal(region: Region, site: Site, metal: Metal, rng: np.random.Generator) -> list[str]:
-    possible = list_kinds(region)
-    kinds = [kind for kind in possible if rng.random() < site.metal.get(kind, 0.0)]
+    """Draw kinds of metal: each by itself, and where some is asked for, spinal hardware first in the share `Site.spinal`."""
+    possible = [kind for kind in site.metal if kind in list_kinds(region)]
+    kinds = [kind for kind in possible if rng.random() < site.metal[kind]]
+    if metal == "some" and site.spinal and rng.random() < site.spinal:
+        first = str(rng.choice([kind for kind in possible if kind in SPINAL]))
+        return [first, *(kind for kind in kinds if kind not in SPINAL)]
     return kinds or ([str(rng.choice(possible))] if metal == "some" else [])
 
 
@@ -128,8 +138,13 @@ def _choose_levels(region: Region, site: Site, rng: np.random.Generator) -> tupl
     wanted = int(rng.choice(list(site.levels), p=list(site.levels.values())))
     count = min(wanted, last - first + 1)
     room = last - first + 1 - count
-    above = int(rng.choice(len(_LOWEST), p=_LOWEST)) if region == "lumbar" else int(rng.integers(0, room + 1))
-    end = last - min(above, room)
+    if region == "lumbar":
+        above = min(int(rng.choice(len(_LOWEST), p=_LOWEST)), room)
+    elif region == "cervical" and rng.random() < _UPPER_NECK:
+        above = room
+    else:
+        above = int(rng.integers(0, room + 1))
+    end = last - above
     return LEVELS[end - count + 1 : end + 1]
 
 
@@ -142,7 +157,7 @@ def _make_construct(
     possible = design.crosslink is not None and pattern == "bilateral" and len(vertebrae) > 1
     wanted = rng.random() < 0.4 if has_crosslink is None and possible else bool(has_crosslink)
     second = wanted and len(vertebrae) > 4 and rng.random() < 0.4
-    return make_construct(design, vertebrae, rng, crosslinks=int(wanted) + int(second), screws=pattern)
+    return make_construct(design, vertebrae, rng, crosslinks=int(wanted) + int(second), screws=pattern, midline=site.midline)
 
 
 def _take_films(
@@ -151,7 +166,7 @@ def _take_films(
     place, appearance, noise = stream.spawn(3)
     rng = np.random.default_rng(appearance)
     rendered, final = choose_side(rng, site, size)
-    camera = place_camera(view, patient.vertebrae, site, rendered, np.random.default_rng(place))
+    camera, field = place_camera(view, patient.anatomy, patient.vertebrae, site, rendered, np.random.default_rng(place))
     look = draw_look(rng, site, camera, find_levels(camera, patient.vertebrae), final)
     beam = site.beams[int(rng.integers(len(site.beams)))]
     # What is no construct is traced once; a twin without the construct costs no second look at the anatomy.
@@ -160,5 +175,7 @@ def _take_films(
     films = []
     for brand in brands:
         shadow, mask = (plain, None) if brand == NO_CONSTRUCT else add_metal(plain, patient.construct, camera)
-        films.append(make_film(shadow.weigh(), mask, camera, look, np.random.default_rng(noise)))
+        levels = 0 if brand == NO_CONSTRUCT else len(patient.vertebrae)
+        facts = Facts(patient.anatomy.region, field, levels, has_other_metal=bool(patient.metal))
+        films.append(make_film(shadow.weigh(), mask, camera, look, facts, np.random.default_rng(noise)))
     return films

@@ -1,7 +1,8 @@
 """Hospitals: what kind of patients they have, how they take a film and what they make of it.
 
 `a` and `b` are two hospitals of the study. `many` stands for all the hospitals, machines and web pages that a detector may meet; `others`
-differs from it in everything that was held out: the threshold is chosen there, because real films differ too.
+and `elsewhere` differ from it, and from each other, in everything that was held out: the threshold is chosen in the one, because real films
+differ too, and what is found is judged in the other.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
 from edgekit.phantom.body.anatomy import STYLES
+from edgekit.phantom.fields import FIELDS
 from edgekit.phantom.imaging.beam import Beam
 from edgekit.phantom.imaging.families import FAMILIES
 from edgekit.phantom.marks.annotations import Annotation
 from edgekit.phantom.metal.hardware import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from edgekit.phantom.body.anatomy import Region
 
 Range = tuple[float, float]
@@ -40,7 +44,10 @@ class Site:
     source_image_mm, film_mm
         Distance from source to detector; height of the film on the detector.
     close_share
-        Share of the films that show little more than the operated levels.
+        Share of the films that show little more than the operated levels, of those that are aimed at these.
+    fields, field_share
+        Names in `edgekit.phantom.fields.FIELDS`, drawn alike, and the share of the films that are taken of one of them, not of the
+        operated levels.
     aspect
         Width of the film relative to its height.
     oblique_degrees
@@ -61,6 +68,10 @@ class Site:
         What is burned in.
     metal
         Probability of each kind of metal that is no construct, beside a construct or without.
+    spinal
+        Share of the patients who must have other metal in whom it is fixed to vertebrae, and framed as a construct would be.
+    midline
+        Share of the surgeons who place lumbar screws from the midline.
     """
 
     regions: dict[Region, float]
@@ -83,6 +94,10 @@ class Site:
     framed: bool
     annotations: Annotation
     metal: dict[str, float] = field(default_factory=dict)
+    spinal: float = 0.0
+    midline: float = 0.04
+    fields: tuple[str, ...] = ()
+    field_share: float = 0.0
 
 
 # Spectra as they reach the detector behind a patient.
@@ -91,9 +106,20 @@ _80_KVP = Beam((45.0, 57.0, 72.0), (0.40, 0.38, 0.22))
 _94_KVP = Beam((50.0, 65.0, 85.0), (0.38, 0.40, 0.22))
 _HARD = Beam((55.0, 75.0, 100.0), (0.34, 0.40, 0.26))
 
-_COMMON_METAL = {"cage": 0.25, "clips": 0.12, "staples": 0.12, "drain": 0.06, "ecg": 0.08, "jewellery": 0.05, "contrast": 0.03}
+_KNOWN_KINDS = tuple(KINDS)[: tuple(KINDS).index("windowed-plate")]
+"""Kinds of metal that the hospitals `a` and `b` may have; what came later would change their films."""
+_COMMON_METAL = {
+    **dict.fromkeys(_KNOWN_KINDS, 0.0),
+    "cage": 0.25,
+    "clips": 0.12,
+    "staples": 0.12,
+    "drain": 0.06,
+    "ecg": 0.08,
+    "jewellery": 0.05,
+    "contrast": 0.03,
+}
 _ALL_METAL = {
-    **dict.fromkeys(KINDS, 0.05),
+    **dict.fromkeys(_KNOWN_KINDS, 0.05),
     "cage": 0.15,
     "clips": 0.12,
     "ecg": 0.12,
@@ -103,9 +129,44 @@ _ALL_METAL = {
     "jewellery": 0.1,
     "dental": 0.3,
     "needle": 0.1,
+    **dict.fromkeys(("zero-profile", "laminoplasty", "mesh-cage", "buckles"), 0.05),
 }
-_SHIFTED_FAMILIES = ("film", "clahe")
-_SHIFTED_STYLE = "degenerate"
+# What is held out of training, once to choose the threshold on and once to judge on: kinds of metal in the place of those that training
+# knows, families of processing, kinds of patients, and fields.
+_CHOSEN_METAL = ("windowed-plate", "vertebroplasty", "ratchets")
+_JUDGED_METAL = ("sliding-plate", "laminar-spacers", "expandable-cage", "mobile-prosthesis")
+_REPLACED_METAL = ("anterior-plate", "zero-profile", "laminoplasty", "mesh-cage", "kyphoplasty", "disc-prosthesis", "buckles", "brace")
+_CHOSEN_FAMILIES, _JUDGED_FAMILIES = ("film",), ("clahe", "burnt")
+_CHOSEN_STYLES, _JUDGED_STYLES = ("degenerate",), ("dense",)
+_CHOSEN_FIELDS = (
+    "lumbar-ap-low",
+    "lumbar-lateral-low",
+    "thoracic-ap-high",
+    "thoracic-lateral-high",
+    "cervical-ap-high",
+    "cervical-lateral-high",
+)
+_JUDGED_FIELDS = (
+    "thoracolumbar-ap",
+    "thoracolumbar-lateral",
+    "lumbosacral-lateral",
+    "lumbosacral-ap",
+    "ribs-ap",
+    "ribs-lateral",
+    "cervicothoracic-ap",
+    "cervicothoracic-lateral",
+)
+
+
+def _leave_out(names: Iterable[str], *held_out: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if not any(name in some for some in held_out))
+
+
+def _shift_metal(new: Sequence[str]) -> dict[str, float]:
+    """Return the kinds of metal of a site that training does not know."""
+    return {kind: share for kind, share in _ALL_METAL.items() if kind not in _REPLACED_METAL} | dict.fromkeys(new, 0.08)
+
+
 _MARKER = Annotation(
     sides=(0, 1), words=(0, 1), blocks=(0, 0), arrows=(0, 0), lines=(0, 0), figures=(0, 0), rulers=(0, 0), bars=(0, 0), frames=(0, 0)
 )
@@ -134,7 +195,7 @@ _A = Site(
 )
 _MANY = Site(
     regions={"lumbar": 0.45, "thoracic": 0.25, "cervical": 0.3},
-    styles=tuple(style for style in STYLES if style != _SHIFTED_STYLE),
+    styles=_leave_out(STYLES, _CHOSEN_STYLES, _JUDGED_STYLES),
     levels={1: 0.07, 2: 0.23, 3: 0.22, 4: 0.16, 5: 0.1, 6: 0.08, 8: 0.08, 12: 0.06},
     beams=(_SOFT, _80_KVP, _94_KVP, _HARD),
     source_image_mm=(900.0, 1900.0),
@@ -148,11 +209,15 @@ _MANY = Site(
     quanta_per_mm2=(2.0e3, 1.2e5),
     scatter=(0.1, 1.2),
     blur_mm=(0.1, 0.5),
-    families=tuple(family for family in FAMILIES if family not in _SHIFTED_FAMILIES),
+    families=_leave_out(FAMILIES, _CHOSEN_FAMILIES, _JUDGED_FAMILIES),
     sides=(150.0, 1100.0),
     framed=True,
     annotations=Annotation(),
     metal=_ALL_METAL,
+    spinal=0.6,
+    midline=0.12,
+    fields=_leave_out(FIELDS, _CHOSEN_FIELDS, _JUDGED_FIELDS),
+    field_share=0.6,
 )
 SITES: dict[str, Site] = {
     "a": _A,
@@ -168,7 +233,8 @@ SITES: dict[str, Site] = {
         families=("plain", "multifrequency"),
     ),
     "many": _MANY,
-    "others": replace(_MANY, styles=(_SHIFTED_STYLE,), families=_SHIFTED_FAMILIES),
+    "others": replace(_MANY, styles=_CHOSEN_STYLES, families=_CHOSEN_FAMILIES, metal=_shift_metal(_CHOSEN_METAL), fields=_CHOSEN_FIELDS),
+    "elsewhere": replace(_MANY, styles=_JUDGED_STYLES, families=_JUDGED_FAMILIES, metal=_shift_metal(_JUDGED_METAL), fields=_JUDGED_FIELDS),
 }
 
 

@@ -39,6 +39,9 @@ class DetectorConfig:
         Share of the training films that are shown as photographed off a screen.
     view_margin
         A film is in the wrong slot when another view's score exceeds its own by more than this.
+    most_false_plain, most_false_other
+        Share of the validation films without a construct on which something may be found: of patients without any metal, and of those
+        with other metal (`edgekit.training.localisation.choose_threshold`).
     default_threshold
         Score from which a film counts as found, where validation holds no film without a construct to fit it on.
     """
@@ -54,6 +57,8 @@ class DetectorConfig:
     scale: float
     photo_share: float
     view_margin: float
+    most_false_plain: float
+    most_false_other: float
     default_threshold: float
 
 
@@ -287,6 +292,8 @@ def check_config(config: TrainingConfig) -> None:
         raise InputError(f"detector learning_rate {detector.learning_rate} must be at most 1", "the preset's is 0.002")
     shares = {
         "detector photo_share": detector.photo_share,
+        "detector most_false_plain": detector.most_false_plain,
+        "detector most_false_other": detector.most_false_other,
         "detector default_threshold": detector.default_threshold,
         "members photo_share": members.photo_share,
         "members blur": members.blur,

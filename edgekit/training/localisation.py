@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -10,17 +10,20 @@ import torch
 from edgekit.boxes import box_iou
 from edgekit.models.pipeline import find_film
 from edgekit.progress import track
-from edgekit.studies import NO_CONSTRUCT
+from edgekit.studies import NO_CONSTRUCT, OTHER_METAL
 from edgekit.training.detector import shrink_films
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.models.detector import Detector
+    from edgekit.training.config import DetectorConfig
     from edgekit.training.films import FilmSet
 
 BATCH = 16
 """Films at a time."""
+LEAST_NEGATIVES = 100
+"""Films without a construct, of a kind, that a share of them is fitted on."""
 LEAST_OVERLAP = 0.5
 """A detector box that overlaps the annotated one less than this (IoU) does not teach a member; the annotated one does."""
 
@@ -46,21 +49,46 @@ def find_whole_films(films: FilmSet, black: int) -> NDArray[np.float32]:
     return np.concatenate(boxes)
 
 
-def choose_threshold(scores: NDArray[np.float32], films: FilmSet, default: float) -> float:
-    """Choose the detector's threshold on validation films: the middle of the range that maximises Youden's J.
+class Threshold(NamedTuple):
+    """The score from which a film counts as found, and how it was chosen, in words."""
 
-    J = sensitivity + specificity - 1 (Youden 1950). Without films that hold no construct there is nothing to choose by: it
-    is the `default` then.
+    score: float
+    basis: str
+
+
+def choose_threshold(scores: NDArray[np.float32], films: FilmSet, config: DetectorConfig) -> Threshold:
+    """Choose the detector's threshold on validation films.
+
+    It is the lowest at which no more than ``most_false_plain`` of the films without any metal pass it, and no more than
+    ``most_false_other`` of those with other metal (the patients' property `edgekit.studies.OTHER_METAL`; not known counts as none). Such a
+    share says nothing on few films: with fewer than `LEAST_NEGATIVES` of a kind all are taken together, and the threshold is the middle of
+    the range that maximises Youden's J = sensitivity + specificity - 1 (Youden 1950). Without films that hold no construct there is
+    nothing to choose by: it is ``default_threshold`` then.
     """
     has_construct = np.isfinite(films.boxes).all(axis=1)
     empty = films.brands == NO_CONSTRUCT
     if not empty.any():
-        return default
+        return Threshold(config.default_threshold, "setting default_threshold: no validation film is without a construct")
+    has_other = np.array([films.studies[row].has.get(OTHER_METAL) is True for row in films.study])
+    kinds = {"plain": (empty & ~has_other, config.most_false_plain), "other metal": (empty & has_other, config.most_false_other)}
+    kinds = {name: (chosen, most) for name, (chosen, most) in kinds.items() if chosen.any()}
+    if all(chosen.sum() >= LEAST_NEGATIVES for chosen, _ in kinds.values()):
+        basis = ", ".join(f"at most {most:.0%} of {chosen.sum()} films ({name})" for name, (chosen, most) in kinds.items())
+        return Threshold(max(_cut_above(scores[chosen], most) for chosen, most in kinds.values()), f"false finds on validation: {basis}")
     cuts = np.unique(np.concatenate([[0.0], scores, [1.0]]))
     middles = (cuts[:-1] + cuts[1:]) / 2
     youden = [(scores[has_construct] >= cut).mean() + (scores[empty] < cut).mean() for cut in middles]
     best = np.flatnonzero(np.isclose(youden, np.max(youden)))
-    return float(middles[best[len(best) // 2]])
+    return Threshold(
+        float(middles[best[len(best) // 2]]), f"Youden's J on validation: fewer than {LEAST_NEGATIVES} films without a construct"
+    )
+
+
+def _cut_above(scores: NDArray[np.float32], most: float) -> float:
+    """Return a threshold that no more than the share `most` of the `scores` pass: half-way between the last that does and the next."""
+    falling = np.concatenate([[1.0], np.sort(scores)[::-1], [0.0]]).astype(np.float64)
+    passing = int(most * len(scores))
+    return float((falling[passing] + falling[passing + 1]) / 2)
 
 
 def cropping_boxes(

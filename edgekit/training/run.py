@@ -25,7 +25,7 @@ from edgekit.models import runfolder
 from edgekit.models.classifier import Classifier, start_classifier
 from edgekit.progress import progress_bar
 from edgekit.provenance import describe_software
-from edgekit.studies import NO_CONSTRUCT, read_studies, require_views
+from edgekit.studies import read_studies, require_views
 from edgekit.training.checkpoints import load_checkpoint
 from edgekit.training.config import check_config
 from edgekit.training.corners import train_corner_finder
@@ -224,7 +224,8 @@ class _Run:
         if self.accelerator.is_main_process and not (self.out / "detector.json").is_file():
             if self.source.run is not None:
                 settings = runfolder.load_detector_settings(self.source.run)
-                runfolder.save_detector(self.out, runfolder.load_detector(self.source.run), settings.box_threshold, settings.views)
+                detector = runfolder.load_detector(self.source.run)
+                runfolder.save_detector(self.out, detector, settings.box_threshold, settings.views, settings.threshold_basis)
             else:
                 self._train_own_detector()
         self.accelerator.wait_for_everyone()
@@ -246,8 +247,8 @@ class _Run:
         with keep_freed_memory() as release, progress_bar("training detector", epochs) as advance:
             record = self.recorder("detector", "detector/checkpoints", epochs, advance, release)
             detector = train_detector(folder, settings, epochs, device, self.config.seed, record)
-        threshold = choose_threshold(find_boxes(detector, films["validation"])[1], films["validation"], settings.default_threshold)
-        runfolder.save_detector(self.out, detector, threshold, self.task.views)
+        threshold = choose_threshold(find_boxes(detector, films["validation"])[1], films["validation"], settings)
+        runfolder.save_detector(self.out, detector, threshold.score, self.task.views, threshold.basis)
 
     def train_members(self) -> None:
         """Train the members, all processes together."""
@@ -401,11 +402,10 @@ class _Run:
         """Return what the detector learnt from."""
         if self.source.run is not None:
             return {"run": str(self.source.run.resolve()), "sha256": sources["detector"]["sha256"]}
-        has_negatives = any(study.brand == NO_CONSTRUCT for study in self.detector_splits["validation"])
         start = "imagenet" if self.config.detector.backbone != "yolov5n" else "random"
         return {
             "studies": sources["detector_studies"],
             "patients": count_patients(self.detector_splits),
             "start": start if self.source.weights is None else sources["detector_weights"],
-            "box_threshold": "Youden's J on validation" if has_negatives else "ultralytics' default",
+            "box_threshold": runfolder.load_detector_settings(self.out).threshold_basis,
         }

@@ -23,7 +23,7 @@ TRAINING_STAGES = ("detector", "members", "corners", "ensemble")
 """The stages of a training in their order; ``--only`` names one."""
 EARLIER: dict[str, dict[str, Any]] = {
     "task": PEDICLE_SCREWS.to_json(),
-    "detector": {"view_margin": 0.25, "default_threshold": 0.25},
+    "detector": {"view_margin": 0.25, "most_false_plain": 0.03, "most_false_other": 0.12, "default_threshold": 0.25},
     "members": {"margin": 0.05, "black": 8, "frozen_stages": 0, "averaging": 0.0},
 }
 """What every run had before these were settings."""

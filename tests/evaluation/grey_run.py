@@ -35,6 +35,8 @@ def make_study(
     levels: tuple[int | None, int | None],
     boxes: tuple[Box | None, Box | None] = (None, None),
     crosslink: bool | None = None,
+    other_metal: bool | None = None,
+    levels_operated: int | None = None,
     **more: Any,
 ) -> Study:
     """Paint the AP and lateral film of one patient with these mean grey levels; None: no film."""
@@ -46,7 +48,8 @@ def make_study(
             pixels[:, : SIDE // 2] -= 10  # a film without contrast is refused
             pixels[:, SIDE // 2 :] += 10
             Image.fromarray(pixels).save(folder / f"{patient}-{view}.png")
-    return Study(patient, brand, {"crosslink": crosslink}, films=films, boxes=dict(zip(VIEWS, boxes, strict=True)), **more)
+    has = {"crosslink": crosslink} | ({} if other_metal is None else {"other_metal": other_metal})
+    return Study(patient, brand, has, films=films, boxes=dict(zip(VIEWS, boxes, strict=True)), levels=levels_operated, **more)
 
 
 class Pipeline:

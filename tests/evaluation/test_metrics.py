@@ -309,6 +309,8 @@ def test_detector_metrics_by_hand() -> None:
     # by score: hit, hit, miss, empty film, hit, empty film: precision 1, 1, ., ., 3/5; recall rises by 1/4 each
     assert figures["ap50"] == pytest.approx(1 / 4 + 1 / 4 + 1 / 4 * 3 / 5)
     assert figures["false_finds"] == pytest.approx(1 / 2)
+    # of the 4 x 2 pairs of an annotated and an empty film, 0.2 loses to 0.6 alone
+    assert figures["auc"] == pytest.approx(7 / 8)
 
 
 def test_detector_metrics_take_the_best_precision_at_or_beyond_a_recall() -> None:
@@ -324,5 +326,5 @@ def test_detector_metrics_without_films_are_null() -> None:
     none = np.zeros((0, 4))
     empty = np.zeros(0)
     assert detector_metrics(none, none, empty, empty, 0.5) == {
-        "n": 0, "negative": 0, "mean_iou": None, "iou_p05": None, "ap50": None, "false_finds": None
+        "n": 0, "negative": 0, "mean_iou": None, "iou_p05": None, "ap50": None, "auc": None, "false_finds": None
     }  # fmt: skip

@@ -134,7 +134,20 @@ def score(probabilities: list[list[float]]) -> dict[str, Any]:
 def full(content: ReportContent) -> ReportContent:
     right, worse = score([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), score([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
     models = {"ap": worse, "lateral": right, "ap+lateral": right, "all": right, "ap+concat": worse}
-    films = {"n": 6, "mean_iou": 0.8125, "iou_p05": 0.5, "ap50": 1.0, "negative": 9, "false_finds": 2 / 9}
+    films = {"n": 6, "mean_iou": 0.8125, "iou_p05": 0.5, "ap50": 1.0, "auc": 0.987, "negative": 9, "false_finds": 2 / 9}
+    cell = {
+        "cell": {"aspect": "under 0.5", "region": "lumbar"},
+        "n": 4,
+        "mean_iou": 0.61,
+        "found": 0.75,
+        "ci95": [0.19, 0.99],
+        "below": 0.02,
+    }
+    negatives = {
+        "plain": {"n": 5, "false_finds": 0.0, "ci95": [0.0, 0.52]},
+        "other_metal": {"n": 4, "false_finds": 0.5, "ci95": [0.07, 0.93]},
+    }
+    films |= {"negatives": negatives, "cells": [cell, {**cell, "cell": {"view": "ap"}, "found": 1.0, "below": 1.0}]}
     drop = {
         "accuracy": {"value": 1 / 30, "ci95": [-0.08, 0.1504]},
         "macro_auc": {"value": -0.004, "ci95": [-0.031, -0.0002]},
@@ -243,6 +256,14 @@ def test_a_full_report_is_one_whole_page(tmp_path: Path, full: ReportContent) ->
         "<b>ap</b> is right on 94.0\u00a0% of 100 instead of 92.0\u00a0% "
         "(3 only with the true box, 1 only with the found one, McNemar p 0.625)." in page
     )
+
+
+def test_cells_of_the_detector_are_laid_out_and_set_off(tmp_path: Path, full: ReportContent) -> None:
+    page = unescape(write(tmp_path, full))
+    assert "aspect under 0.5, region lumbar</td><td>4</td><td>0.610</td>" in page
+    assert "<b>0.020</b>" in page, "significantly fewer than 95 % are found"
+    assert "0.0\u00a0% of 5 plain films" in page
+    assert "50.0\u00a0% of 4 films of patients with other metal" in page
 
 
 def test_photos_of_a_screen_are_told_honestly(tmp_path: Path, full: ReportContent) -> None:

@@ -121,6 +121,46 @@ def test_detector_is_scored_on_annotated_films_and_negatives(metrics: Any) -> No
     assert detector["ap50"] == pytest.approx(3 / 5 * 3 / 4 + 2 / 5 * 5 / 7)
 
 
+def test_a_detector_is_scored_where_no_brand_is_known(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Films of unseen brands, and of none with and without other metal, tell how well constructs are found, and no more."""
+    whole, half = (FOUND_BOX, FOUND_BOX), (HALF_BOX, HALF_BOX)
+    rows = [
+        make_study(tmp_path, "p1", "x", (20, 20), whole, levels_operated=2),
+        make_study(tmp_path, "p2", "x", (20, UNFOUND), half, levels_operated=9),
+        make_study(tmp_path, "p3", "none", (20, UNFOUND), other_metal=True),
+        make_study(tmp_path, "p4", "none", (UNFOUND, UNFOUND), other_metal=False),
+    ]
+    command = ["evaluate", str(run), str(write_studies(tmp_path, rows)), "--out", str(tmp_path / "out")]
+    assert edgekit_command(command) == 0
+    said = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["models"] == {}
+    assert metrics["box_errors"] is None
+    detector = metrics["detector"]
+    assert detector["mean_iou"] == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+    assert {name: (kind["n"], kind["false_finds"]) for name, kind in detector["negatives"].items()} == {
+        "plain": (2, 0),
+        "other_metal": (2, 0.5),
+    }
+    cells = {tuple(cell["cell"].items()): (cell["n"], cell["found"]) for cell in detector["cells"]}
+    assert cells[("levels", "2"),] == (2, 1)
+    assert cells[("levels", "8 or more"),] == (2, 0.5)
+    assert cells[("view", "lateral"),] == (2, 0.5)
+    assert cells[("position", "middle third"),] == (2, 1)  # HALF_BOX ends at the film's middle
+    assert cells[("position", "upper third"),] == (2, 0.5)
+    assert "Where it finds least" in said
+    page = html.unescape((tmp_path / "out/report.html").read_text())
+    assert "these figures are about finding the construct alone" in page
+    assert "levels 8 or more" in page
+    assert "Cohen's kappa" not in page
+
+
+def test_without_brands_and_boxes_there_is_nothing_to_score(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_studies(tmp_path, [make_study(tmp_path, "p1", "x", (20, 20))])
+    assert edgekit_command(["evaluate", str(run), str(table), "--out", str(tmp_path / "out")]) == 4
+    assert "has a brand that the run knows" in capsys.readouterr().err
+
+
 def test_every_two_models_are_compared_on_the_patients_of_both(metrics: Any) -> None:
     pairs = {(pair["a"], pair["b"]): (pair["n"], pair["only_a"], pair["only_b"], pair["p"]) for pair in metrics["comparisons"]}
     assert len(pairs) == 6
@@ -269,7 +309,8 @@ def test_all_rows_count_when_there_is_no_split(run: Path, tmp_path: Path) -> Non
     metrics = evaluate_run(run, table, tmp_path / "out").metrics
     assert metrics["models"]["ap+lateral"]["n"] == 3
     assert metrics["models"]["ap+lateral"]["macro"]["auc"] is None  # one brand has no rest
-    assert metrics["detector"] == {"n": 0, "negative": 0, "mean_iou": None, "iou_p05": None, "ap50": None, "false_finds": None}
+    figures = dict.fromkeys(("mean_iou", "iou_p05", "ap50", "auc", "false_finds"))
+    assert metrics["detector"] == {"n": 0, "negative": 0, **figures, "negatives": {}, "cells": []}
     assert metrics["box_errors"] is None
 
 

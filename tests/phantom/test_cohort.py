@@ -249,13 +249,15 @@ def test_a_number_of_patients_is_spread_evenly_and_split(tmp_path):
 
 @pytest.mark.usefixtures("alone")
 def test_a_pair_is_two_rows_of_one_patient(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgekit.phantom.plan._DETECTOR", {"train": (2, 0, 1), "validation": (1, 0, 0)})
+    monkeypatch.setattr("edgekit.phantom.plan._DETECTOR", {"train": (2, 0, 1, 0), "validation": (1, 0, 0, 1)})
     studies = read_studies(make_cohort(tmp_path / "pairs", CohortParameters(preset="detector", size=96, seed=2)))
-    assert len(studies) == 7
+    assert len(studies) == 8
     for patient_id in {study.patient_id for study in studies}:
         rows = [study for study in studies if study.patient_id == patient_id]
         for row in rows:
             assert (row.box("ap") is None) == (row.brand == "none")
+        for row in rows:
+            assert (row.levels == 0) == (row.brand == "none")
         if len(rows) == 2:
             assert {row.split for row in rows} in ({"train"}, {"validation"})
             for view in ("ap", "lateral"):

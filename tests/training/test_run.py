@@ -115,12 +115,35 @@ def films_with(boxes: np.ndarray, brands: list[str]) -> FilmSet:
 def test_the_threshold_parts_constructs_from_empty_films() -> None:
     box, none = [0, 0, 4, 4], [np.nan] * 4
     films = films_with(np.array([box, box, box, none, none, none]), ["x", "x", "x", "none", "none", "none"])
-    assert 0.3 < choose_threshold(np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.3], np.float32), films, 0.25) < 0.7
+    settings = dataclasses.replace(load_config("demo").detector, default_threshold=0.3)
+    assert 0.3 < choose_threshold(np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.3], np.float32), films, settings).score < 0.7
     # one hard empty film: 0.75 would cost two constructs, so the cut stays low and accepts it
-    cut = choose_threshold(np.array([0.9, 0.72, 0.7, 0.1, 0.2, 0.75], np.float32), films, 0.25)
-    assert 0.2 < cut < 0.7
+    cut = choose_threshold(np.array([0.9, 0.72, 0.7, 0.1, 0.2, 0.75], np.float32), films, settings)
+    assert 0.2 < cut.score < 0.7
+    assert "Youden" in cut.basis
     only = films_with(np.array([box, box]), ["x", "x"])
-    assert choose_threshold(np.array([0.9, 0.8], np.float32), only, 0.3) == 0.3
+    assert choose_threshold(np.array([0.9, 0.8], np.float32), only, settings).score == 0.3
+
+
+def test_the_threshold_keeps_false_finds_below_what_the_settings_allow() -> None:
+    """200 plain films and 100 with other metal: 3 % are six, 12 % are twelve; the stricter of the two decides."""
+    from edgekit.types import Study
+
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([np.full(50, 0.99), rng.permutation(np.arange(200) / 1000), rng.permutation(np.arange(100) / 200)]).astype(
+        np.float32
+    )
+    kinds = [None] * 50 + [False] * 200 + [True] * 100
+    studies = [Study(str(n), "x" if kind is None else "none", {"other_metal": kind}) for n, kind in enumerate(kinds)]
+    boxes = np.array([[0, 0, 4, 4]] * 50 + [[np.nan] * 4] * 300, np.float32)
+    films = FilmSet(np.zeros((350, 8, 8), np.uint8), np.zeros(350, np.int64), np.arange(350), boxes, studies, VIEWS)
+    settings = dataclasses.replace(load_config("demo").detector, most_false_plain=0.03, most_false_other=0.12)
+    cut = choose_threshold(scores, films, settings)
+    assert np.sum(scores[50:250] >= cut.score) <= 6
+    assert np.sum(scores[250:] >= cut.score) == 12
+    assert cut.basis == "false finds on validation: at most 3% of 200 films (plain), at most 12% of 100 films (other metal)"
+    loose = choose_threshold(scores, films, dataclasses.replace(settings, most_false_other=1.0))
+    assert np.sum(scores[50:250] >= loose.score) == 6
 
 
 def test_members_learn_from_the_detectors_box_unless_it_missed() -> None:

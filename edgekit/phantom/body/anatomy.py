@@ -16,7 +16,7 @@ from edgekit.phantom.body.skeleton import make_chest, make_pelvis, make_shoulder
 from edgekit.phantom.body.spine import LEVELS, Posture, Vertebra, draw_wear, place_vertebrae
 from edgekit.phantom.body.thorax import make_airway, make_thorax
 from edgekit.phantom.body.tissue import Trunk, make_arms, make_body, make_breasts, make_clutter, make_folds, make_strands
-from edgekit.phantom.body.vertebrae import make_vertebrae
+from edgekit.phantom.body.vertebrae import Bone, make_vertebrae
 from edgekit.phantom.geometry.mesh import turn
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class AnatomyStyle:
         Degrees.
     gas
         0 to 1: bowel gas.
+    cortex, posterior
+        Density of the bodies' walls and end plates, and of all that lies behind the bodies, relative to the tables'.
     """
 
     size: Range = (0.92, 1.08)
@@ -67,6 +69,8 @@ class AnatomyStyle:
     lordosis: Range = (0.5, 1.2)
     cobb: Range = (0.0, 12.0)
     gas: Range = (0.1, 0.9)
+    cortex: Range = (1.0, 1.0)
+    posterior: Range = (1.0, 1.0)
 
 
 STYLES: dict[str, AnatomyStyle] = {
@@ -110,6 +114,13 @@ STYLES: dict[str, AnatomyStyle] = {
         kyphosis=(0.2, 2.2),
         lordosis=(0.3, 1.3),
         cobb=(20.0, 60.0),
+    ),
+    # End plates, pedicles and joints that stand out like metal.
+    "crisp": AnatomyStyle(
+        density=(0.8, 1.15), girth=(0.75, 1.1), sclerosis=(0.0, 0.6), degeneration=(0.0, 0.6), cortex=(1.3, 2.2), posterior=(1.1, 1.6)
+    ),
+    "dense": AnatomyStyle(
+        density=(0.9, 1.25), girth=(0.7, 1.0), sclerosis=(0.4, 1.0), degeneration=(0.2, 0.7), cortex=(2.0, 3.0), posterior=(1.5, 2.1)
     ),
 }
 """Kinds of patients by name."""
@@ -162,7 +173,8 @@ def make_anatomy(rng: np.random.Generator, region: Region = "lumbar", style: str
     trunk = Trunk(vertebrae, girth, posture.size, pose, rng)
     first, last = (LEVELS.index(name) for name in REGIONS[region])
     shown = [vertebrae[name] for name in LEVELS[first : last + 1]]
-    parts = make_vertebrae(shown, wear, density, rng)
+    walls = rng.spawn(1)[0]  # what other styles draw stays as it is
+    parts = make_vertebrae(shown, wear, Bone(density, walls.uniform(*kind.cortex), walls.uniform(*kind.posterior)), rng)
     builders = {"cervical": _make_neck, "thoracic": _make_chest, "lumbar": _make_loin}
     parts += builders[region](_Patient(vertebrae, shown, trunk, pose, posture.size, density, breadth, gas, calcified), rng)
     return Anatomy(vertebrae, parts, region)
@@ -211,9 +223,14 @@ def _draw_pose(posture: Posture, rng: np.random.Generator) -> NDArray[np.float64
     return float(rng.uniform(0.93, 1.05)) * (turn(1, rng.normal(0, 2)) @ turn(0, nod) @ turn(2, rng.normal(0, 4)))
 
 
+_SWIMMERS = 0.15
+"""Share of the cervical patients who have one arm raised."""
+
+
 def _make_neck(patient: _Patient, rng: np.random.Generator) -> list[Part]:
     v, top, bottom = patient.vertebrae, patient.find_height("C1", 170), patient.find_height("T11", -20)
-    arms = "down"
+    # A swimmer's view, for what the shoulders hide: one arm up.
+    arms = ("raised", "down") if rng.spawn(1)[0].random() < _SWIMMERS else ("down", "down")
     parts = make_body(patient.trunk, bottom, top, -1e6, rng.uniform(3, 16) * patient.trunk.girth)
     parts += make_thorax(v, patient.trunk, patient.breadth, rng)
     parts += make_airway(v, patient.trunk, rng)
@@ -229,7 +246,7 @@ def _make_neck(patient: _Patient, rng: np.random.Generator) -> list[Part]:
 
 def _make_chest(patient: _Patient, rng: np.random.Generator) -> list[Part]:
     v, top, bottom = patient.vertebrae, patient.find_height("C1", 170), patient.find_height("S1", -180)
-    arms = "raised" if rng.random() < 0.85 else "down"
+    arms = ("raised", "raised") if rng.random() < 0.85 else ("down", "down")
     parts = make_body(patient.trunk, bottom, top, patient.find_height("S1", -140), rng.uniform(4, 22) * patient.trunk.girth)
     parts += make_thorax(v, patient.trunk, patient.breadth, rng)
     parts += make_airway(v, patient.trunk, rng)

@@ -95,16 +95,29 @@ def make_sternum(t3: Vertebra, t9: Vertebra, density: float, breadth: float) -> 
     return [Part(meshes[0], "bone", 0.34 * density), Part(meshes[1], "bone", -0.2 * density)]
 
 
-def make_shoulders(t2: Vertebra, density: float, breadth: float, arms: str, rng: np.random.Generator) -> list[Part]:
-    """Return clavicles, scapulae and humeri; the `arms` hang ``down`` or are ``raised``."""
+def make_shoulders(t2: Vertebra, density: float, breadth: float, arms: tuple[str, str], rng: np.random.Generator) -> list[Part]:
+    """Return clavicles, scapulae and humeri; the left and the right of the `arms` hang ``down`` or are ``raised``."""
     lift, spread = rng.normal(0, 8), breadth * rng.uniform(0.95, 1.06)
+    grow = np.diag([spread, 1.0, 1.0])
+    # The spine's kyphosis carries T2 forward; the shoulders stand beside it.
+    place = t2.centre * [0.8, 1, 1] + np.array([0, 0, lift])
+    left, right = (_make_shoulder(arm) for arm in arms)
+    return [
+        Part(merge([one, mirror(other)]).moved(grow, place), "bone", weight * density)
+        for one, other, weight in zip(left, right, (0.5, -0.34, 0.55), strict=True)
+    ]
+
+
+@cache
+def _make_shoulder(arm: str) -> tuple[Mesh, Mesh, Mesh]:
+    """Return the left shoulder: walls, what they hold, and plates."""
     shell, core, plates = [], [], []
     clavicle = np.array([[13, -72, -10], [40, -80, -2], [80, -62, 8], [112, -34, 17], [146, -10, 22]], dtype=np.float64)
     spine_of_scapula = np.array([[72, 62, -28], [96, 66, -14], [126, 60, 4], [150, 32, 22], [158, 12, 24]], dtype=np.float64)
     coracoid = np.array([[134, 12, 4], [130, -4, 12], [122, -22, 8]], dtype=np.float64)
     head = np.array([164.0, 4.0, -12.0])
-    neck = np.array([6, 0, -8] if arms == "down" else [2, -8, 6])
-    reach = np.array([[8, 2, -40], [10, 2, -120], [12, 4, -290]] if arms == "down" else [[18, -14, 24], [60, -46, 76], [112, -84, 150]])
+    neck = np.array([6, 0, -8] if arm == "down" else [2, -8, 6])
+    reach = np.array([[8, 2, -40], [10, 2, -120], [12, 4, -290]] if arm == "down" else [[18, -14, 24], [60, -46, 76], [112, -84, 150]])
     humerus = np.concatenate([head + neck[None], head + reach])
     scapula = make_plate(_scapula_outline(), 3.6, 1.9, 5)
     vertices = scapula.vertices
@@ -115,20 +128,13 @@ def make_shoulders(t2: Vertebra, density: float, breadth: float, arms: str, rng:
         path, width = _smooth(points, radii)
         shell.append(make_tube(path, width, 10, 1.2))
         core.append(make_tube(path, width - 1.3, 10, 1.25))
-    path, width = _smooth(humerus, [20, 13.5, 11, 11] if arms == "down" else [20, 14, 11, 11])
+    path, width = _smooth(humerus, [20, 13.5, 11, 11] if arm == "down" else [20, 14, 11, 11])
     shell += [make_tube(path, width, 12), make_ellipsoid((23, 23, 23), 16).moved(_STILL, head)]
     core += [
         make_tube(path, width - np.interp(width, [11, 20], [5.0, 1.6]), 12),
         make_ellipsoid((21.6, 21.6, 21.6), 16).moved(_STILL, head),
     ]
-    grow = np.diag([spread, 1.0, 1.0])
-    # The spine's kyphosis carries T2 forward; the shoulders stand beside it.
-    parts = []
-    for meshes, weight in ((shell, 0.5), (core, -0.34), (plates, 0.55)):
-        half = merge(meshes)
-        both = merge([half, mirror(half)]).moved(grow, t2.centre * [0.8, 1, 1] + np.array([0, 0, lift]))
-        parts.append(Part(both, "bone", weight * density))
-    return parts
+    return merge(shell), merge(core), merge(plates)
 
 
 @cache

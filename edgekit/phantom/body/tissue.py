@@ -153,14 +153,16 @@ def make_body(trunk: Trunk, bottom: float, top: float, crotch: float, fat_mm: fl
     return parts
 
 
-def make_arms(t2: Vertebra, arms: str, girth: float) -> Part:
-    """Return the flesh of both upper arms; with it goes the skeleton's ``down`` or ``raised``."""
-    if arms == "down":
-        ends = [[-4, 0, 24], [2, 0, 12], [6, 0, -12], [10, 1, -50], [18, 2, -160], [24, 4, -330]]
-    else:
-        ends = [[-12, 12, -24], [-6, 6, -12], [8, -6, 6], [26, -22, 36], [70, -54, 96], [122, -92, 170]]
-    path = np.array([158.0, 4, -20]) + np.array(ends)
-    both = np.stack([path, path * [-1, 1, 1]]) + t2.centre * [0.8, 1, 1]
+_ARMS = {
+    "down": [[-4, 0, 24], [2, 0, 12], [6, 0, -12], [10, 1, -50], [18, 2, -160], [24, 4, -330]],
+    "raised": [[-12, 12, -24], [-6, 6, -12], [8, -6, 6], [26, -22, 36], [70, -54, 96], [122, -92, 170]],
+}
+
+
+def make_arms(t2: Vertebra, arms: tuple[str, str], girth: float) -> Part:
+    """Return the flesh of the left and the right upper arm; with it goes the skeleton's ``down`` or ``raised``."""
+    left, right = (np.array([158.0, 4, -20]) + np.array(_ARMS[arm]) for arm in arms)
+    both = np.stack([left, right * [-1, 1, 1]]) + t2.centre * [0.8, 1, 1]
     return Part(sweep_all(both, np.array([6.0, 24, 37, 43, 42, 36]) * (0.7 + 0.3 * girth), 16), "soft", 0.9)
 
 

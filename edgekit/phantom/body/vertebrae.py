@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,20 +35,38 @@ _WEIGHTS = {"pedicle": 0.46, "hollow": -0.26, "arch": 0.36, "process": 0.27}
 """Mean densities behind the body; the pedicles alone have a wall."""
 
 
-def make_vertebrae(vertebrae: Sequence[Vertebra], wear: Wear, density: float, rng: np.random.Generator) -> list[Part]:
-    """Return all but the sacrum, which is made with the pelvis; `density` is relative to a young adult's."""
+class Bone(NamedTuple):
+    """How dense a patient's bone is.
+
+    Attributes
+    ----------
+    density
+        Of all of it, relative to a young adult's.
+    cortex, posterior
+        Of the bodies' walls and end plates, and of what lies behind the bodies, relative to the tables'.
+    """
+
+    density: float
+    cortex: float = 1.0
+    posterior: float = 1.0
+
+
+def make_vertebrae(vertebrae: Sequence[Vertebra], wear: Wear, bone: Bone, rng: np.random.Generator) -> list[Part]:
+    """Return all but the sacrum, which is made with the pelvis."""
+    density, shell = bone.density, SHELL * bone.cortex
+    wall = SHELL_MM / np.sqrt(bone.cortex)  # a dense wall is a thin one
     whole = [vertebra for vertebra in vertebrae if vertebra.name != "S1"]
     bodies = [vertebra for vertebra in whole if vertebra.name != "C1"]
     # Osteoporosis takes the trabeculae first: the plates then stand out (WHO technical report 921, 2003).
     hollow = min(1.0, density) ** 1.0
     waves = rng.normal(0, 1, (len(bodies), 2, 4))
-    parts = [Part(_make_bodies(bodies, wear, 0.0, waves), "bone", SHELL * density)]
+    parts = [Part(_make_bodies(bodies, wear, 0.0, waves), "bone", shell * density)]
     for letter, inside in INSIDE.items():
         some = [row for row, vertebra in enumerate(bodies) if vertebra.name[0] == letter]
         if some:
-            core = _make_bodies([bodies[row] for row in some], wear, SHELL_MM, waves[some])
-            parts.append(Part(core, "bone", (inside * hollow - SHELL) * density))
-    parts += _make_arches(whole, density, rng)
+            core = _make_bodies([bodies[row] for row in some], wear, wall, waves[some])
+            parts.append(Part(core, "bone", (inside * hollow - shell) * density))
+    parts += _make_arches(whole, density * bone.posterior, rng)
     parts += _make_grain(bodies, density, rng)
     return parts + _make_wear(bodies, wear, density, rng)
 

@@ -183,6 +183,42 @@ FAMILIES: dict[str, dict[str, tuple[float, float] | float]] = {
         "knee": (0.75, 1.0),
         "gamma": (0.6, 2.2),
     },
+    # Web pictures whose window was set for the metal, or by nobody: bone is white.
+    "clipped": {
+        "coarse_gain": (0.3, 0.7),
+        "finest_gain": (0.9, 1.7),
+        "low": (5.0, 35.0),
+        "high": (76.0, 93.0),
+        "whole": 0.15,
+        "dark": (0.0, 0.1),
+        "bright": (0.85, 1.0),
+        "knee": (0.85, 1.0),
+        "gamma": (0.7, 1.8),
+    },
+    "burnt": {
+        "coarse_gain": (0.35, 0.6),
+        "fine_gain": (1.0, 1.5),
+        "low": (15.0, 45.0),
+        "high": (84.0, 96.0),
+        "whole": 0.0,
+        "dark": (0.0, 0.05),
+        "bright": (0.9, 1.0),
+        "knee": (0.9, 1.0),
+        "gamma": (1.2, 2.4),
+        "softness_mm": (0.1, 0.5),
+    },
+    # Bright, with faint structures lifted until ribs, bowel and joints shine.
+    "bright": {
+        "coarse_gain": (0.08, 0.4),
+        "middle_gain": (0.9, 1.5),
+        "fine_gain": (1.3, 2.3),
+        "finest_gain": (1.2, 2.4),
+        "local": (0.5, 0.75),
+        "low": (0.5, 5.0),
+        "high": (80.0, 94.0),
+        "whole": 0.3,
+        "gamma": (0.4, 0.75),
+    },
     # Little contrast under a grey veil.
     "flat": {
         "coarse_gain": (0.3, 0.9),
@@ -216,7 +252,7 @@ FAMILIES: dict[str, dict[str, tuple[float, float] | float]] = {
         "glare": (0.0, 0.2),
     },
 }
-"""Families of processing. "film" and "clahe" shift what a detector sees the most: hold them out to choose its threshold."""
+"""Families of processing. "film" and "clahe" shift what a detector sees the most: they are among those held out of its training."""
 
 _FLAGS = ("whole", "inverted")
 _COUNTS = ("dust", "tiles")

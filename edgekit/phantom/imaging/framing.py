@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 VISIBLE = 0.6
 """At least this share of a construct's box stays in the picture."""
 
+_NARROWEST = 64
+"""Pixels of the short side that a file has at least where its long side is asked for: thin strips have more of the long one."""
+
 # Names for PIL.Image.Resampling: all but "nearest" average when they reduce; cubic and Lanczos ring at edges.
 RESAMPLINGS = ("bilinear", "bicubic", "lanczos", "box", "nearest")
 
@@ -341,7 +344,8 @@ def _turn(image: NDArray[np.float32], height: int, width: int, cosine: float, si
 def _find_size(shape: tuple[int, ...], framing: Framing, detail: float) -> tuple[int, int]:
     """Return width and height of the result."""
     height, width = shape[0], shape[1] * framing.aspect
-    scale = detail * (1.0 if framing.side is None else framing.side / max(height, width))
+    scale = 1.0 if framing.side is None else max(framing.side / max(height, width), _NARROWEST / min(height, width))
+    scale *= detail
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

@@ -53,6 +53,7 @@ def make_construct(
     *,
     crosslinks: int,
     screws: str = "bilateral",
+    midline: float = 0.04,
 ) -> list[Part]:
     """Return the parts of a construct.
 
@@ -67,6 +68,8 @@ def make_construct(
         Bridges between the rods, at most one for each pair of neighbouring vertebrae.
     screws
         A `Pattern`: ``bilateral``, ``skipped`` (some levels between the ends lack one or both), ``left`` or ``right`` of the patient.
+    midline
+        Share of the surgeons who place lumbar screws from the midline.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def make_construct(
         When this cannot be built; the message names what.
     """
     _check(design, vertebrae, crosslinks, screws)
-    manner = draw_manner(rng)
+    manner = draw_manner(rng, midline)
     has_iliac = vertebrae[-1].name == "S1" and rng.random() < (0.5 if len(vertebrae) >= 6 else 0.06) and len(vertebrae) > 1
     used = _choose_screws(len(vertebrae), screws, rng)
     is_long = float(np.linalg.norm(vertebrae[0].centre - vertebrae[-1].centre)) > _SHORTEST_JOINED_MM

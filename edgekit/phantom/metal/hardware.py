@@ -15,18 +15,16 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.phantom.geometry.mesh import loft, make_box, make_ellipsoid, make_outline, merge, stack_rings, turn
-from edgekit.phantom.geometry.wires import make_disc, make_strip, make_wire, smooth
+from edgekit.phantom.geometry.wires import make_disc, make_ring, make_strip, make_wire, smooth
 from edgekit.phantom.materials import Part
-from edgekit.phantom.metal import devices, limbs, worn
+from edgekit.phantom.metal import devices, limbs, plates, worn
 from edgekit.phantom.metal.cages import CAGES
-from edgekit.phantom.metal.placing import align, find_level, find_skin, list_levels, make_bone_screw
+from edgekit.phantom.metal.placing import find_disc, find_level, find_skin, list_levels, pick_run, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
-    from edgekit.phantom.body.anatomy import Anatomy, Vertebra
+    from edgekit.phantom.body.anatomy import Anatomy
 
 _STILL = np.eye(3)
 _FLAT = turn(0, 90)
@@ -60,30 +58,14 @@ def make_hardware(rng: np.random.Generator, anatomy: Anatomy, kinds: Sequence[st
     return [part for kind in kinds for part in KINDS[kind](rng, limited if kind in _LIMITED else anatomy)]
 
 
-def _pick_run(rng: np.random.Generator, anatomy: Anatomy, shortest: int, longest: int, avoid: tuple[str, ...] = ()) -> list[Vertebra]:
-    """Return neighbouring vertebrae from head to foot, as many as there are if too few."""
-    levels = [level for level in list_levels(anatomy) if level.name not in avoid]
-    count = min(len(levels), int(rng.integers(shortest, longest + 1)))
-    # Low levels are operated on most.
-    start = round((len(levels) - count) * rng.beta(1.8, 1.1))
-    return levels[start : start + count]
-
-
-def _find_disc(upper: Vertebra, lower: Vertebra) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Return the middle of the disc between two neighbours, its axes (left, back, up) and its height, at least 3 mm."""
-    top, bottom = upper.place(0, 0, -upper.height / 2), lower.place(0, 0, lower.height / 2)
-    up = upper.axes[:, 2] + lower.axes[:, 2]
-    return (top + bottom) / 2, align(up, upper.axes[:, 0] + lower.axes[:, 0]), max(3.0, float(np.linalg.norm(top - bottom)))
-
-
 def make_cages(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
     """Return interbody cages in one to three discs: frames or bananas of titanium, cylinders, or PEEK with markers."""
-    run = _pick_run(rng, anatomy, 2, 4, ("C2",) if anatomy.region == "cervical" else ())
+    run = pick_run(rng, anatomy, 2, 4, ("C2",) if anatomy.region == "cervical" else ())
     cervical = anatomy.region == "cervical"
     style = str(rng.choice(["frame", "peek"] if cervical else ["frame", "peek", "peek", "banana", "bullets", "cylinders"]))
     parts = []
     for upper, lower in pairwise(run):
-        centre, axes, gap = _find_disc(upper, lower)
+        centre, axes, gap = find_disc(upper, lower)
         width = 0.62 * lower.width if cervical or style == "frame" else rng.uniform(24, 34)
         depth, height = 0.65 * lower.depth * rng.uniform(0.8, 1.1), float(np.clip(gap * rng.uniform(0.9, 1.05), 4.5, 14))
         shift = np.array([rng.normal(0, 1.5), rng.normal(-1, 2), 0.0])
@@ -92,52 +74,15 @@ def make_cages(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
     return parts
 
 
-def make_anterior_plate(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
-    """Return a plate in front of the bodies with two screws a level, at times with cages; below the neck on the left side as well."""
-    cervical = anatomy.region == "cervical"
-    run = _pick_run(rng, anatomy, 2, 4 if cervical else 3, ("T1", "T2", "S1") if rng.random() < 0.7 else ())
-    if len(run) < 2:
-        return []
-    lateral = not cervical and rng.random() < 0.5
-    width, thick = (rng.uniform(13, 18), rng.uniform(1.8, 2.6)) if cervical else (rng.uniform(18, 26), rng.uniform(3.0, 5.0))
-    points, screws, places, axes = [], [], [], []
-    diameter = 4.0 if cervical else float(rng.choice([5.5, 6.5, 7.0]))
-    for number, level in enumerate(run):
-        half, gap = level.depth / 2, thick / 2 + 0.8
-        edge = 0.4 * level.height * (number == 0) - 0.4 * level.height * (number == len(run) - 1)
-        spans = [edge, 0.0] if number == 0 else [0.0, edge] if number == len(run) - 1 else [0.0]
-        out = np.array([level.width / 2 + gap, 0, 0]) if lateral else np.array([0, -half - gap, 0])
-        points += [level.place(*(out + np.array([0, 0, z]))) for z in spans]
-        length = float(round(0.75 * level.width if lateral else 0.72 * level.depth)) + float(rng.choice([-1.0, 0.0, 1.0]))
-        tilt = 0.25 * (number == 0) - 0.25 * (number == len(run) - 1)
-        for side in (-1.0, 1.0):
-            spot = [0, side * 0.27 * width, 0] if lateral else [side * 0.27 * width, 0, 0]
-            inward = np.array([-1.0, 0, tilt * 0.4]) if lateral else np.array([-0.12 * side, 1.0, tilt + rng.normal(0, 0.04)])
-            places.append(level.place(*(out + spot + np.array([0, 0, 0.12 * level.height * np.sign(edge)]))))
-            axes.append(align(level.axes @ inward))
-            screws.append(make_bone_screw(diameter, length, 1.0, 1.2))
-    path = smooth(points, 16)
-    waist = 1 - rng.uniform(0, 0.3) * np.abs(np.sin(np.linspace(0, (len(run) - 1) * np.pi, 16)))
-    plate = make_strip(path, run[0].axes[:, 1 if lateral else 0], width * waist, thick)
-    metal = [screw.moved(frame, place) for screw, frame, place in zip(screws, axes, places, strict=True)]
-    parts = [Part(merge([plate, *metal]), "titanium", 1.0)]
-    if rng.random() < 0.5:
-        for upper, lower in pairwise(run):
-            centre, frame, gap = _find_disc(upper, lower)
-            made = CAGES[str(rng.choice(["frame", "peek"]))](0.6 * lower.width, 0.6 * lower.depth, float(np.clip(gap, 4.5, 12)), rng)
-            parts += [Part(part.mesh.moved(frame, centre), part.material, part.weight) for part in made]
-    return parts
-
-
 def make_disc_prosthesis(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
     """Return one or two disc prostheses: end plates with keels or spikes, a core of polymer or a metal dome."""
     if anatomy.region == "thoracic":
         return []
-    run = _pick_run(rng, anatomy, 2, 3, ("C2", "T1", "T12", "L1", "L2"))
+    run = pick_run(rng, anatomy, 2, 3, ("C2", "T1", "T12", "L1", "L2"))
     metal, keel, domed = str(rng.choice(["cobalt-chrome", "titanium"])), rng.random() < 0.6, rng.random() < 0.4
     parts = []
     for upper, lower in pairwise(run):
-        centre, axes, gap = _find_disc(upper, lower)
+        centre, axes, gap = find_disc(upper, lower)
         size = lower.width * 0.68
         height, thick = max(gap, 0.3 * size), 0.06 * size + 0.6
         outline = make_outline(size / 2, 0.4 * size, 2.8, 24)
@@ -181,7 +126,7 @@ def make_wires(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
             ]
         return [Part(merge(meshes), "steel")]
     both = rng.random() < 0.5
-    run = _pick_run(rng, anatomy, 2, 5, ("S1",))
+    run = pick_run(rng, anatomy, 2, 5, ("S1",))
     if not run:
         return []
     for level in run:
@@ -226,15 +171,59 @@ def make_cement(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
     return parts
 
 
+def make_diffuse_cement(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
+    """Return cement injected without a balloon, in one to five bodies: a cloud of grains, at times a thread in the needle's way."""
+    levels, parts = [level for level in list_levels(anatomy) if level.name not in ("C2", "S1")], []
+    first = int(rng.integers(len(levels)))
+    for level in levels[first : first + int(rng.integers(1, 6))]:
+        half = np.array([level.width, level.depth, level.height]) / 2
+        middle = [float(rng.choice([-0.4, 0.0, 0.4])), -0.1, 0.0]
+        spots = np.clip(rng.normal(middle, [0.35, 0.33, 0.4], (int(rng.integers(30, 70)), 3)), -0.78, 0.78) * half
+        grain = make_ellipsoid(rng.uniform(1.0, 2.2, 3), 6)
+        meshes = [scatter(grain, level.axes, level.centre + spots @ level.axes.T)]
+        if rng.random() < 0.3:
+            way = level.pedicle * float(rng.choice([-1.0, 1.0]))
+            path = [
+                level.place(way * 0.4, 0, 0),
+                level.place(way, half[1] + 4, 0.2 * level.height),
+                level.place(1.2 * way, half[1] + 28, 0.3 * level.height),
+            ]
+            meshes.append(make_wire(np.array(path), rng.uniform(0.8, 1.5), 6))
+        parts.append(Part(merge(meshes), "contrast", rng.uniform(0.7, 1.3)))
+    return parts
+
+
+def make_mobile_prosthesis(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
+    """Return one or two disc prostheses of another build: domed end plates with teeth along their rims, and a ring of wire in the core."""
+    if anatomy.region == "thoracic":
+        return []
+    parts, count = [], int(rng.integers(8, 14))
+    for upper, lower in pairwise(pick_run(rng, anatomy, 2, 3, ("C2", "T1", "T12", "L1", "L2"))):
+        centre, axes, gap = find_disc(upper, lower)
+        size = 0.72 * lower.width
+        height, thick = max(gap, 0.26 * size), 0.05 * size + 0.4
+        outline, angle = make_outline(size / 2, 0.42 * size, 2.2, 24), np.arange(count) * 2 * np.pi / count
+        meshes = []
+        for side in (-1.0, 1.0):
+            frame, place = axes @ turn(0, rng.normal(0, 3)), centre + axes @ [0, 0, side * (height - thick) / 2]
+            dome = np.array([0.6 * outline, 0.95 * outline, outline, outline])
+            meshes.append(loft(stack_rings(dome, np.array([0.11 * size, 0.07 * size, 0.0, -thick]) * side)).moved(frame, place))
+            teeth = np.column_stack([0.44 * size * np.cos(angle), 0.37 * size * np.sin(angle), np.full(count, side * 0.09 * size)])
+            meshes.append(scatter(make_disc(0.05 * size, 0.1 * size, 6), frame, place + teeth @ frame.T))
+        parts.append(Part(merge(meshes), "cobalt-chrome"))
+        parts.append(Part(make_ring(0.36 * size, 0.6, 20).moved(axes, centre), "titanium"))
+    return parts
+
+
 def make_interspinous(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
     """Return a spacer between spinous processes: H-shaped of metal, of PEEK with markers, or a U-shaped spring."""
     if anatomy.region != "lumbar":
         return []
     parts = []
-    run = _pick_run(rng, anatomy, 2, 3, ("T12", "L1", "S1"))
+    run = pick_run(rng, anatomy, 2, 3, ("T12", "L1", "S1"))
     style = str(rng.choice(["wings", "peek", "spring"]))
     for upper, lower in pairwise(run):
-        middle, axes, gap = _find_disc(upper, lower)
+        middle, axes, gap = find_disc(upper, lower)
         place = middle + axes @ [0, lower.depth / 2 + 34, -0.35 * lower.height]
         if style == "spring":
             leaf = np.array([[0, 12, 6.0], [0, 0, 6.5], [0, -8, 4], [0, -10, 0], [0, -8, -4], [0, 0, -6.5], [0, 12, -6]])
@@ -253,7 +242,7 @@ def make_interspinous(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
 
 KINDS: dict[str, Callable[[np.random.Generator, Anatomy], list[Part]]] = {
     "cage": make_cages,
-    "anterior-plate": make_anterior_plate,
+    "anterior-plate": plates.make_anterior_plate,
     "disc-prosthesis": make_disc_prosthesis,
     "hip-prosthesis": limbs.make_hip_prosthesis,
     "femoral-nail": limbs.make_femoral_nail,
@@ -280,8 +269,39 @@ KINDS: dict[str, Callable[[np.random.Generator, Anatomy], list[Part]]] = {
     "brace": worn.make_brace,
     "needle": worn.make_instrument,
     "ball": worn.make_ball,
+    "windowed-plate": plates.make_windowed_plate,
+    "sliding-plate": plates.make_sliding_plate,
+    "zero-profile": plates.make_zero_profile,
+    "laminoplasty": plates.make_laminoplasty,
+    "laminar-spacers": plates.make_laminar_spacers,
+    "mesh-cage": plates.make_mesh_cage,
+    "expandable-cage": plates.make_expandable_cage,
+    "mobile-prosthesis": make_mobile_prosthesis,
+    "vertebroplasty": make_diffuse_cement,
+    "buckles": worn.make_buckles,
+    "ratchets": worn.make_ratchets,
 }
 """Every kind of metal and contrast; a maker returns nothing where its kind makes no sense in the region."""
+
+
+SPINAL = (
+    "cage",
+    "anterior-plate",
+    "disc-prosthesis",
+    "wires",
+    "kyphoplasty",
+    "interspinous",
+    "windowed-plate",
+    "sliding-plate",
+    "zero-profile",
+    "laminoplasty",
+    "laminar-spacers",
+    "mesh-cage",
+    "expandable-cage",
+    "mobile-prosthesis",
+    "vertebroplasty",
+)
+"""Kinds that are fixed to vertebrae: what a construct is most easily taken for."""
 
 
 def list_kinds(region: str) -> tuple[str, ...]:
@@ -296,8 +316,20 @@ def list_kinds(region: str) -> tuple[str, ...]:
             "ivc-filter",
             "aorta-stent",
             "coins",
+            "ratchets",
         },
-        "thoracic": {"disc-prosthesis", "hip-prosthesis", "femoral-nail", "iliosacral-screws", "interspinous", "ivc-filter", "dental"},
-        "lumbar": {"bone-plate", "pacemaker", "port", "dental"},
+        "thoracic": {
+            "disc-prosthesis",
+            "hip-prosthesis",
+            "femoral-nail",
+            "iliosacral-screws",
+            "interspinous",
+            "ivc-filter",
+            "dental",
+            "laminoplasty",
+            "laminar-spacers",
+            "mobile-prosthesis",
+        },
+        "lumbar": {"bone-plate", "pacemaker", "port", "dental", "laminoplasty", "laminar-spacers"},
     }[region]
     return tuple(kind for kind in KINDS if kind not in absent)

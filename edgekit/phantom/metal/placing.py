@@ -10,9 +10,12 @@ import numpy as np
 from edgekit.phantom.geometry.mesh import Mesh, revolve, turn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     from edgekit.phantom.body.anatomy import Anatomy, Vertebra
+    from edgekit.phantom.materials import Part
 
 ORDER = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", *(f"T{n}" for n in range(1, 13)), "L1", "L2", "L3", "L4", "L5", "S1")
 """Vertebrae from head to foot."""
@@ -28,6 +31,30 @@ def find_level(anatomy: Anatomy, name: str) -> Vertebra:
     """Return the vertebra `name`, or the one nearest to it that there is."""
     known = [level for level in ORDER if level in anatomy.vertebrae]
     return anatomy.vertebrae[min(known, key=lambda level: abs(ORDER.index(level) - ORDER.index(name)))]
+
+
+def pick_run(rng: np.random.Generator, anatomy: Anatomy, shortest: int, longest: int, avoid: tuple[str, ...] = ()) -> list[Vertebra]:
+    """Return neighbouring vertebrae from head to foot, as many as there are if too few."""
+    levels = [level for level in list_levels(anatomy) if level.name not in avoid]
+    count = min(len(levels), int(rng.integers(shortest, longest + 1)))
+    # Low levels are operated on most.
+    start = round((len(levels) - count) * rng.beta(1.8, 1.1))
+    return levels[start : start + count]
+
+
+def find_disc(upper: Vertebra, lower: Vertebra) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the middle of the disc between two neighbours, its axes (left, back, up) and its height, at least 3 mm."""
+    top, bottom = upper.place(0, 0, -upper.height / 2), lower.place(0, 0, lower.height / 2)
+    up = upper.axes[:, 2] + lower.axes[:, 2]
+    return (top + bottom) / 2, align(up, upper.axes[:, 0] + lower.axes[:, 0]), max(3.0, float(np.linalg.norm(top - bottom)))
+
+
+def find_spanned(anatomy: Anatomy, parts: Sequence[Part]) -> list[Vertebra]:
+    """Return the neighbouring vertebrae, from head to foot, that some metal reaches; at least the nearest."""
+    z = np.concatenate([part.mesh.vertices[:, 2] for part in parts])
+    levels = [anatomy.vertebrae[name] for name in ORDER if name in anatomy.vertebrae]
+    beyond = [max(z.min() - level.centre[2] - level.height / 2, level.centre[2] - level.height / 2 - z.max()) for level in levels]
+    return [level for level, gap in zip(levels, beyond, strict=True) if gap <= max(0.0, min(beyond))]
 
 
 def find_skin(anatomy: Anatomy, points: ArrayLike, *, back: bool) -> NDArray[np.float64]:

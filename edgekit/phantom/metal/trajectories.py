@@ -91,8 +91,8 @@ class Manner:
     lateral_masses: bool
 
 
-def draw_manner(rng: np.random.Generator) -> Manner:
-    """Return what a surgeon does in this patient."""
+def draw_manner(rng: np.random.Generator, midline: float) -> Manner:
+    """Return what a surgeon does in this patient; `midline` is the share of those who place cortical screws."""
     return Manner(
         diameter=float(rng.choice([5.5, 6.0, 6.5, 7.0, 7.5], p=[0.15, 0.2, 0.35, 0.22, 0.08])),
         converge=rng.uniform(0.75, 1.25),
@@ -101,7 +101,7 @@ def draw_manner(rng: np.random.Generator) -> Manner:
         proud=rng.uniform(0, 4),
         flare=rng.uniform(15, 32),
         climb=rng.uniform(10, 38),
-        midline=rng.random() < 0.04,
+        midline=rng.random() < midline,
         lateral_masses=rng.random() < 0.94,
     )
 

@@ -168,6 +168,44 @@ def make_brace(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
     return [Part(merge(bars), metal, rng.uniform(0.35, 0.9))]
 
 
+def make_buckles(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
+    """Return the buckles of a brace's or corset's straps: frames with a bar and rivets, two to five below each other."""
+    levels = list_levels(anatomy)
+    back, x, count = rng.random() < 0.4, float(rng.choice([-1.0, 1.0])) * rng.uniform(0, 60), int(rng.integers(2, 6))
+    wide, high, gauge = rng.uniform(9, 20), rng.uniform(6, 14), rng.uniform(1.0, 1.8)
+    corners = np.array([[-wide, 0, -high], [-wide, 0, high], [wide, 0, high], [wide, 0, -high], [-wide, 0, -high], [-wide, 0, high]])
+    frame = merge([make_wire(corners, gauge, 8), make_wire(np.array([[0.2 * wide, 0, -high], [0.2 * wide, 0, high]]), gauge, 8)])
+    rivets = make_disc(rng.uniform(2.0, 3.5), 2.5, 12).moved(TO_BACK, np.array([-wide - 9.0, 0, 0]))
+    top, bottom = levels[0].centre[2], levels[-1].centre[2]
+    points = np.array([[x + rng.normal(0, 3), 70.0 if back else -95.0, z] for z in np.linspace(top, bottom, count) + rng.normal(0, 12)])
+    return [
+        Part(
+            scatter(merge([frame, rivets]), turn(1, rng.normal(0, 6)), find_skin(anatomy, points, back=back)),
+            "steel",
+            rng.uniform(0.5, 1.0),
+        )
+    ]
+
+
+def make_ratchets(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
+    """Return the clasps of a rigid brace: slotted straps of sheet metal across the front or the flank, each with a lever."""
+    if anatomy.region == "cervical":
+        return []
+    levels = list_levels(anatomy)
+    side, count = float(rng.choice([-1.0, 1.0])), int(rng.integers(2, 5))
+    heights = np.linspace(levels[1].centre[2], levels[-1].centre[2], count) + rng.normal(0, 10)
+    metal = []
+    for z in heights:
+        x = side * np.linspace(10, rng.uniform(50, 80), 10)
+        path = find_skin(anatomy, np.column_stack([x, np.full(10, -95.0), np.full(10, z)]), back=False) - [0, 5, 0]
+        path[:, 1] = np.polynomial.Polynomial.fit(x, path[:, 1], 2)(x)
+        up = np.array([0.0, 0, 1])
+        metal += [make_strip(path + lift * up, up, 4.0, 1.2) for lift in (-4.5, 4.5)]
+        metal += [make_strip(np.array([spot - 6.5 * up, spot + 6.5 * up]), np.array([1.0, 0, 0]), 2.5, 1.2) for spot in path[::2]]
+        metal.append(make_box((14.0, 4.0, 18.0)).moved(turn(1, rng.normal(0, 8)), path[-1] - [0, 2, 0]))
+    return [Part(merge(metal), "steel", rng.uniform(0.5, 0.9))]
+
+
 def make_instrument(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
     """Return what a theatre film shows: a wire, a needle with its handle, a probe, a clamp, or the blades of a retractor."""
     levels = list_levels(anatomy)

@@ -12,8 +12,8 @@ from edgekit.phantom.geometry.mesh import make_box
 from edgekit.phantom.geometry.projector import measure_thickness
 from edgekit.phantom.geometry.wires import make_disc
 from edgekit.phantom.materials import MATERIALS, METALS, Part
-from edgekit.phantom.metal.hardware import KINDS, list_kinds, make_hardware
-from edgekit.phantom.metal.placing import ORDER, find_skin, make_bone_screw, scatter
+from edgekit.phantom.metal.hardware import KINDS, SPINAL, list_kinds, make_hardware
+from edgekit.phantom.metal.placing import ORDER, find_skin, find_spanned, make_bone_screw, scatter
 
 REGIONS = ("cervical", "thoracic", "lumbar")
 SEEDS = range(6)
@@ -189,3 +189,80 @@ def test_bone_screw_has_its_length_and_diameter():
     assert screw.vertices[:, 2].max() == pytest.approx(14.0)
     body = screw.vertices[screw.vertices[:, 2] > 2]
     assert 2 * np.hypot(body[:, 0], body[:, 1]).max() == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("kind", ["windowed-plate", "sliding-plate"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_other_plates_are_in_front_as_well(kind, seed):
+    metal = gather(make_hardware(np.random.default_rng(seed), make_patient("cervical"), [kind]), ("titanium",))
+    assert metal[:, 1].min() < -8 - 0.8
+    assert np.abs(metal[:, 0]).max() < 12
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_windowed_plate_has_windows(seed, aim_camera):
+    """Seen from the front, rays through the middle of the plate's upper disc miss it where they meet a solid plate."""
+    patient = make_patient("cervical")
+    thickness = {}
+    for kind in ("anterior-plate", "windowed-plate"):
+        metal = next(part for part in make_hardware(np.random.default_rng(seed), patient, [kind]) if part.material == "titanium").mesh
+        front = metal.vertices[:, 1].min()
+        z = (metal.vertices[:, 2].min() + metal.vertices[:, 2].max()) / 2
+        camera = aim_camera(width=200, height=200, spacing_mm=0.5)
+        view = measure_thickness([metal.moved(np.eye(3), np.array([0, -front, -z]))], [1.0], camera)
+        column = view[:, 98:102].mean(axis=1)
+        rows = np.flatnonzero(view.max(axis=1) > 0.1)
+        thickness[kind] = np.mean(column[rows] > 0.5)
+    assert thickness["windowed-plate"] < thickness["anterior-plate"] - 0.2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_laminoplasty_plates_are_behind_the_canal_on_one_side(seed):
+    metal = gather(make_hardware(np.random.default_rng(seed), make_patient("cervical"), ["laminoplasty"]), ("titanium",))
+    assert metal[:, 1].min() > 8, "behind the bodies, which are 16 mm deep"
+    side = np.sign(np.median(metal[:, 0]))
+    assert (side * metal[:, 0]).min() > -7, "no more than a screw's head beyond the midline"
+    assert (side * metal[:, 0]).max() > 10
+
+
+@pytest.mark.parametrize("kind", ["mesh-cage", "expandable-cage"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_cage_in_the_place_of_a_body_reaches_from_one_neighbour_to_the_other(kind, seed):
+    patient = make_patient("lumbar")
+    metal = gather(make_hardware(np.random.default_rng(seed), patient, [kind]))
+    ends = {name: (v.centre[2] - v.height / 2, v.centre[2] + v.height / 2) for name, v in patient.vertebrae.items()}
+    tops, bottoms = [high for _, high in ends.values()], [low for low, _ in ends.values()]
+    assert min(abs(metal[:, 2].min() - top) for top in tops) < 5
+    assert min(abs(metal[:, 2].max() - bottom) for bottom in bottoms) < 5
+    assert np.ptp(metal[:, 2]) > 27, "a lumbar body is that tall"
+    assert np.abs(metal[:, :2]).max() < 25
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_cement_without_a_balloon_stays_in_the_body_but_for_the_needles_way(seed):
+    patient = make_patient("lumbar")
+    for part in make_hardware(np.random.default_rng(seed), patient, ["vertebroplasty"]):
+        inside = (np.abs(part.mesh.vertices[:, 0]) < 22.5) & (np.abs(part.mesh.vertices[:, 1]) < 17)
+        assert inside.mean() > 0.95
+
+
+@pytest.mark.parametrize(("kind", "region"), [("buckles", "cervical"), ("buckles", "lumbar"), ("ratchets", "lumbar")])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_clasps_of_a_brace_are_on_the_skin(kind, region, seed):
+    metal = gather(make_hardware(np.random.default_rng(seed), make_patient(region), [kind]))
+    assert np.abs(np.abs(metal[:, 1]) - HALF_DEPTH).max() < 12
+
+
+def test_kinds_that_are_fixed_to_vertebrae_are_kinds():
+    assert set(SPINAL) < set(KINDS)
+
+
+def test_metal_spans_the_vertebrae_that_it_reaches():
+    patient = make_patient("lumbar")
+    top, bottom = patient.vertebrae["L2"], patient.vertebrae["L4"]
+    height = top.centre[2] - bottom.centre[2]
+    bar = Part(make_box((4.0, 4.0, height)).moved(np.eye(3), (top.centre + bottom.centre) / 2), "steel")
+    assert [level.name for level in find_spanned(patient, [bar])] == ["L2", "L3", "L4"]
+    disc = Part(make_box((4.0, 4.0, 2.0)).moved(np.eye(3), bottom.centre + np.array([0, 0, 27 / 2 + 5.5])), "steel")
+    assert {level.name for level in find_spanned(patient, [disc])} <= {"L3", "L4"}
+    assert find_spanned(patient, [disc])
