@@ -126,7 +126,8 @@ def test_a_full_disk_leaves_only_whole_films(tmp_path, monkeypatch):
         ({"patients": None}, "either a number of patients or a preset"),
         ({"preset": "demo"}, "either a number of patients or a preset"),
         ({"patients": None, "preset": "holiday"}, "unknown preset 'holiday'"),
-        ({"patients": None, "preset": "detector"}, "detector has its own sites"),
+        ({"patients": None, "preset": "detector", "site": "b"}, "detector has its own sites"),
+        ({"patients": None, "preset": "detector", "split": "readers"}, "no films of its own for the split 'readers'"),
         ({"split": "exam"}, "unknown split 'exam'"),
         ({"split": None}, "patients is 5"),
         ({"size": 10}, "size is 10"),
@@ -239,6 +240,17 @@ def test_the_detector_preset_is_balanced_paired_and_shifted(tmp_path):
     assert {patient.site for patient in patients if patient.rows[0].split == "train"} == {"many"}
     assert {patient.site for patient in patients if patient.rows[0].split == "validation"} == {"others"}
     assert len({film for row in rows for film in (row.film("ap"), row.film("lateral"))}) == films
+
+
+def test_what_a_detector_is_judged_on_is_made_apart(tmp_path):
+    """Constructs of a third kind of hospital, and of the films without any half plain, half with other metal."""
+    patients = plan_cohort(tmp_path, CohortParameters(preset="detector", split="test"))
+    rows = [row for patient in patients for row in patient.rows]
+    assert {row.split for row in rows} == {"test"}
+    assert {patient.site for patient in patients} == {"elsewhere"}
+    assert 2 * sum(row.brand == "design-random" for row in rows) >= 3000
+    metal = Counter(patient.metal for patient in patients if patient.rows[0].brand == "none")
+    assert metal["none"] == metal["some"] >= 400
 
 
 def test_a_number_of_patients_is_spread_evenly_and_split(tmp_path):

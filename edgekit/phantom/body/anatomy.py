@@ -120,7 +120,7 @@ STYLES: dict[str, AnatomyStyle] = {
         density=(0.8, 1.15), girth=(0.75, 1.1), sclerosis=(0.0, 0.6), degeneration=(0.0, 0.6), cortex=(1.3, 2.2), posterior=(1.1, 1.6)
     ),
     "dense": AnatomyStyle(
-        density=(0.9, 1.25), girth=(0.7, 1.0), sclerosis=(0.4, 1.0), degeneration=(0.2, 0.7), cortex=(2.0, 3.0), posterior=(1.5, 2.1)
+        density=(0.9, 1.25), girth=(0.7, 1.0), sclerosis=(0.4, 1.0), degeneration=(0.2, 0.6), cortex=(2.0, 3.0), posterior=(1.5, 2.1)
     ),
 }
 """Kinds of patients by name."""

@@ -276,7 +276,7 @@ _KINDS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
     "polyaxial": (0.46, {}),
     "monoaxial": (0.14, {"tulip.width": (10.0, 12.0), "tulip.length": (8.5, 10.5), "tulip.height": (11.5, 14.5)}),
     "large": (0.1, {"tulip.width": (14.0, 17.0), "tulip.length": (11.5, 14.5), "tulip.height": (15.0, 20.0)}),
-    "broad": (0.08, {"tulip.width": (14.0, 18.0), "tulip.length": (12.0, 16.0), "tulip.height": (11.5, 13.5)}),
+    "broad": (0.08, {"tulip.width": (14.0, 17.0), "tulip.length": (12.5, 14.5), "tulip.height": (11.5, 13.0)}),
     "tabs": (0.12, {"tulip.width": (10.5, 14.0), "tulip.tab": (8.0, 40.0)}),
     "cortical": (0.1, {"pitch": (1.5, 2.2), "thread_depth": (0.35, 0.6), "neck": (5.0, 14.0)}),
 }

@@ -6,7 +6,7 @@ import pytest
 from edgekit.errors import UsageError
 from edgekit.phantom.body.anatomy import LEVELS, REGIONS, STYLES, Vertebra, make_anatomy
 from edgekit.phantom.body.spine import Posture, Wear, draw_wear, place_vertebrae
-from edgekit.phantom.body.vertebrae import make_vertebrae
+from edgekit.phantom.body.vertebrae import Bone, make_vertebrae
 from edgekit.phantom.geometry.projector import measure_thickness
 
 # Means of Panjabi et al., Spine 1991;16:861 (C3-C7), 1991;16:888 (T1-T12), 1992;17:299 (L1-L5): width and depth of the upper end plate,
@@ -75,7 +75,7 @@ def test_bodies_have_published_sizes():
 def test_body_meshes_are_as_large_as_their_vertebra():
     """The outermost mesh of L3 alone, in its own axes; the waist and the rims are part of it."""
     vertebra = place_vertebrae(Posture())["L3"]
-    body = make_vertebrae([vertebra], Wear(), 1.0, np.random.default_rng(0))[0].mesh
+    body = make_vertebrae([vertebra], Wear(), Bone(1.0), np.random.default_rng(0))[0].mesh
     size = np.ptp((body.vertices - vertebra.centre) @ vertebra.axes, axis=0)
     np.testing.assert_allclose(size, [vertebra.width, vertebra.depth, vertebra.height], rtol=0.06)
     # A little less than the box's superellipse, 0.86 of the box.
@@ -132,7 +132,7 @@ def test_wedged_bodies_bend_the_spine_forward_and_are_lower_in_front():
     expected = np.rad2deg(np.arctan(0.4 * bent["T12"].height / bent["T12"].depth))
     kyphosis = [_lean(spine["T10"]) - _lean(spine["L1"]) for spine in (straight, bent)]
     assert kyphosis[1] - kyphosis[0] == pytest.approx(expected, abs=0.5)
-    body = make_vertebrae([bent["T12"]], worn, 1.0, np.random.default_rng(0))[0].mesh
+    body = make_vertebrae([bent["T12"]], worn, Bone(1.0), np.random.default_rng(0))[0].mesh
     own = (body.vertices - bent["T12"].centre) @ bent["T12"].axes
     front, back = (np.ptp(own[side, 2]) for side in (own[:, 1] < -0.35 * bent["T12"].depth, own[:, 1] > 0.35 * bent["T12"].depth))
     assert front < 0.75 * back
@@ -164,7 +164,7 @@ def test_no_part_has_negative_thickness(patients, aim_camera, degrees):
     for anatomy in patients[::4]:
         camera = _aim(aim_camera, anatomy, degrees)
         for part in anatomy.parts:
-            assert measure_thickness([part.mesh], [1.0], camera).min() >= -1e-3
+            assert measure_thickness([part.mesh], [1.0], camera).min() >= -2e-3  # float32 adds up depths of 1500 mm: a step is 1e-4
 
 
 def test_nothing_is_taken_away_that_is_not_there(patients, aim_camera):
