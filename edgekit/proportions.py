@@ -41,7 +41,7 @@ def clopper_pearson(k: float, n: int, confidence: float = CONFIDENCE) -> tuple[f
 
 
 def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values of several tests so that none is called significant by chance in more than its share of families.
+    """Adjust p-values of several tests: the chance that any true null hypothesis falls below a level is at most that level.
 
     Holm, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6 (1979) 65-70.
 

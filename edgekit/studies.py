@@ -31,12 +31,12 @@ COLUMNS = ("patient_id", "brand", "has_crosslink", "split", "ap", "lateral", "ap
 FIXED = ("patient_id", "brand", "split", "exclude")
 """The columns of every table."""
 LEVELS = "levels"
-"""The column that a table may have: how many vertebrae the construct is fixed to."""
+"""The column that a table may have: how many vertebrae the construct spans."""
 HAS, BOX = "has_", "_box"
 """How the columns of yes/no properties begin, and those of boxes end."""
 SPLITS = ("train", "validation", "test", "readers", "external")
 OTHER_METAL = "other_metal"
-"""The property of a patient who has metal that is no construct: films without construct are judged apart by it."""
+"""The property of a patient whose films show metal that is no construct: films without a construct are judged apart by it."""
 NO_CONSTRUCT = "none"
 """The brand of a film without a screw construct."""
 UNKNOWN = "unknown"
@@ -393,6 +393,10 @@ def _parse_study(row: _Row, layout: _Layout, folder: Path) -> Study:
     levels = cells.get(LEVELS, "")
     if levels and not (levels.isascii() and levels.isdecimal() and int(levels) <= MOST_LEVELS):
         row.refuse(LEVELS, f"a whole number from 0 to {MOST_LEVELS}, or empty")
+    elif levels and int(levels) == 0 and cells["brand"] not in ("", NO_CONSTRUCT):
+        row.refuse(LEVELS, "1 or more, because there is a construct")
+    elif levels and int(levels) > 0 and cells["brand"] == NO_CONSTRUCT:
+        row.refuse(LEVELS, f"0 or empty, because the brand is {NO_CONSTRUCT!r}")
     if cells["split"] not in ("", *SPLITS):
         row.refuse("split", f"{', '.join(SPLITS)} or empty")
     if not any(cells[view] for view in layout.views):
@@ -514,6 +518,8 @@ def format_box(box: Box) -> str:
 def _find_strata(studies: Sequence[Study]) -> dict[tuple[str, str], set[str]]:
     """Group the patients that are to be split by brand and by the table's first property: whether any of their films has a crosslink.
 
+    `OTHER_METAL` is no such property: it is about what a detector must not find.
+
     A patient with films before and after surgery counts under the brand, not under ``none``.
     """
     placed = {study.patient_id for study in studies if study.split in SPLITS[3:]}
@@ -524,7 +530,7 @@ def _find_strata(studies: Sequence[Study]) -> dict[tuple[str, str], set[str]]:
     strata: dict[tuple[str, str], set[str]] = defaultdict(set)
     for patient, known in rows.items():
         brands = sorted({str(study.brand) for study in known}, key=lambda brand: (brand == NO_CONSTRUCT, brand))
-        answers = {next(iter(study.has.values()), None) for study in known}
+        answers = {next((has for name, has in study.has.items() if name != OTHER_METAL), None) for study in known}
         property_of = "with" if True in answers else "without" if False in answers else "unknown"
         strata[brands[0], property_of].add(patient)
     return strata

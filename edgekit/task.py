@@ -31,7 +31,7 @@ _VIEW = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 """A view's name is that of a tensor, of two columns of a table and of a file."""
 _MEMBER = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 """A member's name is part of a file's name and of a node's."""
-_COLUMNS = "answer", "brand", "decision", "exclude", "patient_id", "prediction_set", "row", "split", "truth", "unfamiliarity"
+_COLUMNS = "answer", "brand", "decision", "exclude", "levels", "patient_id", "prediction_set", "row", "split", "truth", "unfamiliarity"
 _TAKEN = frozenset({*_COLUMNS, *OUTPUTS, PRESENT, "both", "none", "stress"})
 """Names that mean something else beside a view: columns of the tables, tensors of the graph, cases of its golden vectors."""
 _TAKEN_STARTS, _TAKEN_ENDS = ("has_", "p_"), ("_box", "_score")

@@ -76,7 +76,7 @@ class Study:
     exclude
         The reason why the row is left out; None keeps it.
     levels
-        How many vertebrae the construct is fixed to; 0 without one, None where it is not known.
+        Vertebrae from the first to the last that the construct is fixed to; 0 without one, None where it is not known.
     """
 
     patient_id: str

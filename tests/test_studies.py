@@ -58,6 +58,47 @@ def refuse(path: Path) -> str:
 # --- reading --------------------------------------------------------------------------------------------------------------------
 
 
+def test_a_table_may_tell_levels_and_other_metal(folder: Path) -> None:
+    header = HEADER.replace("has_crosslink", "has_crosslink,has_other_metal") + ",levels"
+    path = write_table(
+        folder,
+        "p1,design-a,1,1,train,films/a1.png,films/a2.png,,,,4",
+        "p2,none,,0,test,films/b1.png,,,,,0",
+        "p3,,,,,films/b2.png,,,,,",
+        header=header,
+    )
+    studies = read_studies(path)
+    assert [study.levels for study in studies] == [4, 0, None]
+    assert [study.has["other_metal"] for study in studies] == [True, False, None]
+    write_studies(folder / "again.csv", studies)
+    assert (folder / "again.csv").read_text() == path.read_text()
+    write_studies(folder / "without.csv", [dataclasses.replace(study, levels=None) for study in studies])
+    assert "levels" not in (folder / "without.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("brand", "levels", "expected"),
+    [
+        ("design-a", "two", "a whole number from 0 to 26, or empty"),
+        ("design-a", "27", "a whole number from 0 to 26, or empty"),
+        ("design-a", "-1", "a whole number from 0 to 26, or empty"),
+        ("design-a", "\u00b2", "a whole number from 0 to 26, or empty"),
+        ("design-a", "0", "1 or more, because there is a construct"),
+        ("none", "3", "0 or empty, because the brand is 'none'"),
+    ],
+)
+def test_impossible_levels_are_refused(folder: Path, brand: str, levels: str, expected: str) -> None:
+    said = refuse(write_table(folder, f"p1,{brand},,,films/a1.png,,,,,{levels}", header=HEADER + ",levels"))
+    assert f"column 'levels': got {levels!r}, expected {expected}" in said
+
+
+def test_other_metal_is_no_property_to_split_by() -> None:
+    """Patients alike but for other metal are one stratum: the split is that of patients without the property."""
+    plain = make_patients({("x", None): 40})
+    marked = [dataclasses.replace(study, has={"other_metal": bool(number % 2)}) for number, study in enumerate(plain)]
+    assert [study.split for study in split_studies(marked, 3)] == [study.split for study in split_studies(plain, 3)]
+
+
 def test_a_table_becomes_studies(folder: Path) -> None:
     path = write_table(
         folder,

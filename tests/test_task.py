@@ -68,6 +68,7 @@ def test_a_member_of_each_film_needs_one_of_its_views_side_by_side_needs_all() -
         ({"views": ["a", "b", "c", "d"]}, "one to 3"),
         ({"views": ["front", "front"]}, "different"),
         ({"views": ["both"]}, "'both'"),
+        ({"views": ["levels"]}, "'levels'"),
         ({"views": ["found"]}, "'found'"),
         ({"views": ["stress"]}, "'stress'"),
         ({"views": ["p_left"]}, "'p_left'"),

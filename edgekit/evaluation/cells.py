@@ -1,4 +1,4 @@
-"""Where the detector finds and where it does not: its boxes by what the film shows and how."""
+"""The detector's figures by kind of film: view, shape, position of the construct, region, field, processing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def describe_films(answers: Answers, headers: Sequence[dict[View, FilmHeader]]) 
             "view": view,
             "aspect": _name(letterbox.width / letterbox.height, _ASPECTS),
             "position": _name((middle - letterbox.top) / letterbox.covered[1], _POSITIONS),
-            "levels": None if study.levels is None else _name(study.levels, _LEVELS),
+            "levels": None if not study.levels else _name(study.levels, _LEVELS),
             "region": header.region,
             "field": header.field,
             "processing": header.processing,
@@ -90,7 +90,8 @@ def tabulate_cells(
     list of dict
         Worst cell first: ``cell`` (value by property), ``n``, ``mean_iou`` (a film whose box is not used counting as 0), ``found`` (the
         share with a used box of IoU >= `LEAST_OVERLAP`), ``ci95`` (its exact interval) and ``below``: the p-value of the exact one-sided
-        binomial test that fewer than `EXPECTED` are found, adjusted by Holm over all cells. A property with one value makes no cells.
+        binomial test that fewer than `EXPECTED` are found, adjusted by Holm over all cells. Both count the films as independent, though a
+        patient may have two. A property with one value makes no cells.
     """
     from scipy.stats import binom
 

@@ -49,6 +49,7 @@ def chart_metrics(metrics: dict[str, Any], headline: str) -> dict[str, bytes]:
         drawn["box_errors"] = figures.draw_bands(bands, {name: _band_arrays(errors["bands"]) for name, errors in box_errors.items()})
     if external := metrics.get("external"):
         both = [name for name in models if name in external["models"]]
+    if external and both:
         sites = {
             "here": _accuracies({name: models[name] for name in both}),
             "at the other site": _accuracies({name: external["models"][name] for name in both}),

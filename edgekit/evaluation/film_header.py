@@ -1,7 +1,8 @@
-"""What a film's DICOM header says of the film; nothing of it is free text that a hospital wrote."""
+"""Facts from a film's DICOM header; none of them is free text that a hospital wrote."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _REGIONS = {
 
 
 class FilmHeader(NamedTuple):
-    """What is known of a film.
+    """The facts of one film.
 
     Attributes
     ----------
@@ -47,12 +48,16 @@ def read_header(film: Path) -> FilmHeader:
     from pydicom.errors import InvalidDicomError
 
     wanted = ["Manufacturer", "BodyPartExamined", "ProtocolName", "AcquisitionDeviceProcessingDescription"]
-    try:
-        header = dcmread(film, stop_before_pixels=True, specific_tags=wanted)
-    except InvalidDicomError:
-        return FilmHeader(None)
-    maker, region = str(header.get("Manufacturer", "")), _REGIONS.get(str(header.get("BodyPartExamined", "")).strip().upper())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom repeats an invalid value: it may be a name
+        try:
+            header = dcmread(film, stop_before_pixels=True, specific_tags=wanted)
+        except InvalidDicomError:
+            return FilmHeader(None)
+        maker, part, field, processing = (str(header.get(name) or "").strip() for name in wanted)
+    region = _REGIONS.get(part.upper())
     if maker != PHANTOM:
         return FilmHeader(False if maker else None, region)
-    field, processing = (str(header.get(name, "")) or None for name in wanted[2:])
+    if not processing:  # an earlier simulator wrote LSPINE into every film
+        return FilmHeader(True)
     return FilmHeader(True, region, field or "aimed at the levels", processing)

@@ -96,7 +96,7 @@ class ReportContent:
     Attributes
     ----------
     headline
-        The model whose figures open the page: a key of ``metrics["models"]``, where that has any.
+        The model whose figures open the page: a key of ``metrics["models"]``, unless that is empty.
     metrics
         ``models``, ``detector`` (or None) and ``provenance``, as in ``metrics.json``; and ``comparisons``, ``box_errors``,
         ``external``, ``readers`` and ``photos``, each of which may be absent or None.

@@ -131,7 +131,7 @@ def evaluate_run(
     table_views = tuple(studies[0].films)
     album = match_photos(photos, read_photos(photos, table_views), task.views, studies, test) if photos else {}
 
-    require_scorable(models, studies_file, test)
+    require_scorable(models, studies_file, test, by_brand=bool(photos))
     if external:
         require_scorable(models, external, validation)
     if readers:

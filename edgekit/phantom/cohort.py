@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from edgekit.types import Box, Study
 
 
-SIMULATOR = 2
-"""Raised with whatever gives the same parameters other films: a folder begun before isn't filled with a mixture."""
+DETECTOR_FILMS = 2
+"""Which films the preset ``detector`` makes: raised with what changes them, so that a folder begun before isn't filled with a mixture."""
 
 
 def make_cohort(out: Path, parameters: CohortParameters) -> Path:
@@ -51,7 +51,9 @@ def make_cohort(out: Path, parameters: CohortParameters) -> Path:
         When `out` holds something else.
     """
     parameters.check()
-    record = {**asdict(parameters), "version": VERSION, "simulator": SIMULATOR}
+    record = {**asdict(parameters), "version": VERSION}
+    if parameters.preset == "detector":
+        record["films"] = DETECTOR_FILMS
     tasks = {patient.rows[0].patient_id: _Task(patient, json.dumps(record, sort_keys=True)) for patient in plan_cohort(out, parameters)}
     claim_folder(out, "cohort.json", record, ["films"])
     made = fill_folder(out, tasks, _make_patient, _is_whole, description="simulating patients", remedy="Take a smaller --size")
@@ -93,13 +95,14 @@ def _make_patient(task: _Task) -> _Made:
 
 
 def _describe(films: dict[View, SimulatedFilm]) -> dict[str, Any]:
-    facts = next(iter(films.values())).facts
     boxes = {view: None if film.box is None else list(film.box) for view, film in films.items()}
-    return {"boxes": boxes, "levels": facts.levels, "has_other_metal": facts.has_other_metal}
+    facts = [film.facts for film in films.values()]
+    return {"boxes": boxes, "levels": facts[0].levels, "has_other_metal": any(each.has_other_metal for each in facts)}
 
 
-def _is_whole(task: _Task, _: _Made) -> bool:
-    return all(film.exists() for row in task.patient.rows for film in row.given.values())
+def _is_whole(task: _Task, made: _Made) -> bool:
+    # A row without levels was made by an edgekit that did not keep them.
+    return all("levels" in row for row in made) and all(film.exists() for row in task.patient.rows for film in row.given.values())
 
 
 def _complete(patient: Patient, made: _Made) -> list[Study]:

@@ -29,16 +29,16 @@ _LEAST_RENDERED, _MOST_RENDERED = 360, 800
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a simulated film is of: its report is broken down by it.
+    """The content of a simulated film, by which reports are broken down.
 
     Attributes
     ----------
     field
         A name in `edgekit.phantom.fields.FIELDS`; None where the operated levels were aimed at.
     levels
-        Instrumented vertebrae; 0 without a construct.
+        Vertebrae from the first to the last that the construct is fixed to; 0 without one.
     has_other_metal
-        Whether the patient has metal that is no construct; it may lie beside the film.
+        Whether the film shows metal, or cement, that is no construct.
     """
 
     region: Region

@@ -85,7 +85,7 @@ class CohortParameters:
     site
         ``a`` or ``b``: the hospital of all but the external patients.
     size
-        Long side of the films, pixels; None is 1500, or many sizes in the preset ``detector``.
+        Long side of the films, pixels; None is 1500, or many sizes in the preset ``detector``, whose narrow films may be longer.
     split
         Put everybody into this split; None splits 64/16/20 (presets: as they say). Of the preset ``detector``, ``test`` makes the
         films to judge a detector on in place of those to train it on.

@@ -34,7 +34,7 @@ LARGEST_OBLIQUITY = 25.0
 
 
 class Placed(NamedTuple):
-    """Where a film was taken from.
+    """The position that a film was taken from.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Placed(NamedTuple):
 
 
 class _Aim(NamedTuple):
-    """What a film is to show.
+    """The aim of a film.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ def place_camera(view: View, anatomy: Anatomy, vertebrae: list[Vertebra], site: 
     """Return a position of tube and detector for a film of `size` pixels on its long side.
 
     A film is taken of a usual field, or of the operated `vertebrae`, with or without metal on them: the framing doesn't tell whether
-    there is a construct. These are never beyond an edge for the most part.
+    there is a construct. Most of these vertebrae's room is always on the film.
     """
     axes = np.array(_AXES[view][int(rng.integers(len(_AXES[view])))])
     oblique = (

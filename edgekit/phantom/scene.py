@@ -11,6 +11,7 @@ from edgekit.errors import InputError
 from edgekit.phantom.body.anatomy import LEVELS, Anatomy, make_anatomy
 from edgekit.phantom.film import Facts, SimulatedFilm, choose_side, draw_look, make_film
 from edgekit.phantom.imaging.beam import add_metal, cast_shadow
+from edgekit.phantom.imaging.framing import find_visible
 from edgekit.phantom.metal.construct import make_construct
 from edgekit.phantom.metal.hardware import SPINAL, list_kinds, make_hardware
 from edgekit.phantom.metal.implants import DESIGNS, RANDOM, UNSEEN, draw_design
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgekit.phantom.body.anatomy import Region, Vertebra
+    from edgekit.phantom.geometry.projector import Camera
+    from edgekit.phantom.imaging.framing import Framing
     from edgekit.phantom.materials import Part
     from edgekit.phantom.sites import Site
     from edgekit.task import View
@@ -35,6 +38,8 @@ _FIELDS: dict[Region, tuple[str, str]] = {"cervical": ("C1", "T2"), "thoracic": 
 _PATTERNS = ("bilateral", "skipped", "left", "right")
 _LOWEST = (0.35, 0.35, 0.12, 0.10, 0.08)
 """Lumbar constructs most often end at S1 or L5."""
+_SPINAL_SHARE = 0.6
+"""Patients who must have other metal in whom it is fixed to vertebrae, at a site that has such kinds."""
 _UPPER_NECK = 0.2
 """Cervical constructs that begin at the atlas."""
 
@@ -47,6 +52,8 @@ class _Patient:
     vertebrae: list[Vertebra]
     construct: list[Part]
     metal: list[Part]
+    foreign: list[Part]
+    """What of the metal is no contrast medium in bowel, urine or sac."""
 
 
 def simulate_patient(
@@ -112,19 +119,21 @@ def _make_patient(brand: str, has_crosslink: bool | None, site: Site, metal: Met
     construct = [] if brand == NO_CONSTRUCT else _make_construct(brand, region, vertebrae, has_crosslink, site, implant)
     kinds = [] if metal == "none" else _choose_metal(region, site, metal, other)
     operated = [vertebra.name for vertebra in vertebrae] if other.random() < 0.7 else None  # cages are most often between the screws
-    first, others = (make_hardware(other, anatomy, some, levels=operated) for some in (kinds[:1], kinds[1:]))
-    if metal == "some" and site.spinal and first and kinds[0] in SPINAL:
-        vertebrae = find_spanned(anatomy, first)  # framed as a construct there would be
-    return _Patient(anatomy, vertebrae, construct, [*first, *others])
+    if metal == "some" and site.spinal and not construct and other.random() < _SPINAL_SHARE:
+        spinal = str(other.choice([kind for kind in site.spinal if kind in list_kinds(region)]))
+        hardware = {spinal: make_hardware(other, anatomy, [spinal])}
+        vertebrae = find_spanned(anatomy, hardware[spinal])  # framed as a construct there would be
+        kinds = [kind for kind in kinds if kind not in SPINAL]
+    else:
+        hardware = {}
+    hardware |= {kind: make_hardware(other, anatomy, [kind], levels=operated) for kind in kinds}
+    foreign = [part for kind, parts in hardware.items() for part in parts if kind != "contrast"]
+    return _Patient(anatomy, vertebrae, construct, [part for parts in hardware.values() for part in parts], foreign)
 
 
 def _choose_metal(region: Region, site: Site, metal: Metal, rng: np.random.Generator) -> list[str]:
-    """Draw kinds of metal: each by itself, and where some is asked for, spinal hardware first in the share `Site.spinal`."""
     possible = [kind for kind in site.metal if kind in list_kinds(region)]
     kinds = [kind for kind in possible if rng.random() < site.metal[kind]]
-    if metal == "some" and site.spinal and rng.random() < site.spinal:
-        first = str(rng.choice([kind for kind in possible if kind in SPINAL]))
-        return [first, *(kind for kind in kinds if kind not in SPINAL)]
     return kinds or ([str(rng.choice(possible))] if metal == "some" else [])
 
 
@@ -176,6 +185,15 @@ def _take_films(
     for brand in brands:
         shadow, mask = (plain, None) if brand == NO_CONSTRUCT else add_metal(plain, patient.construct, camera)
         levels = 0 if brand == NO_CONSTRUCT else len(patient.vertebrae)
-        facts = Facts(patient.anatomy.region, field, levels, has_other_metal=bool(patient.metal))
+        facts = Facts(patient.anatomy.region, field, levels, has_other_metal=_is_seen(patient.foreign, camera, look.framing))
         films.append(make_film(shadow.weigh(), mask, camera, look, facts, np.random.default_rng(noise)))
     return films
+
+
+def _is_seen(parts: Sequence[Part], camera: Camera, framing: Framing | None) -> bool:
+    """Tell whether the file of a film shows anything of some metal."""
+    if not parts:
+        return False
+    x, y, _ = camera.project(np.concatenate([part.mesh.vertices for part in parts]))
+    inside = (x >= 0) & (y >= 0) & (x <= camera.width) & (y <= camera.height)
+    return bool((inside & (True if framing is None else find_visible(framing, (camera.height, camera.width), x, y))).any())

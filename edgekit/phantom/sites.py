@@ -16,7 +16,7 @@ from edgekit.phantom.fields import FIELDS
 from edgekit.phantom.imaging.beam import Beam
 from edgekit.phantom.imaging.families import FAMILIES
 from edgekit.phantom.marks.annotations import Annotation
-from edgekit.phantom.metal.hardware import KINDS
+from edgekit.phantom.metal.hardware import KINDS, SPINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,7 +69,7 @@ class Site:
     metal
         Probability of each kind of metal that is no construct, beside a construct or without.
     spinal
-        Share of the patients who must have other metal in whom it is fixed to vertebrae, and framed as a construct would be.
+        Kinds fixed to vertebrae, of which most patients who must have other metal have one; their films are framed as a construct's.
     midline
         Share of the surgeons who place lumbar screws from the midline.
     """
@@ -94,7 +94,7 @@ class Site:
     framed: bool
     annotations: Annotation
     metal: dict[str, float] = field(default_factory=dict)
-    spinal: float = 0.0
+    spinal: tuple[str, ...] = ()
     midline: float = 0.04
     fields: tuple[str, ...] = ()
     field_share: float = 0.0
@@ -149,17 +149,22 @@ _CHOSEN_FIELDS = (
 _JUDGED_FIELDS = (
     "thoracolumbar-ap",
     "thoracolumbar-lateral",
-    "lumbosacral-lateral",
-    "lumbosacral-ap",
+    "lumbar-lateral-narrow",
+    "lower-lumbar-lateral",
+    "lower-lumbar-ap",
     "ribs-ap",
     "ribs-lateral",
-    "cervicothoracic-ap",
-    "cervicothoracic-lateral",
+    "lower-neck-ap",
+    "lower-neck-lateral",
 )
 
 
 def _leave_out(names: Iterable[str], *held_out: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if not any(name in some for some in held_out))
+
+
+def _keep(names: Iterable[str], chosen: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in chosen)
 
 
 def _shift_metal(new: Sequence[str]) -> dict[str, float]:
@@ -214,7 +219,7 @@ _MANY = Site(
     framed=True,
     annotations=Annotation(),
     metal=_ALL_METAL,
-    spinal=0.6,
+    spinal=_leave_out(SPINAL, _CHOSEN_METAL, _JUDGED_METAL),
     midline=0.12,
     fields=_leave_out(FIELDS, _CHOSEN_FIELDS, _JUDGED_FIELDS),
     field_share=0.6,
@@ -233,8 +238,22 @@ SITES: dict[str, Site] = {
         families=("plain", "multifrequency"),
     ),
     "many": _MANY,
-    "others": replace(_MANY, styles=_CHOSEN_STYLES, families=_CHOSEN_FAMILIES, metal=_shift_metal(_CHOSEN_METAL), fields=_CHOSEN_FIELDS),
-    "elsewhere": replace(_MANY, styles=_JUDGED_STYLES, families=_JUDGED_FAMILIES, metal=_shift_metal(_JUDGED_METAL), fields=_JUDGED_FIELDS),
+    "others": replace(
+        _MANY,
+        styles=_CHOSEN_STYLES,
+        families=_CHOSEN_FAMILIES,
+        metal=_shift_metal(_CHOSEN_METAL),
+        spinal=_keep(SPINAL, _CHOSEN_METAL),
+        fields=_CHOSEN_FIELDS,
+    ),
+    "elsewhere": replace(
+        _MANY,
+        styles=_JUDGED_STYLES,
+        families=_JUDGED_FAMILIES,
+        metal=_shift_metal(_JUDGED_METAL),
+        spinal=_keep(SPINAL, _JUDGED_METAL),
+        fields=_JUDGED_FIELDS,
+    ),
 }
 
 

@@ -59,11 +59,11 @@ class Threshold(NamedTuple):
 def choose_threshold(scores: NDArray[np.float32], films: FilmSet, config: DetectorConfig) -> Threshold:
     """Choose the detector's threshold on validation films.
 
-    It is the lowest at which no more than ``most_false_plain`` of the films without any metal pass it, and no more than
-    ``most_false_other`` of those with other metal (the patients' property `edgekit.studies.OTHER_METAL`; not known counts as none). Such a
-    share says nothing on few films: with fewer than `LEAST_NEGATIVES` of a kind all are taken together, and the threshold is the middle of
-    the range that maximises Youden's J = sensitivity + specificity - 1 (Youden 1950). Without films that hold no construct there is
-    nothing to choose by: it is ``default_threshold`` then.
+    No more than ``most_false_plain`` of the films without any metal pass it, and no more than ``most_false_other`` of those with other
+    metal (the patients' property `edgekit.studies.OTHER_METAL`); films of which it is not known count with the former. It is half-way
+    between the last score that may pass and the next. Such a share says nothing on few films: where there are fewer than
+    `LEAST_NEGATIVES` of a kind, the threshold is the middle of the range that maximises Youden's J = sensitivity + specificity - 1 (Youden
+    1950) over all. Without films that hold no construct there is nothing to choose by: it is ``default_threshold`` then.
     """
     has_construct = np.isfinite(films.boxes).all(axis=1)
     empty = films.brands == NO_CONSTRUCT
@@ -72,22 +72,23 @@ def choose_threshold(scores: NDArray[np.float32], films: FilmSet, config: Detect
     has_other = np.array([films.studies[row].has.get(OTHER_METAL) is True for row in films.study])
     kinds = {"plain": (empty & ~has_other, config.most_false_plain), "other metal": (empty & has_other, config.most_false_other)}
     kinds = {name: (chosen, most) for name, (chosen, most) in kinds.items() if chosen.any()}
-    if all(chosen.sum() >= LEAST_NEGATIVES for chosen, _ in kinds.values()):
-        basis = ", ".join(f"at most {most:.0%} of {chosen.sum()} films ({name})" for name, (chosen, most) in kinds.items())
-        return Threshold(max(_cut_above(scores[chosen], most) for chosen, most in kinds.values()), f"false finds on validation: {basis}")
-    cuts = np.unique(np.concatenate([[0.0], scores, [1.0]]))
-    middles = (cuts[:-1] + cuts[1:]) / 2
-    youden = [(scores[has_construct] >= cut).mean() + (scores[empty] < cut).mean() for cut in middles]
-    best = np.flatnonzero(np.isclose(youden, np.max(youden)))
-    return Threshold(
-        float(middles[best[len(best) // 2]]), f"Youden's J on validation: fewer than {LEAST_NEGATIVES} films without a construct"
-    )
+    if few := [f"{name}: {chosen.sum()}" for name, (chosen, _) in kinds.items() if chosen.sum() < LEAST_NEGATIVES]:
+        cuts = np.unique(np.concatenate([[0.0], scores, [1.0]]))
+        middles = (cuts[:-1] + cuts[1:]) / 2
+        youden = [(scores[has_construct] >= cut).mean() + (scores[empty] < cut).mean() for cut in middles]
+        best = np.flatnonzero(np.isclose(youden, np.max(youden)))
+        basis = f"Youden's J on validation: fewer than {LEAST_NEGATIVES} films without a construct ({', '.join(few)})"
+        return Threshold(float(middles[best[len(best) // 2]]), basis)
+    basis = ", ".join(f"at most {most:.0%} of {chosen.sum()} films ({name})" for name, (chosen, most) in kinds.items())
+    return Threshold(max(_cut_above(scores[chosen], most) for chosen, most in kinds.values()), f"false finds on validation: {basis}")
 
 
 def _cut_above(scores: NDArray[np.float32], most: float) -> float:
-    """Return a threshold that no more than the share `most` of the `scores` pass: half-way between the last that does and the next."""
-    falling = np.concatenate([[1.0], np.sort(scores)[::-1], [0.0]]).astype(np.float64)
+    """Return a threshold that no more than the share `most` of the `scores` reach."""
+    falling = np.concatenate([[1.0 if scores.max() < 1 else 2.0], np.sort(scores)[::-1], [0.0]]).astype(np.float64)
     passing = int(most * len(scores))
+    while passing and falling[passing] == falling[passing + 1]:  # films of one score pass together
+        passing -= 1
     return float((falling[passing] + falling[passing + 1]) / 2)
 
 

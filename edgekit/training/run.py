@@ -407,5 +407,5 @@ class _Run:
             "studies": sources["detector_studies"],
             "patients": count_patients(self.detector_splits),
             "start": start if self.source.weights is None else sources["detector_weights"],
-            "box_threshold": runfolder.load_detector_settings(self.out).threshold_basis,
+            "box_threshold": runfolder.load_detector_settings(self.out).threshold_basis or "not kept",
         }

@@ -26,7 +26,7 @@ EARLIER: dict[str, dict[str, Any]] = {
     "detector": {"view_margin": 0.25, "most_false_plain": 0.03, "most_false_other": 0.12, "default_threshold": 0.25},
     "members": {"margin": 0.05, "black": 8, "frozen_stages": 0, "averaging": 0.0},
 }
-"""What every run had before these were settings."""
+"""What every run had before these were settings; but for the shares of false finds, in whose place Youden's J chose the threshold."""
 WORDS = frozenset({"question", "found", "told", "every_case", "intended_use"})
 """What a ``[task]`` says that nothing is trained by: it may change until the run is whole, and with ``--only ensemble`` after that."""
 NEEDED = {"members": "detector", "ensemble": "members"}

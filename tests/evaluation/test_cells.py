@@ -51,6 +51,9 @@ def test_holms_adjustment_is_that_of_r() -> None:
     assert adjust_by_holm([0.4, 0.001]) == pytest.approx([0.4, 0.002])
 
 
+PROCESSED = {"AcquisitionDeviceProcessingDescription": "film"}
+
+
 def write_header(path: Path, **elements: str) -> Path:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
@@ -68,9 +71,12 @@ def test_free_text_of_a_hospital_is_not_read(tmp_path: Path) -> None:
     private = {"ProtocolName": "DOE^JANE", "AcquisitionDeviceProcessingDescription": "Dr. Doe's"}
     film = write_header(tmp_path / "a.dcm", Manufacturer="Some maker", BodyPartExamined="LSPINE", **private)
     assert read_header(film) == FilmHeader(is_simulated=False, region="lumbar")
-    film = write_header(tmp_path / "b.dcm", BodyPartExamined="DOES BACK", **private)
+    film = write_header(tmp_path / "b.dcm", BodyPartExamined="LSPINE", **private)
+    film.write_bytes(film.read_bytes().replace(b"LSPINE", b"Jane D"))  # no defined term, and no valid value
     assert read_header(film) == FilmHeader(is_simulated=None)
-    film = write_header(tmp_path / "c.dcm", Manufacturer="edgekit phantom", BodyPartExamined="CSPINE", ProtocolName="swimmer")
-    assert read_header(film) == FilmHeader(is_simulated=True, region="cervical", field="swimmer")
+    film = write_header(tmp_path / "c.dcm", Manufacturer="edgekit phantom", BodyPartExamined="CSPINE", ProtocolName="swimmer", **PROCESSED)
+    assert read_header(film) == FilmHeader(is_simulated=True, region="cervical", field="swimmer", processing="film")
+    film = write_header(tmp_path / "e.dcm", Manufacturer="edgekit phantom", BodyPartExamined="LSPINE")
+    assert read_header(film) == FilmHeader(is_simulated=True), "an earlier simulator wrote that into every film"
     (tmp_path / "d.png").write_bytes(b"not DICOM")
     assert read_header(tmp_path / "d.png") == FilmHeader(is_simulated=None)

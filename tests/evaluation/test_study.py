@@ -155,6 +155,28 @@ def test_a_detector_is_scored_where_no_brand_is_known(run: Path, tmp_path: Path,
     assert "Cohen's kappa" not in page
 
 
+def test_another_site_without_a_known_brand_is_scored_by_its_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is scored at both sites: with real charts, the page has the other site's boxes and no table of drops."""
+    replace_run(monkeypatch)
+    (tmp_path / "there").mkdir()
+    table = make_cohort(tmp_path)
+    whole = (FOUND_BOX, FOUND_BOX)
+    there = write_studies(tmp_path / "there", [make_study(tmp_path / "there", f"q{n}", "x", (20, 40), whole) for n in range(2)])
+    metrics = evaluate_run(tmp_path / "run", table, tmp_path / "out", external=there).metrics
+    assert metrics["external"]["drop"] == {}
+    assert metrics["external"]["detector"]["n"] == 4
+    page = (tmp_path / "out/report.html").read_text()
+    assert "the other site&#39;s" in page or "the other site's" in page
+    assert "A drop is the figure here" not in page
+
+
+def test_photos_need_brands_to_lose(run: Path, tmp_path: Path) -> None:
+    table = write_studies(tmp_path, [make_study(tmp_path, "p1", "x", (20, 20), (FOUND_BOX, FOUND_BOX))])
+    (tmp_path / "photos.csv").write_text("")
+    with pytest.raises(InputError):
+        evaluate_run(run, table, tmp_path / "out", photos=tmp_path / "photos.csv")
+
+
 def test_without_brands_and_boxes_there_is_nothing_to_score(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = write_studies(tmp_path, [make_study(tmp_path, "p1", "x", (20, 20))])
     assert edgekit_command(["evaluate", str(run), str(table), "--out", str(tmp_path / "out")]) == 4

@@ -5,9 +5,10 @@ import pytest
 
 from edgekit.errors import EdgekitError
 from edgekit.phantom import scene
-from edgekit.phantom.body.anatomy import STYLES
-from edgekit.phantom.fields import FIELDS
+from edgekit.phantom.body.anatomy import REGIONS, STYLES, make_anatomy
+from edgekit.phantom.fields import FIELDS, Field
 from edgekit.phantom.imaging.families import FAMILIES
+from edgekit.phantom.metal.hardware import SPINAL
 from edgekit.phantom.scene import simulate_patient, simulate_rows
 from edgekit.phantom.sites import SITES
 
@@ -121,6 +122,39 @@ def test_what_a_detector_is_judged_on_and_its_threshold_is_chosen_on_was_held_ou
         assert len(new) >= 3
         assert {"anterior-plate", "disc-prosthesis", "kyphoplasty"} <= lost, "the held-out kinds stand in the place of those"
     assert not (set(others.metal) - set(many.metal)) & set(elsewhere.metal)
+    spinal = [set(site.spinal) for site in (many, others, elsewhere)]
+    assert set.union(*spinal) == set(SPINAL)
+    assert sum(map(len, spinal)) == len(SPINAL), "what stands in a film's middle there, training does not know"
+
+
+def test_fields_that_are_held_out_are_beyond_those_that_came_before():
+    """In their centres, their height or their width: a name alone holds nothing out."""
+    order = [SITES[name].fields for name in ("many", "others", "elsewhere")]
+    for place in (1, 2):
+        earlier = [FIELDS[name] for fields in order[:place] for name in fields]
+        for name in order[place]:
+            field = FIELDS[name]
+            for other in earlier:
+                if (other.region, other.view) != (field.region, field.view):
+                    continue
+                apart = [one[1] < two[0] or two[1] < one[0] for one, two in ((field.height, other.height), (field.width, other.width))]
+                assert any(apart) or not set(field.centres) & set(other.centres), (name, other)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields_stay_within_what_their_region_is_made_of(name):
+    """No spine ends in mid-film: above a thoracic or lumbar field, and below a cervical or thoracic one, there are vertebrae."""
+    field = FIELDS[name]
+    beyond = []
+    for seed in range(4):
+        vertebrae = make_anatomy(np.random.default_rng(seed), field.region).vertebrae
+        first, last = (vertebrae[end].centre[2] for end in REGIONS[field.region])
+        for centre in field.centres:
+            middle, half = vertebrae[centre].centre[2], np.mean(field.height) / 2
+            beyond.append(
+                [middle + half - first if field.region != "cervical" else 0, last - middle + half if field.region != "lumbar" else 0]
+            )
+    assert np.mean(beyond, axis=0).max() < 10
 
 
 def test_the_films_of_the_studys_hospitals_stay_what_they_were():
@@ -152,17 +186,46 @@ def test_a_film_of_a_usual_field_does_not_centre_the_construct():
     assert shares[1.0] > 1.5 * shares[0.0]
 
 
-def test_spinal_hardware_is_framed_as_a_construct_would_be():
-    """The plate, cage or cement that a film is about is on it: somewhere the film differs from the same patient's without it."""
-    seen = 0
-    for seed in range(12):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(SITES, "elsewhere", replace(SITES["elsewhere"], spinal=1.0, field_share=0.0))
-            films = simulate_patient("none", seed, size=160, has_crosslink=None, site="elsewhere", metal="some")
+def test_spinal_hardware_is_framed_as_a_construct_would_be(monkeypatch):
+    """The plate, cage or cement that a film is about lies around its middle; what is framed as it comes lies anywhere."""
+    seen, shares, place = [], [], scene.place_camera
+
+    def listen(view, anatomy, vertebrae, *others):
+        placed = place(view, anatomy, vertebrae, *others)
+        seen.append((placed.camera, vertebrae))
+        return placed
+
+    monkeypatch.setattr(scene, "place_camera", listen)
+    monkeypatch.setattr(scene, "_SPINAL_SHARE", 1.0)
+    monkeypatch.setitem(SITES, "elsewhere", replace(SITES["elsewhere"], metal={"clips": 0.0}, field_share=0.0, framed=False))
+    hardware = []
+    make = scene.make_hardware
+    monkeypatch.setattr(scene, "make_hardware", lambda *given, **more: hardware.append(make(*given, **more)) or hardware[-1])
+    for seed in range(8):
+        hardware.clear()
+        films = simulate_patient("none", seed, size=96, has_crosslink=None, site="elsewhere", metal="some")
         assert all(film.facts.has_other_metal for film in films.values())
         assert all(film.facts.levels == 0 for film in films.values())
-        seen += len(films)
-    assert seen == 24
+        points = np.concatenate([part.mesh.vertices for part in hardware[0]])
+        for camera, _ in seen[-2:]:
+            x, y, _ = camera.project(points)
+            shares.append(np.mean((x > 0) & (x < camera.width) & (y > 0) & (y < camera.height)))
+    assert np.mean(shares) > 0.85
+    assert np.min(shares) > 0.4
+
+
+def test_metal_beside_the_film_is_no_metal_of_the_film(monkeypatch):
+    """A hip prosthesis is 100 mm below the sacrum: a film of the upper lumbar spine does not show it, one of the pelvis does."""
+    upper, low = (Field("lumbar", view, (centre,), (120.0, 120.0), (300.0, 300.0)) for view, centre in (("ap", "L1"), ("ap", "S1")))
+    seen = {}
+    for name, field in (("upper", upper), ("low", replace(low, height=(330.0, 330.0)))):
+        monkeypatch.setitem(FIELDS, "here", field)
+        site = replace(SITES["many"], regions={"lumbar": 1.0}, metal={"hip-prosthesis": 1.0}, spinal=(), fields=("here",), field_share=1.0)
+        monkeypatch.setitem(SITES, "many", replace(site, levels={1: 1.0}, oblique_share=0.0, framed=False))
+        monkeypatch.setattr(scene, "_LOWEST", (0.0, 0.0, 0.0, 0.0, 1.0) if name == "upper" else (1.0,))
+        films = simulate_patient("none", 3, size=128, has_crosslink=None, site="many", metal="some")
+        seen[name] = films["ap"].facts.has_other_metal
+    assert seen == {"upper": False, "low": True}
 
 
 @pytest.mark.parametrize("site", ["a", "b", "many", "others", "elsewhere"])

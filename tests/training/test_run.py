@@ -120,7 +120,7 @@ def test_the_threshold_parts_constructs_from_empty_films() -> None:
     # one hard empty film: 0.75 would cost two constructs, so the cut stays low and accepts it
     cut = choose_threshold(np.array([0.9, 0.72, 0.7, 0.1, 0.2, 0.75], np.float32), films, settings)
     assert 0.2 < cut.score < 0.7
-    assert "Youden" in cut.basis
+    assert cut.basis == "Youden's J on validation: fewer than 100 films without a construct (plain: 3)"
     only = films_with(np.array([box, box]), ["x", "x"])
     assert choose_threshold(np.array([0.9, 0.8], np.float32), only, settings).score == 0.3
 
@@ -142,6 +142,9 @@ def test_the_threshold_keeps_false_finds_below_what_the_settings_allow() -> None
     assert np.sum(scores[50:250] >= cut.score) <= 6
     assert np.sum(scores[250:] >= cut.score) == 12
     assert cut.basis == "false finds on validation: at most 3% of 200 films (plain), at most 12% of 100 films (other metal)"
+    tied = np.where(np.arange(350) < 50, scores, np.where(scores > 0.1, 0.9, scores)).astype(np.float32)
+    assert not np.any(tied[50:] >= choose_threshold(tied, films, settings).score), "films of one score pass together, or none of them"
+    assert np.sum(scores >= choose_threshold(np.where(scores > 0.1, 1.0, scores).astype(np.float32), films, settings).score) == 0
     loose = choose_threshold(scores, films, dataclasses.replace(settings, most_false_other=1.0))
     assert np.sum(scores[50:250] >= loose.score) == 6
 

@@ -204,7 +204,7 @@ FAMILIES: dict[str, dict[str, tuple[float, float] | float]] = {
         "dark": (0.0, 0.05),
         "bright": (0.9, 1.0),
         "knee": (0.9, 1.0),
-        "gamma": (1.2, 2.4),
+        "gamma": (1.9, 2.8),
         "softness_mm": (0.1, 0.5),
     },
     # Bright, with faint structures lifted until ribs, bowel and joints shine.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VISIBLE = 0.6
 """At least this share of a construct's box stays in the picture."""
 
-_NARROWEST = 64
+NARROWEST = 64
 """Pixels of the short side that a file has at least where its long side is asked for: thin strips have more of the long one."""
 
 # Names for PIL.Image.Resampling: all but "nearest" average when they reduce; cubic and Lanczos ring at edges.
@@ -67,7 +67,7 @@ class Framing:
     aspect
         Width is stretched by it.
     side
-        Long side of the result, pixels; None keeps it.
+        Long side of the result, pixels, or more where the short side would have fewer than `NARROWEST`; None keeps it.
     detail
         The picture was this much smaller before, on its way.
     resampling
@@ -211,6 +211,12 @@ def _measure_visible(framing: Framing, shape: tuple[int, int], box: Box) -> floa
     """Return the share of `box` that stays in the picture, on a grid of points."""
     height, width = shape
     x, y = np.meshgrid(np.linspace(box[0], box[2], 25), np.linspace(box[1], box[3], 25))
+    # Points outside the film were never visible.
+    return float(find_visible(framing, shape, x, y)[(x >= 0) & (y >= 0) & (x <= width) & (y <= height)].mean())
+
+
+def find_visible(framing: Framing, shape: tuple[int, int], x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Tell which points of a picture its file still shows; `x` and `y` in pixels of the picture, of any one shape."""
     seen = _cover(x, y, shape, framing) > 0.5
     left, top, right, bottom = _find_crop(framing, shape)
     u, v = x - (left + right) / 2, y - (top + bottom) / 2
@@ -218,8 +224,7 @@ def _measure_visible(framing: Framing, shape: tuple[int, int], box: Box) -> floa
     if framing.degrees and not framing.expand:
         cosine, sine = np.cos(np.radians(framing.degrees)), np.sin(np.radians(framing.degrees))
         seen &= (abs(cosine * u + sine * v) <= (right - left) / 2) & (abs(cosine * v - sine * u) <= (bottom - top) / 2)
-    # Points outside the film were never visible.
-    return float(seen[(x >= 0) & (y >= 0) & (x <= width) & (y <= height)].mean())
+    return seen
 
 
 def _cover(x: NDArray[np.floating], y: NDArray[np.floating], shape: tuple[int, ...], framing: Framing) -> NDArray[np.floating]:
@@ -344,7 +349,7 @@ def _turn(image: NDArray[np.float32], height: int, width: int, cosine: float, si
 def _find_size(shape: tuple[int, ...], framing: Framing, detail: float) -> tuple[int, int]:
     """Return width and height of the result."""
     height, width = shape[0], shape[1] * framing.aspect
-    scale = 1.0 if framing.side is None else max(framing.side / max(height, width), _NARROWEST / min(height, width))
+    scale = 1.0 if framing.side is None else max(framing.side / max(height, width), NARROWEST / min(height, width))
     scale *= detail
     return max(1, round(width * scale)), max(1, round(height * scale))
 

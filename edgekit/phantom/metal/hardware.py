@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _STILL = np.eye(3)
 _FLAT = turn(0, 90)
-_LIMITED = ("cage", "kyphoplasty", "wires")
+_LIMITED = ("cage", "kyphoplasty", "vertebroplasty", "wires")
 
 
 def make_hardware(rng: np.random.Generator, anatomy: Anatomy, kinds: Sequence[str], *, levels: Sequence[str] | None = None) -> list[Part]:
@@ -288,7 +288,6 @@ SPINAL = (
     "cage",
     "anterior-plate",
     "disc-prosthesis",
-    "wires",
     "kyphoplasty",
     "interspinous",
     "windowed-plate",

@@ -201,7 +201,7 @@ def test_other_plates_are_in_front_as_well(kind, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_windowed_plate_has_windows(seed, aim_camera):
-    """Seen from the front, rays through the middle of the plate's upper disc miss it where they meet a solid plate."""
+    """Seen from the front, fewer rays down the midline meet it than meet a solid plate."""
     patient = make_patient("cervical")
     thickness = {}
     for kind in ("anterior-plate", "windowed-plate"):
