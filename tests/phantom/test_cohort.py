@@ -9,11 +9,14 @@ import pytest
 from pydicom.pixels import apply_windowing
 
 from edgekit.errors import InputError, UsageError
+from edgekit.evaluation.film_header import read_header
 from edgekit.phantom import cohort, parallel
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.dicom import write_film
+from edgekit.phantom.fields import FIELDS
 from edgekit.phantom.plan import CohortParameters, plan_cohort
 from edgekit.phantom.scene import simulate_patient, simulate_rows
+from edgekit.phantom.sites import SITES
 from edgekit.studies import read_studies
 
 FIVE = CohortParameters(patients=5, size=96, split="test", seed=4)
@@ -270,6 +273,15 @@ def test_a_pair_is_two_rows_of_one_patient(tmp_path, monkeypatch):
             assert (row.box("ap") is None) == (row.brand == "none")
         for row in rows:
             assert (row.levels == 0) == (row.brand == "none")
+            for view, film in row.given.items():
+                header = read_header(film)
+                assert header.is_simulated
+                assert header.processing in (*SITES["many"].families, *SITES["others"].families)
+                assert (header.processing in SITES["others"].families) == (row.split == "validation")
+                if header.field in FIELDS:
+                    assert (FIELDS[header.field].region, FIELDS[header.field].view) == (header.region, view)
+                else:
+                    assert header.field == "aimed at the levels"
         if len(rows) == 2:
             assert {row.split for row in rows} in ({"train"}, {"validation"})
             for view in ("ap", "lateral"):
