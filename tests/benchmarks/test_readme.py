@@ -78,7 +78,8 @@ def list_shoulder() -> Iterator[str]:
     yield f"**{show_percent(figures['accuracy'])} % of the films are named correctly** (95 % interval {low}-{high};"
     yield f"kappa {figures['kappa']:.2f}, macro AUC {figures['macro']['auc']:.3f});"
     least, most = show_percent(min(published.values())), show_percent(max(published.values()))
-    yield f"who made the set, have {show_percent(published['Urban et al. 2020, NASNet, 10-fold'])} %, published methods on the same films {least} to {most} %."
+    yield f"Urban et al. 2020, who made the set, have {show_percent(published['Urban et al. 2020, NASNet, 10-fold'])} %,"
+    yield f"published methods on the same films {least} to {most} %."
     exact, eight_bits, weights = record["converted"].values()
     changes = f"{exact['changed']} change in float32, {eight_bits['changed']} in 8 bits and {weights['changed']} with 8-bit weights"
     yield f"of {exact['n']} answers {changes} in Core ML's reference."
