@@ -70,6 +70,21 @@ def list_models() -> Iterator[str]:
     yield f"same detector): {show_accuracy(record['models']['ap+lateral'])}, another site {elsewhere} %."
 
 
+def list_shoulder() -> Iterator[str]:
+    record = read("shoulder.json")
+    figures, published = record["figures"], record["published"]
+    low, high = (show_percent(bound) for bound in figures["ci95"]["accuracy"])
+    yield f"prostheses on {record['films']} public radiographs,"
+    yield f"**{show_percent(figures['accuracy'])} % of the films are named correctly** (95 % interval {low}-{high};"
+    yield f"kappa {figures['kappa']:.2f}, macro AUC {figures['macro']['auc']:.3f});"
+    least, most = show_percent(min(published.values())), show_percent(max(published.values()))
+    yield f"Urban et al. 2020, who made the set, have {show_percent(published['Urban et al. 2020, NASNet, 10-fold'])} %,"
+    yield f"published methods on the same films {least} to {most} %."
+    exact, eight_bits, weights = record["converted"].values()
+    changes = f"{exact['changed']} change in float32, {eight_bits['changed']} in 8 bits and {weights['changed']} with 8-bit weights"
+    yield f"of {exact['n']} answers {changes} in Core ML's reference."
+
+
 def list_photos() -> Iterator[str]:
     drop = read("photos.json")["with_photos"]["drop"]["ap+lateral"]
     low, high = (show_percent(bound) for bound in drop["ci95"])
@@ -142,6 +157,6 @@ def list_speeds() -> Iterator[str]:
     yield f"goes through at {screening:.0f} to {alone:.0f} patients a second in constant memory, at {beside:.0f} beside a process"
 
 
-@pytest.mark.parametrize("sentence", [*list_models(), *list_photos(), *list_targets(), *list_speeds()])
+@pytest.mark.parametrize("sentence", [*list_models(), *list_shoulder(), *list_photos(), *list_targets(), *list_speeds()])
 def test_the_readme_states_what_the_records_say(sentence: str) -> None:
     assert sentence in README
