@@ -50,7 +50,7 @@ def table(tmp_path) -> Path:
             Image.fromarray(rng.integers(0, 256, size, np.uint8)).resize((size[1] * 4, size[0] * 4)).save(film)
         rows.append(Study(f"p{number}", "design-a", split="train", films=films, has={"crosslink": True}))
     rows[1] = replace(rows[1], brand=None).with_box("lateral", BOX)
-    rows[2] = replace(rows[2], brand="none")
+    rows[2] = replace(rows[2], brand="none", levels=None)
     rows[3] = replace(rows[3], exclude="blurred")
     write_studies(tmp_path / "studies.csv", rows)
     return tmp_path / "studies.csv"
@@ -132,7 +132,9 @@ def test_a_table_is_never_overwritten(table, run, tmp_path):
 
 
 def test_nothing_to_propose_is_an_error(table, run, tmp_path):
-    write_studies(table, [replace(row, brand="none").with_box("ap", None).with_box("lateral", None) for row in read_studies(table)])
+    write_studies(
+        table, [replace(row, brand="none", levels=None).with_box("ap", None).with_box("lateral", None) for row in read_studies(table)]
+    )
     with pytest.raises(InputError, match="no film lacks a box"):
         propose_boxes(table, run, tmp_path / "out.csv")
 

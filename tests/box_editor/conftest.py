@@ -22,7 +22,7 @@ def table(tmp_path: Path) -> Path:
             make_film(*SIZES[view], number).save(film)
         rows.append(Study(f"p{number}", "design-a", split="train", films=films))
     rows[1] = replace(rows[1], brand=None).with_box("lateral", GIVEN)
-    rows[2] = replace(rows[2], brand="none")
+    rows[2] = replace(rows[2], brand="none", levels=None)
     rows[3] = replace(rows[3], exclude="blurred")
     rows[4] = rows[4].with_film("lateral", None, rows[4].box("lateral"))
     write_studies(tmp_path / "studies.csv", rows)

@@ -24,7 +24,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
         seen[study.brand] = seen.get(study.brand, 0) + 1
         study = dataclasses.replace(study, split="validation" if seen[study.brand] % 2 else "train")
         rows.append(
-            dataclasses.replace(study, brand="none").with_box("ap", None).with_box("lateral", None) if study.brand == "design-b" else study
+            dataclasses.replace(study, brand="none", levels=0).with_box("ap", None).with_box("lateral", None)
+            if study.brand == "design-b"
+            else study
         )
     write_studies(table, rows)
     return table

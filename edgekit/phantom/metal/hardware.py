@@ -174,6 +174,8 @@ def make_cement(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
 def make_diffuse_cement(rng: np.random.Generator, anatomy: Anatomy) -> list[Part]:
     """Return cement injected without a balloon, in one to five bodies: a cloud of grains, at times a thread in the needle's way."""
     levels, parts = [level for level in list_levels(anatomy) if level.name not in ("C2", "S1")], []
+    if not levels:
+        return []
     first = int(rng.integers(len(levels)))
     for level in levels[first : first + int(rng.integers(1, 6))]:
         half = np.array([level.width, level.depth, level.height]) / 2

@@ -246,6 +246,14 @@ def test_cement_without_a_balloon_stays_in_the_body_but_for_the_needles_way(seed
         assert inside.mean() > 0.95
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_bears_the_one_level_that_was_operated_on(kind):
+    """A construct on C1 and C2, or on S1 alone, leaves cages and cement nothing: no kind fails there."""
+    for region, levels in (("cervical", ["C1", "C2"]), ("lumbar", ["S1"]), ("thoracic", ["T5"])):
+        for seed in SEEDS:
+            make_hardware(np.random.default_rng(seed), make_patient(region), [kind], levels=levels)
+
+
 @pytest.mark.parametrize(("kind", "region"), [("buckles", "cervical"), ("buckles", "lumbar"), ("ratchets", "lumbar")])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_clasps_of_a_brace_are_on_the_skin(kind, region, seed):
