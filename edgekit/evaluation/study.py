@@ -127,11 +127,11 @@ def evaluate_run(
     validation = keep_filmed(task.views, external, select_external(external, elsewhere)) if external else []
     _refuse_shared_films(test, validation)
     read = keep_filmed(task.views, studies_file, _select_readers(studies_file, studies)) if readers else []
+    require_scorable(models, studies_file, test, by_brand=bool(photos))
     reader_answers = read_readers(readers) if readers else ()
     table_views = tuple(studies[0].films)
     album = match_photos(photos, read_photos(photos, table_views), task.views, studies, test) if photos else {}
 
-    require_scorable(models, studies_file, test, by_brand=bool(photos))
     if external:
         require_scorable(models, external, validation)
     if readers:

@@ -172,8 +172,7 @@ def test_another_site_without_a_known_brand_is_scored_by_its_boxes(tmp_path: Pat
 
 def test_photos_need_brands_to_lose(run: Path, tmp_path: Path) -> None:
     table = write_studies(tmp_path, [make_study(tmp_path, "p1", "x", (20, 20), (FOUND_BOX, FOUND_BOX))])
-    (tmp_path / "photos.csv").write_text("")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="none of the 1 rows to evaluate has a brand that the run knows"):
         evaluate_run(run, table, tmp_path / "out", photos=tmp_path / "photos.csv")
 
 

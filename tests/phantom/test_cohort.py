@@ -1,4 +1,5 @@
 import errno
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -260,6 +261,19 @@ def test_a_number_of_patients_is_spread_evenly_and_split(tmp_path):
     rows = [row for patient in plan_cohort(tmp_path, CohortParameters(patients=70, seed=1)) for row in patient.rows]
     assert set(Counter(row.brand for row in rows).values()) == {10}
     assert Counter(row.split for row in rows)["test"] == pytest.approx(14, abs=1)
+
+
+@pytest.mark.usefixtures("alone")
+def test_rows_that_an_earlier_edgekit_made_are_made_again(tmp_path):
+    """Its journal has boxes alone: the films are written once more, and the table tells levels and other metal of all."""
+    parameters = replace(FIVE, patients=2)
+    table = make_cohort(tmp_path / "films", parameters)
+    expected = table.read_text()
+    journal = tmp_path / "films" / ".finished.jsonl"
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    journal.write_text("".join(json.dumps({**row, "result": [made["boxes"] for made in row["result"]]}) + "\n" for row in rows))
+    table.unlink()
+    assert make_cohort(tmp_path / "films", parameters).read_text() == expected
 
 
 @pytest.mark.usefixtures("alone")
