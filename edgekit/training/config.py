@@ -34,7 +34,10 @@ class DetectorConfig:
     learning_rate
         Peak of AdamW's cosine schedule.
     rotation_degrees, translate, scale
-        Ranges of ultralytics' augmentation: +/- degrees, +/- share of the side, +/- gain.
+        Ranges of ultralytics' augmentation: +/- degrees, +/- share of the side, +/- gain. The box of a turned film is that of its turned
+        corners, and so larger than what it holds.
+    part_share
+        Share of the films of which training shows a part as a film of its own.
     photo_share
         Share of the training films that are shown as photographed off a screen.
     view_margin
@@ -55,6 +58,7 @@ class DetectorConfig:
     rotation_degrees: float
     translate: float
     scale: float
+    part_share: float
     photo_share: float
     view_margin: float
     most_false_plain: float
@@ -291,6 +295,7 @@ def check_config(config: TrainingConfig) -> None:
     if detector.learning_rate > 1:
         raise InputError(f"detector learning_rate {detector.learning_rate} must be at most 1", "the preset's is 0.002")
     shares = {
+        "detector part_share": detector.part_share,
         "detector photo_share": detector.photo_share,
         "detector most_false_plain": detector.most_false_plain,
         "detector most_false_other": detector.most_false_other,

@@ -113,7 +113,8 @@ def lay_out_films(
     elif config.backbone != "yolov5n":
         start_backbone(start)
     save_weights(folder / "start.safetensors", start.network)
-    setup = {"activation": config.activation, "backbone": config.backbone, "views": list(films["train"].views)}
+    views = list(films["train"].views)
+    setup = {"activation": config.activation, "backbone": config.backbone, "views": views, "part_share": config.part_share}
     write_json(folder / "setup.json", setup)
 
 

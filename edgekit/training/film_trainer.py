@@ -4,7 +4,7 @@ The module imports ultralytics when it is imported: import it inside functions. 
 that ultralytics can start it again in processes of its own, one a GPU:
 
 =================== ==============================================================
-`setup.json`         ``activation``, ``backbone``, ``views``
+`setup.json`         ``activation``, ``backbone``, ``views``, ``part_share``
 `start.safetensors`  the network's first weights
 `<split>.npy`        uint8 (N, side, side), for ``train`` and ``val``
 `<split>.labels.npz` ``views`` int (N,), -1 without a construct; ``boxes`` (N, 4)
@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ import torch
 
 from edgekit.models.detector import build_network, import_ultralytics
 from edgekit.models.runfolder import load_state
-from edgekit.training.augmentation import vary_film
+from edgekit.training.augmentation import cut_film, vary_film
 from edgekit.training.checkpoints import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -42,8 +43,10 @@ FINAL_RATE = 0.01
 class FilmDataset(YOLODataset):  # type: ignore[misc]
     """ultralytics' data set over arrays instead of files.
 
-    ``img_path`` is the split's array file.
+    ``img_path`` is the split's array file; of the share `part_share` of the films training sees a part.
     """
+
+    part_share = 0.0
 
     def get_img_files(self, img_path: str) -> list[str]:
         """Name each film; nothing of that name is opened."""
@@ -51,34 +54,40 @@ class FilmDataset(YOLODataset):  # type: ignore[misc]
         return [f"{row}.png" for row in range(len(self.films))]
 
     def get_labels(self) -> list[dict[str, Any]]:
-        """Return ultralytics' label records: class = view, box as normalised centre and size."""
+        """Return ultralytics' label records: class = view, box relative to the side."""
         side = self.films.shape[1]
         labels: list[dict[str, Any]] = []
         with np.load(Path(self.img_path).with_suffix(".labels.npz")) as table:
             views, boxes = table["views"], table["boxes"]
         for row, (view, box) in enumerate(zip(views, boxes, strict=True)):
-            centre_size = np.concatenate([(box[:2] + box[2:]) / 2, box[2:] - box[:2]])[None] / side
             labels.append(
                 {
                     "im_file": f"{row}.png",
                     "shape": (side, side),
                     "cls": np.full((int(view >= 0), 1), view, dtype=np.float32),
-                    "bboxes": centre_size.astype(np.float32) if view >= 0 else np.zeros((0, 4), dtype=np.float32),
+                    "bboxes": (box[None] / side).astype(np.float32) if view >= 0 else np.zeros((0, 4), dtype=np.float32),
                     "segments": [],
                     "keypoints": None,
                     "normalized": True,
-                    "bbox_format": "xywh",
+                    "bbox_format": "xyxy",
                 }
             )
         return labels
 
-    def load_image(self, i: int, *_: Any, **__: Any) -> tuple[NDArray[np.uint8], tuple[int, int], tuple[int, int]]:
-        """Return a film with its grey values redrawn while training."""
-        image = np.array(self.films[i])
+    def get_image_and_label(self, index: int) -> dict[str, Any]:
+        """Return a film and its label; while training, often a part of the film, and its grey values redrawn."""
+        label = deepcopy(self.labels[index])
+        shape = label.pop("shape")
+        image = np.array(self.films[index])
         if self.augment:
-            image = vary_film(image, np.random.default_rng(np.random.randint(2**31)))  # noqa: NPY002 (seeded each epoch)
-        image = image[..., None]
-        return image, image.shape[:2], image.shape[:2]
+            rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002 (seeded each epoch)
+            if rng.random() < self.part_share:
+                image, boxes = cut_film(image, label["bboxes"] * shape[0], rng)
+                label["bboxes"] = boxes / np.float32(shape[0])
+            image = vary_film(image, rng)
+        return self.update_labels_info(
+            {**label, "img": image[..., None], "ori_shape": shape, "resized_shape": shape, "ratio_pad": (1.0, 1.0)}
+        )
 
 
 class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -116,7 +125,7 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         """Build the data set of a split."""
-        return FilmDataset(
+        dataset = FilmDataset(
             img_path=img_path,
             imgsz=self.args.imgsz,
             batch_size=batch,
@@ -128,6 +137,8 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
             task="detect",
             data=self.data,
         )
+        dataset.part_share = self.read_setup()["part_share"]
+        return dataset
 
     def check_resume(self, overrides: Any) -> None:  # noqa: ARG002
         """Go on from a checkpoint where there is one."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.training.augmentation import vary_crops, vary_film
+from edgekit.training.augmentation import cut_film, vary_crops, vary_film
 from edgekit.training.config import MembersConfig, load_config
 
 
@@ -87,3 +87,31 @@ def test_processes_that_share_a_batch_draw_the_same() -> None:
     whole = vary_crops(crops, 6, config, torch.Generator().manual_seed(2))
     part = vary_crops(crops[2:4], 6, config, torch.Generator().manual_seed(2), slice(2, 4))
     torch.testing.assert_close(part, whole[2:4])
+
+
+def test_a_part_of_a_film_is_a_film_of_its_own_with_the_construct_where_it_is_drawn() -> None:
+    shapes = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        film = np.zeros((256, 256), np.uint8)
+        film[:, 40:216] = rng.integers(60, 90, (256, 176))
+        x0, y0 = rng.integers(50, 130), rng.integers(10, 130)
+        film[y0 : y0 + 90, x0 : x0 + 60] = 255
+        part, boxes = cut_film(film, np.array([[x0, y0, x0 + 60, y0 + 90]], np.float32), rng)
+        rows, columns = np.flatnonzero((part > 170).any(axis=1)), np.flatnonzero((part > 170).any(axis=0))
+        np.testing.assert_allclose(boxes, [[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], atol=1.6)
+        covered = np.flatnonzero(part.any(axis=0)), np.flatnonzero(part.any(axis=1))
+        width, height = (place[-1] - place[0] + 1 for place in covered)
+        assert max(width, height) == 256  # letterboxed as every film is
+        assert all(abs(place[0] + place[-1] - 255) <= 1 for place in covered)
+        scale = np.diff(boxes.reshape(2, 2), axis=0)[0]
+        assert scale.prod() >= 0.69 * 60 * 90  # nothing is made smaller, and most of the construct stays
+        shapes.append(width / height)
+    assert min(shapes) < 0.4 < 1.4 < max(shapes)
+
+
+def test_a_part_of_a_film_without_construct_has_none() -> None:
+    film = make_letterboxed().repeat(4, axis=0).repeat(4, axis=1)
+    part, boxes = cut_film(film, np.zeros((0, 4), np.float32), np.random.default_rng(0))
+    assert boxes.shape == (0, 4)
+    assert not np.array_equal(part, film)
