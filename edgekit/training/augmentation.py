@@ -148,7 +148,8 @@ def _stress_details(grey: NDArray[np.float32], rng: np.random.Generator) -> NDAr
 
     large = uniform_filter(grey, round(np.exp(rng.uniform(np.log(5), np.log(60)))), mode="nearest")
     flat = np.float32(0.5) + (large - np.float32(0.5)) * np.float32(rng.uniform(0.3, 1.0))
-    return flat + (grey - large) * np.float32(rng.uniform(1.0, 3.0))
+    result: NDArray[np.float32] = flat + (grey - large) * np.float32(rng.uniform(1.0, 3.0))
+    return result
 
 
 def _coarsen(grey: NDArray[np.float32], factor: float) -> NDArray[np.float32]:

@@ -85,9 +85,9 @@ class FilmDataset(YOLODataset):  # type: ignore[misc]
                 image, boxes = cut_film(image, label["bboxes"] * shape[0], rng)
                 label["bboxes"] = boxes / np.float32(shape[0])
             image = vary_film(image, rng)
-        return self.update_labels_info(
-            {**label, "img": image[..., None], "ori_shape": shape, "resized_shape": shape, "ratio_pad": (1.0, 1.0)}
-        )
+        label |= {"img": image[..., None], "ori_shape": shape, "resized_shape": shape, "ratio_pad": (1.0, 1.0)}
+        updated: dict[str, Any] = self.update_labels_info(label)
+        return updated
 
 
 class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
