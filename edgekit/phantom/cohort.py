@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgekit.types import Box, Study
 
 
-DETECTOR_FILMS = 2
+DETECTOR_FILMS = 3
 """Which films the preset ``detector`` makes: raised with what changes them, so that a folder begun before isn't filled with a mixture."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -33,6 +33,8 @@ _SHORTEST_JOINED_MM = 130.0
 """Constructs shorter than this have one rod a side."""
 _BEND_MM = 10.0
 """Over which a rod swings beside another."""
+_LEAST_DROP_MM = 6.0
+"""From a head down to the next: where two would be level the rod would have to run across the spine."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,6 +141,10 @@ def _plan_side(
         anchors.append((plan_hook if is_hook else plan_screw)(vertebra, side, design, manner, rng))
     if has_iliac:
         anchors.append(plan_iliac(vertebrae[-1], side, design, rng))
+    for place in range(1, len(anchors)):
+        level = max(0.0, _LEAST_DROP_MM - (anchors[place - 1].head[2] - anchors[place].head[2]))
+        if level:
+            anchors[place] = replace(anchors[place], head=anchors[place].head - np.array([0.0, 0.0, level]))
     heads = np.array([anchor.head for anchor in anchors])
     curve = RodCurve(heads, vertebrae[0].axes[:, 2])
     size = min(1.0, design.rod_diameter / 5.5)

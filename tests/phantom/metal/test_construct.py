@@ -271,6 +271,20 @@ def test_rods_run_through_the_tulips_of_a_bent_spine():
             assert min(distances) < 0.1
 
 
+def test_rods_end_near_the_last_screws_of_a_neck_bent_far_forward():
+    """Bent so, the heads of two vertebrae may be level; a rod through them would run across the spine."""
+    axes = [turn(0, tilt) for tilt in (24.0, 36.0, 48.0)]
+    bones = [dataclasses.replace(bone, axes=tilted) for bone, tilted in zip(stack("C5", "C7"), axes, strict=True)]
+    bones = [
+        dataclasses.replace(bone, centre=np.array([0.0, *middle]))
+        for bone, middle in zip(bones, [(-79, 324), (-72, 312), (-61, 300)], strict=True)
+    ]
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        for part in make_construct(draw_design(random, small=True), bones, random, crosslinks=0):
+            assert np.abs(part.mesh.vertices - bones[1].centre).max() < 90
+
+
 @pytest.mark.parametrize("diameter", [3.5, 5.5, 6.0])
 def test_a_rod_is_as_thick_as_it_says(diameter, aim_camera):
     """A straight rod on the film, and its volume against pi r^2 l; with a nose it is no thicker, only longer."""
