@@ -12,6 +12,7 @@ from edgekit.models.pipeline import find_film
 from edgekit.progress import track
 from edgekit.studies import NO_CONSTRUCT, OTHER_METAL
 from edgekit.training.detector import shrink_films
+from edgekit.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +33,7 @@ def find_boxes(detector: Detector, films: FilmSet) -> tuple[NDArray[np.float32],
     """Run the detector over films; boxes float32 (N, 4) in canvas pixels and scores float32 (N,)."""
     ratio = films.canvases.shape[1] / detector.side
     boxes, scores = [], []
-    with torch.inference_mode():
+    with keep_freed_memory(), torch.inference_mode():
         for rows in track(np.array_split(np.arange(len(films)), -(-len(films) // BATCH)), "finding constructs"):
             small = torch.from_numpy(shrink_films(films.canvases, rows, detector.side)).float()[:, None] / 255
             box, score, _ = detector(small)
