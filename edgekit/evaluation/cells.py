@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit.evaluation.answers import Answers
     from edgekit.evaluation.film_header import FilmHeader
     from edgekit.task import View
+    from edgekit.types import Study
 
     _Cell = tuple[tuple[str, str], ...]
     """Names and values of the properties that its films share."""
@@ -35,36 +35,32 @@ _LEVELS = ((1, "1"), (2, "2"), (3, "3"), (4, "4"), (7, "5 to 7"), (np.inf, "8 or
 _POSITIONS = ((1 / 3, "upper third"), (2 / 3, "middle third"), (np.inf, "lower third"))
 
 
-def describe_films(answers: Answers, headers: Sequence[dict[View, FilmHeader]]) -> list[dict[str, str]]:
-    """Say of each annotated film what it is, in the order of ``answers.true_boxes[answers.annotated]``.
+def describe_film(study: Study, view: View, size: tuple[int, int], header: FilmHeader) -> dict[str, str]:
+    """Say what an annotated film is.
 
     Parameters
     ----------
-    headers
-        By view, of the films of each row.
+    size
+        Width and height of the film, pixels.
 
     Returns
     -------
-    list of dict
-        Of each film its ``view``, ``aspect`` (width relative to height), ``position`` (of the box's middle on the film's height) and,
-        where they are known, ``levels`` (instrumented vertebrae), ``region``, ``field`` and ``processing``.
+    dict
+        Its ``view``, ``aspect`` (width relative to height), ``position`` (of the box's middle on the film's height) and, where they are
+        known, ``levels`` (instrumented vertebrae), ``region``, ``field`` and ``processing``.
     """
-    described = []
-    for row, column in zip(*np.nonzero(answers.annotated), strict=True):
-        view, study = answers.views[column], answers.studies[row]
-        letterbox, header = answers.letterboxes[row][view], headers[row][view]
-        middle = (answers.true_boxes[row, column, 1] + answers.true_boxes[row, column, 3]) / 2
-        values = {
-            "view": view,
-            "aspect": _name(letterbox.width / letterbox.height, _ASPECTS),
-            "position": _name((middle - letterbox.top) / letterbox.covered[1], _POSITIONS),
-            "levels": None if not study.levels else _name(study.levels, _LEVELS),
-            "region": header.region,
-            "field": header.field,
-            "processing": header.processing,
-        }
-        described.append({name: value for name, value in values.items() if value is not None})
-    return described
+    (width, height), box = size, study.box(view)
+    assert box is not None
+    values = {
+        "view": view,
+        "aspect": _name(width / height, _ASPECTS),
+        "position": _name((box[1] + box[3]) / 2 / height, _POSITIONS),
+        "levels": None if not study.levels else _name(study.levels, _LEVELS),
+        "region": header.region,
+        "field": header.field,
+        "processing": header.processing,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _name(value: float, ends: Sequence[tuple[float, str]]) -> str:
@@ -79,7 +75,7 @@ def tabulate_cells(
     Parameters
     ----------
     described
-        Of each of A films, as `describe_films` has it.
+        Of each of A films, as `describe_film` has it.
     overlaps
         float (A,): IoU of the box found with the true one.
     used

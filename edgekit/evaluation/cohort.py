@@ -13,29 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.boxes import box_iou
 from edgekit.canvases import stream_inputs
 from edgekit.errors import InputError
 from edgekit.evaluation.answers import ask_models, ask_rows, collect_answers, judge_answers, read_answered
 from edgekit.evaluation.asked import list_models, name_model
 from edgekit.evaluation.box_errors import measure_box_errors
-from edgekit.evaluation.cells import describe_films, tabulate_cells
+from edgekit.evaluation.cells import describe_film
+from edgekit.evaluation.detector import score_detector
 from edgekit.evaluation.film_header import FilmHeader, read_header
-from edgekit.evaluation.metrics import detector_metrics, score_predictions
+from edgekit.evaluation.metrics import score_predictions
 from edgekit.evaluation.pairs import compare_models
 from edgekit.evaluation.predictions import FIGURES, PredictionRow, Predictions, write_predictions
 from edgekit.files import hash_file
 from edgekit.journal import Journal
 from edgekit.progress import track
-from edgekit.proportions import clopper_pearson
 from edgekit.studies import NO_CONSTRUCT, OTHER_METAL, has_film, select
 from edgekit.task import SINGLE
 from edgekit.types import DECISIONS, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from edgekit.evaluation.answers import Answers, ModelAnswers
     from edgekit.evaluation.asked import Model
@@ -297,9 +294,7 @@ def score_cohort(models: Models, cohort: Cohort) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``models`` and ``detector``, as in ``metrics.json``: the latter as `edgekit.evaluation.metrics.detector_metrics` has it, with
-        ``cells`` (`edgekit.evaluation.cells.tabulate_cells`) and ``negatives``, which are ``n``, ``false_finds`` and its exact interval of
-        the films without a construct of patients with ``other_metal``, and of those that are ``plain``, where that is known.
+        ``models`` and ``detector``, as in ``metrics.json``: the latter as `edgekit.evaluation.detector.score_detector` has it.
         ``comparisons`` of every two models that answer once a patient (see `edgekit.evaluation.pairs.compare_models`). ``box_errors``
         by model (see `edgekit.evaluation.box_errors`): of the members that look at one view and of the run's own ensemble, None where
         no film is annotated. ``detector`` and ``box_errors`` are None where the task takes whole films.
@@ -388,19 +383,20 @@ def _is_unsplit(studies: Sequence[Study]) -> bool:
 def _score_detector(cohort: Cohort, threshold: float) -> dict[str, Any]:
     answers, annotated = cohort.answers, cohort.answers.annotated
     negative = np.array([study.brand == NO_CONSTRUCT for study in answers.studies])[:, None] & answers.given
-    truth, found, scores = answers.true_boxes[annotated], answers.boxes[annotated], answers.box_scores[annotated]
-    other_metal = np.array([study.has.get(OTHER_METAL) for study in answers.studies], object)[:, None]
-    apart = {name: answers.box_scores[negative & (other_metal == has)] for name, has in (("plain", False), ("other_metal", True))}
-    return {
-        **detector_metrics(truth, found, scores, answers.box_scores[negative], threshold),
-        "negatives": {name: _count_false_finds(of_kind, threshold) for name, of_kind in apart.items() if len(of_kind)},
-        "cells": tabulate_cells(describe_films(answers, cohort.headers), box_iou(truth, found), scores >= threshold),
-    }
-
-
-def _count_false_finds(scores: NDArray[np.float64], threshold: float) -> dict[str, Any]:
-    count = int(np.sum(scores >= threshold))
-    return {"n": len(scores), "false_finds": count / len(scores), "ci95": list(clopper_pearson(count, len(scores)))}
+    described = []
+    for row, column in zip(*np.nonzero(annotated), strict=True):
+        view = answers.views[column]
+        letterbox = answers.letterboxes[row][view]
+        described.append(describe_film(answers.studies[row], view, (letterbox.width, letterbox.height), cohort.headers[row][view]))
+    return score_detector(
+        answers.true_boxes[annotated],
+        answers.boxes[annotated],
+        answers.box_scores[annotated],
+        described,
+        answers.box_scores[negative],
+        [answers.studies[row].has.get(OTHER_METAL) for row in np.nonzero(negative)[0]],
+        threshold,
+    )
 
 
 def _score_box_errors(models: Models, cohort: Cohort) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What the study reports: classification figures with intervals, and what the detector finds.
+"""What the study reports of its classifiers: figures with intervals.
 
 Accuracy is a share of patients. All other classification figures come from one kernel that counts rows by weight. With weights of
 one it gives the figures themselves (the tests hold them to scikit-learn's), with the weights of a bootstrap resample that resample's,
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.boxes import box_iou
 from edgekit.evaluation.predictions import FIGURES, unanswered_rows
 from edgekit.proportions import clopper_pearson, newcombe_interval
 from edgekit.reliability import calibration_error
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     Figures = dict[tuple[str, ...], NDArray[np.float64]]
 
-__all__ = ["AVERAGED", "detector_metrics", "measure_drop", "score_predictions"]
+__all__ = ["AVERAGED", "measure_drop", "score_predictions"]
 
 AVERAGED = ("precision", "sensitivity", "specificity", "f1", "auc")
 """Figures given per brand, and as macro and micro average."""
@@ -168,65 +167,6 @@ def measure_drop(first: Predictions, second: Predictions, *, seeds: tuple[int, i
         "accuracy": {"value": here[0] / here[1] - there[0] / there[1], "ci95": list(newcombe_interval(*here, *there))},
         "macro_auc": {"value": _defined((auc_here - auc_there)[0]), "ci95": _interval(drawn_here - drawn_there)},
     }
-
-
-def detector_metrics(
-    truth: NDArray[np.floating[Any]],
-    found: NDArray[np.floating[Any]],
-    scores: NDArray[np.floating[Any]],
-    negative_scores: NDArray[np.floating[Any]],
-    threshold: float,
-) -> dict[str, Any]:
-    """Score one box per film.
-
-    Parameters
-    ----------
-    truth, found
-        float (A, 4): annotated and found box of the annotated films, pixels of the same image.
-    scores
-        float (A,): the detector's confidence in `found`.
-    negative_scores
-        float (B,): its confidence in the box of films without a construct.
-    threshold
-        The pipeline uses a box only when its score is at least this.
-
-    Returns
-    -------
-    dict
-        ``n`` annotated films, ``negative`` films without a construct; ``mean_iou`` and ``iou_p05`` (5th percentile) over the annotated
-        ones, a film whose score misses the threshold counting as 0; ``ap50``, the average precision at IoU 0.5 over annotated and
-        negative films whatever their score (precision made monotone, area under all points: Everingham et al., *The PASCAL Visual
-        Object Classes Challenge: A Retrospective*, 2015); ``auc``, the area under the ROC curve of the score, annotated against negative
-        films (as Mann and Whitney's U); ``false_finds``, the share of negative films whose score passes the threshold. None where there
-        are no such films.
-    """
-    overlaps = box_iou(truth, found)
-    used = np.where(scores >= threshold, overlaps, 0.0)
-    hits = np.concatenate([overlaps >= 0.5, np.zeros(len(negative_scores), bool)])
-    return {
-        "n": len(overlaps),
-        "negative": len(negative_scores),
-        "mean_iou": float(used.mean()) if len(used) else None,
-        "iou_p05": float(np.quantile(used, 0.05)) if len(used) else None,
-        "ap50": _average_precision(hits, np.concatenate([scores, negative_scores]), len(overlaps)) if len(overlaps) else None,
-        "auc": _area_under_roc(scores, negative_scores) if len(overlaps) and len(negative_scores) else None,
-        "false_finds": float(np.mean(negative_scores >= threshold)) if len(negative_scores) else None,
-    }
-
-
-def _area_under_roc(positive: NDArray[np.floating[Any]], negative: NDArray[np.floating[Any]]) -> float:
-    from scipy.stats import mannwhitneyu
-
-    return float(mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative)))
-
-
-def _average_precision(hits: NDArray[np.bool_], scores: NDArray[np.floating[Any]], positives: int) -> float:
-    order = np.argsort(-scores, kind="stable")
-    last_of_score = np.append(np.diff(scores[order]) != 0, True)  # boxes of equal score enter together
-    found = np.cumsum(hits[order])[last_of_score]
-    precision = found / (np.flatnonzero(last_of_score) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(found / positives, prepend=0.0) * envelope))
 
 
 def _make_sample(brands: Sequence[str], truth: Sequence[str], probabilities: NDArray[np.floating[Any]], patients: Sequence[str]) -> Sample:
