@@ -31,6 +31,9 @@ class DetectorConfig:
         Of neck, head and YOLOv5n's own backbone: ``relu`` or ``silu``.
     film_passes
         Length of the training: films times epochs, so that it takes about as long whatever the number of films.
+    early_scale, early_share
+        The first share of the film passes sees films made smaller by this factor, to a multiple of 32 pixels: that is faster, and much is
+        learnt there.
     learning_rate
         Peak of AdamW's cosine schedule.
     rotation_degrees, translate, scale
@@ -53,6 +56,8 @@ class DetectorConfig:
     backbone: str
     activation: str
     film_passes: int
+    early_scale: float
+    early_share: float
     batch: int
     learning_rate: float
     rotation_degrees: float
@@ -295,6 +300,8 @@ def check_config(config: TrainingConfig) -> None:
     if detector.learning_rate > 1:
         raise InputError(f"detector learning_rate {detector.learning_rate} must be at most 1", "the preset's is 0.002")
     shares = {
+        "detector early_scale": detector.early_scale,
+        "detector early_share": detector.early_share,
         "detector part_share": detector.part_share,
         "detector photo_share": detector.photo_share,
         "detector most_false_plain": detector.most_false_plain,

@@ -113,9 +113,8 @@ def lay_out_films(
     elif config.backbone != "yolov5n":
         start_backbone(start)
     save_weights(folder / "start.safetensors", start.network)
-    views = list(films["train"].views)
-    setup = {"activation": config.activation, "backbone": config.backbone, "views": views, "part_share": config.part_share}
-    write_json(folder / "setup.json", setup)
+    kept = ("activation", "backbone", "early_scale", "early_share", "part_share")
+    write_json(folder / "setup.json", {"views": list(films["train"].views), **{name: getattr(config, name) for name in kept}})
 
 
 def override_settings(folder: Path, config: DetectorConfig, epochs: int, device: str, seed: int) -> dict[str, Any]:

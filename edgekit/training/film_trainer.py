@@ -4,7 +4,8 @@ The module imports ultralytics when it is imported: import it inside functions. 
 that ultralytics can start it again in processes of its own, one a GPU:
 
 =================== ==============================================================
-`setup.json`         ``activation``, ``backbone``, ``views``, ``part_share``
+`setup.json`         ``views``, and of the settings ``activation``, ``backbone``,
+                     ``early_scale``, ``early_share`` and ``part_share``
 `start.safetensors`  the network's first weights
 `<split>.npy`        uint8 (N, side, side), for ``train`` and ``val``
 `<split>.labels.npz` ``views`` int (N,), -1 without a construct; ``boxes`` (N, 4)
@@ -18,11 +19,13 @@ import json
 import math
 import random
 from copy import deepcopy
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from edgekit.models.detector import build_network, import_ultralytics
 from edgekit.models.runfolder import load_state
@@ -36,6 +39,8 @@ import_ultralytics()
 from ultralytics.data.dataset import YOLODataset  # noqa: E402 (after its network calls are switched off)
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 
+STRIDE = 32
+"""A film's side is a multiple of this."""
 FINAL_RATE = 0.01
 """Learning rate at the end, relative to its peak."""
 
@@ -116,11 +121,12 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
     def get_dataset(self) -> dict[str, Any]:
         """Return where the films are."""
         paths = {split: str(self.folder / f"{split}.npy") for split in ("train", "val")}
-        views = self.read_setup()["views"]
+        views = self.setup["views"]
         return {**paths, "nc": len(views), "names": dict(enumerate(views)), "channels": 1}
 
-    def read_setup(self) -> dict[str, Any]:
-        """Read ``setup.json``."""
+    @cached_property
+    def setup(self) -> dict[str, Any]:
+        """What ``setup.json`` says."""
         return dict(json.loads((self.folder / "setup.json").read_text(encoding="utf-8")))
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
@@ -137,7 +143,7 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
             task="detect",
             data=self.data,
         )
-        dataset.part_share = self.read_setup()["part_share"]
+        dataset.part_share = self.setup["part_share"]
         return dataset
 
     def check_resume(self, overrides: Any) -> None:  # noqa: ARG002
@@ -146,7 +152,7 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def setup_model(self) -> dict[str, Any] | None:
         """Build the network; return the checkpoint to go on from, as ultralytics reads it."""
-        setup = self.read_setup()
+        setup = self.setup
         checkpoint = load_checkpoint(self.folder / "checkpoints")
         network = build_network(setup["activation"], setup["backbone"], len(setup["views"]))
         if checkpoint is None:
@@ -175,6 +181,14 @@ class FilmTrainer(DetectionTrainer):  # type: ignore[misc]
         }
         save_checkpoint(self.folder / "checkpoints", self.epoch, state)
         return True
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Move a batch to the device; in the first part of the training its films are made smaller."""
+        batch = super().preprocess_batch(batch)
+        if self.batches <= self.setup["early_share"] * self.epochs * len(self.train_loader):
+            side = max(1, round(self.setup["early_scale"] * self.args.imgsz / STRIDE)) * STRIDE
+            batch["img"] = functional.interpolate(batch["img"], (side, side), mode="area")
+        return batch
 
     def validate(self) -> tuple[dict[str, float], None]:
         """Choose nothing: the average of the last epoch is the result."""

@@ -97,7 +97,7 @@ def test_the_settings_that_are_shown_can_be_saved_and_given_back(tmp_path: Path,
     (tmp_path / "mine.toml").write_text("seed = 7\n[members]\nepochs = 3\n")
     shown = show(capsys, "--preset", "paper", "--config", str(tmp_path / "mine.toml"))
     assert (tomllib.loads(shown)["seed"], tomllib.loads(shown)["members"]["epochs"]) == (7, 3)
-    assert tomllib.loads(shown)["detector"]["film_passes"] == 48000
+    assert tomllib.loads(shown)["detector"]["film_passes"] == 64000
     (tmp_path / "shown.toml").write_text(shown)
     assert show(capsys, "--config", str(tmp_path / "shown.toml")) == shown
     assert json.loads(show(capsys, "--config", str(tmp_path / "shown.toml"), "--json")) == tomllib.loads(shown)
