@@ -50,7 +50,7 @@ def vary_film(film: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     if rng.random() < 0.3:
         grey = _stress_details(grey, rng)
     steep = rng.random() < 0.25  # black and white are cut off
-    gain, reach = (rng.uniform(1.4, 2.5), 0.35) if steep else (rng.uniform(0.5, 1.4), 0.2)
+    gain, reach = (np.exp(rng.uniform(np.log(1.4), np.log(5.0))), 0.4) if steep else (rng.uniform(0.5, 1.4), 0.2)
     grey = (grey - np.float32(0.5)) * np.float32(gain) + np.float32(0.5 + rng.uniform(-reach, reach))
     if rng.random() < 0.3:
         shading = zoom(rng.normal(0, 0.12, (3, 3)).astype(np.float32), np.array(grey.shape) / 3, order=1)
