@@ -327,13 +327,13 @@ def test_the_detectors_steps_are_counted_with_their_waiting(tmp_path: Path, monk
     studies = [Study(str(number), brand="a") for number in range(8)]
     films = FilmSet(random.integers(0, 255, (8, 64, 64), dtype=np.uint8), np.arange(8) % 2, np.arange(8), boxes, studies, VIEWS)
     lay_out_films(tmp_path, {"train": films, "validation": films}, None, config, 0, None)
-    load = film_trainer.FilmDataset.load_image
+    load = film_trainer.FilmDataset.get_image_and_label
 
     def load_slowly(*arguments: Any, **named: Any) -> Any:
         time.sleep(0.2)
         return load(*arguments, **named)
 
-    monkeypatch.setattr(film_trainer.FilmDataset, "load_image", load_slowly)
+    monkeypatch.setattr(film_trainer.FilmDataset, "get_image_and_label", load_slowly)
     feeding = importlib.import_module("feeding").Feeding()
     with feeding.watching():
         train_detector(tmp_path, config, 2, "cpu", 0, lambda _: None)
