@@ -10,6 +10,7 @@ import torch
 from edgekit.boxes import box_iou
 from edgekit.models.pipeline import find_film
 from edgekit.progress import track
+from edgekit.proportions import clopper_pearson
 from edgekit.studies import NO_CONSTRUCT, OTHER_METAL
 from edgekit.training.detector import shrink_films
 from edgekit.training.memory import keep_freed_memory
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Films at a time."""
-LEAST_NEGATIVES = 100
-"""Films without a construct, of a kind, that a share of them is fitted on."""
+CONFIDENCE = 0.95
+"""How sure it is that no more films pass a threshold than may, from those that it was chosen on."""
 LEAST_OVERLAP = 0.5
 """A detector box that overlaps the annotated one less than this (IoU) does not teach a member; the annotated one does."""
 
@@ -60,11 +61,12 @@ class Threshold(NamedTuple):
 def choose_threshold(scores: NDArray[np.float32], films: FilmSet, config: DetectorConfig) -> Threshold:
     """Choose the detector's threshold on validation films.
 
-    No more than ``most_false_plain`` of the films without any metal pass it, and no more than ``most_false_other`` of those with other
-    metal (the patients' property `edgekit.studies.OTHER_METAL`); films of which it is not known count with the former. It is half-way
-    between the last score that may pass and the next. Such a share says nothing on few films: where there are fewer than
-    `LEAST_NEGATIVES` of a kind, the threshold is the middle of the range that maximises Youden's J = sensitivity + specificity - 1 (Youden
-    1950) over all. Without films that hold no construct there is nothing to choose by: it is ``default_threshold`` then.
+    No more than the share ``most_false_plain`` of the films without any metal pass it, and no more than ``most_false_other`` of those with
+    other metal (the patients' property `edgekit.studies.OTHER_METAL`): of all such films, with `CONFIDENCE`, so that fewer of the
+    validation's own do (Clopper and Pearson's one-sided bound). Films of which it is not known count with the former. The threshold is
+    half-way between the last score that may pass and the next. Where there are too few films of a kind to show its share even if none
+    passes (fewer than 99 for 3 %), the threshold is the middle of the range that maximises Youden's J = sensitivity + specificity - 1
+    (Youden 1950) over all. Without films that hold no construct there is nothing to choose by: it is ``default_threshold`` then.
     """
     has_construct = np.isfinite(films.boxes).all(axis=1)
     empty = films.brands == NO_CONSTRUCT
@@ -73,21 +75,28 @@ def choose_threshold(scores: NDArray[np.float32], films: FilmSet, config: Detect
     has_other = np.array([films.studies[row].has.get(OTHER_METAL) is True for row in films.study])
     kinds = {"plain": (empty & ~has_other, config.most_false_plain), "other metal": (empty & has_other, config.most_false_other)}
     kinds = {name: (chosen, most) for name, (chosen, most) in kinds.items() if chosen.any()}
-    if few := [f"{name}: {chosen.sum()}" for name, (chosen, _) in kinds.items() if chosen.sum() < LEAST_NEGATIVES]:
+    passing = {name: _count_passing(int(chosen.sum()), most) for name, (chosen, most) in kinds.items()}
+    if few := [f"{name}: {kinds[name][0].sum()}" for name, count in passing.items() if count is None]:
         cuts = np.unique(np.concatenate([[0.0], scores, [1.0]]))
         middles = (cuts[:-1] + cuts[1:]) / 2
         youden = [(scores[has_construct] >= cut).mean() + (scores[empty] < cut).mean() for cut in middles]
         best = np.flatnonzero(np.isclose(youden, np.max(youden)))
-        basis = f"Youden's J on validation: fewer than {LEAST_NEGATIVES} films without a construct ({', '.join(few)})"
+        basis = f"Youden's J on validation: too few films without a construct to show a share ({', '.join(few)})"
         return Threshold(float(middles[best[len(best) // 2]]), basis)
-    basis = ", ".join(f"at most {most:.0%} of {chosen.sum()} films ({name})" for name, (chosen, most) in kinds.items())
-    return Threshold(max(_cut_above(scores[chosen], most) for chosen, most in kinds.values()), f"false finds on validation: {basis}")
+    basis = ", ".join(f"at most {most:.0%} of such films as the {chosen.sum()} ({name})" for name, (chosen, most) in kinds.items())
+    score = max(_cut_above(scores[chosen], passing[name] or 0) for name, (chosen, _) in kinds.items())
+    return Threshold(score, f"false finds on validation, {CONFIDENCE:.0%} sure: {basis}")
 
 
-def _cut_above(scores: NDArray[np.float32], most: float) -> float:
-    """Return a threshold that no more than the share `most` of the `scores` reach."""
+def _count_passing(count: int, most: float) -> int | None:
+    """Return how many of `count` films may pass for it to be sure that no more than the share `most` of all do; None if not even none."""
+    enough = [k for k in range(count + 1) if clopper_pearson(k, count, 2 * CONFIDENCE - 1)[1] <= most]
+    return enough[-1] if enough else None
+
+
+def _cut_above(scores: NDArray[np.float32], passing: int) -> float:
+    """Return a threshold that no more than `passing` of the `scores` reach."""
     falling = np.concatenate([[1.0 if scores.max() < 1 else 2.0], np.sort(scores)[::-1], [0.0]]).astype(np.float64)
-    passing = int(most * len(scores))
     while passing and falling[passing] == falling[passing + 1]:  # films of one score pass together
         passing -= 1
     return float((falling[passing] + falling[passing + 1]) / 2)
