@@ -142,7 +142,7 @@ def test_the_threshold_keeps_false_finds_below_what_the_settings_allow() -> None
     cut = choose_threshold(scores, films, settings)
     assert np.sum(scores[50:250] >= cut.score) <= 1
     assert np.sum(scores[250:] >= cut.score) == 6
-    assert cut.basis.startswith("false finds on validation, 95% sure: at most 3% of such films as the 200 (plain), at most 12% of such films as")
+    assert cut.basis.startswith("false finds on validation, 95% sure: at most 3% of such films as the 200 (plain), at most 12% of")
     tied = np.where(np.arange(350) < 50, scores, np.where(scores > 0.1, 0.9, scores)).astype(np.float32)
     assert not np.any(tied[50:] >= choose_threshold(tied, films, settings).score), "films of one score pass together, or none of them"
     assert np.sum(scores >= choose_threshold(np.where(scores > 0.1, 1.0, scores).astype(np.float32), films, settings).score) == 0
