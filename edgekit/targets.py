@@ -9,7 +9,7 @@ A recipe is TOML with a closed schema::
     processors = ["neon"]       # may be left out: emulated processors that run the golden vectors too; those that can't are unproven
     corners = "int8"            # may be left out: the bundle gets no corner finder. How its weights are stored, or "float32"
 
-    [variants.w8a8]             # the first variant is the default; its name is its precision
+    [variants.w8a8]             # the first variant is the default; its name is its precision, behind the backend's where it has its own
     stages = { detector = "w8a8", geometry = "fp32", members = "w8a8", ensemble = "fp32" }
     judge = { basis = "statistical", margin = 0.01, agreement = 0.985 }     # or { basis = "numerical" }: every stage fp32
     calibration = { method = "minmax", patients = 128, changed = 0.004 }   # where a stage has 8-bit activations, and only there: float is
@@ -19,6 +19,11 @@ A recipe is TOML with a closed schema::
     options = { activations = "uint8" }                                     # may be left out: the backend's defaults
     budget = { size_mb = 10.5 }                                             # may be left out; on the machine that exports also p50_ms, and
                                 # gain = 1.02: at least so many times faster in 8 bits than the same graph in float
+
+    [variants.litert-w8a8]      # a variant of another backend names it, what judges it, and that backend's own settings
+    backend = "litert"
+    sessions = ["litert"]
+    stages = ...
 """
 
 from __future__ import annotations
@@ -119,16 +124,18 @@ def read_target(folder: Path, precision: str = "", recipe: Path | None = None, b
         accepted = ", ".join(f"{name}:{variant}" for variant in variants)
         raise UsageError(f"target {name!r} has no variant {precision!r}", f"choose one of {accepted}")
     precision = precision or next(iter(variants))
-    variant, backend = variants[precision], backends[document["backend"]]
+    variant = variants[precision]
+    source = variant if "backend" in variant else document
+    backend = backends[source["backend"]]
     return Target(
         name=name,
         precision=precision,
         folder=folder,
         recipe=path,
-        backend=document["backend"],
+        backend=source["backend"],
         ensemble=document["ensemble"],
-        sessions=tuple(document["sessions"]),
-        settings={key: document[key] for key in backend.SETTINGS},
+        sessions=tuple(source["sessions"]),
+        settings={key: source[key] for key in backend.SETTINGS},
         stages=variant["stages"],
         judge=Judge(**variant["judge"]),
         calibration=Calibration(**variant["calibration"]) if "calibration" in variant else None,
@@ -170,16 +177,17 @@ def _read_recipe(path: Path, backends: Mapping[str, Backend] = BACKENDS) -> dict
     check.keys("", document, expected, {"processors": list, "corners": str})
     if "corners" in document:
         check.choice("corners", document["corners"], CORNER_WEIGHTS)
-    for session in document["sessions"]:
-        check.choice("a session", session, tuple(backend.SESSIONS))
+    check.sessions("sessions", document["sessions"], backend)
     for processor in document.get("processors", ()):
         check.choice("a processor", processor, tuple(CPUS) if backend.EMULATED else ())
-    for key in ("sessions", "variants"):
-        if not document[key]:
-            raise InputError(f"{path}: '{key}' is empty", "see the recipes in export/ for examples")
+    if not document["variants"]:
+        raise InputError(f"{path}: 'variants' is empty", "see the recipes in export/ for examples")
     for name, variant in document["variants"].items():
-        check.choice("the name of a variant", name, PRECISIONS)
-        check.variant(f"variants.{name}", variant, backend)
+        own = variant.get("backend") if isinstance(variant, dict) else None
+        if own is not None:
+            check.choice(f"variants.{name}.backend", own, tuple(each for each in backends if each != document["backend"]))
+        check.choice("the name of a variant", name, tuple(f"{own}-{each}" if own else each for each in PRECISIONS))
+        check.variant(f"variants.{name}", variant, backends[own] if own else backend)
     return document
 
 
@@ -197,7 +205,10 @@ class _Check:
         self.table(where, variant)
         assert isinstance(variant, dict)
         optional: dict[str, type] = {"calibration": dict, "float16": dict, "options": dict, "budget": dict}
-        self.keys(where, variant, {"stages": dict, "judge": dict}, optional)
+        own: dict[str, type] = {"backend": str, "sessions": list, **backend.SETTINGS} if "backend" in variant else {}
+        self.keys(where, variant, {**own, "stages": dict, "judge": dict}, optional)
+        if own:
+            self.sessions(f"{where}.sessions", variant["sessions"], backend)
         self.keys(f"{where}.stages", variant["stages"], dict.fromkeys(STAGES, str))
         for stage, precision in variant["stages"].items():
             self.choice(f"{where}.stages.{stage}", precision, backend.PRECISIONS[stage])
@@ -213,6 +224,12 @@ class _Check:
             if "gain" in variant["budget"] and not (list_baselines(backend.SESSIONS) and "w8a8" in variant["stages"].values()):
                 problem = f"{where}.budget.gain needs 8-bit stages and a session that computes them in float"
                 raise InputError(f"{self.path}: {problem}", "leave it out")
+
+    def sessions(self, where: str, names: list[object], backend: Backend) -> None:
+        if not names:
+            raise InputError(f"{self.path}: '{where}' is empty", "see the recipes in export/ for examples")
+        for name in names:
+            self.choice("a session", name, tuple(backend.SESSIONS))
 
     def keys(self, where: str, table: dict[str, Any], expected: dict[str, type], optional: dict[str, type] | None = None) -> None:
         known = {**expected, **(optional or {})}

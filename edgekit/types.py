@@ -209,7 +209,8 @@ class Target:
     Attributes
     ----------
     precision
-        Name of the variant: ``fp32``, ``fp16``, ``w8a16`` or ``w8a8`` (weights / activations).
+        Name of the variant: ``fp32``, ``fp16``, ``w8a16`` or ``w8a8`` (weights / activations), behind its backend's where it names one:
+        ``litert-w8a8``.
     folder
         The target's folder in ``export/``.
     recipe

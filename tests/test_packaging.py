@@ -31,7 +31,8 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 LAYERS = {
     0: "boxes contract cores errors files journal manifest processors progress proportions provenance radiograph reliability remembered "
     "straightening tables task types version",
-    1: "backends canvases checked_boxes film_check formats graphs models phantom quantization rewriting sessions spellings studies targets",
+    1: "backends canvases checked_boxes film_check formats graphs litert models phantom quantization rewriting sessions spellings studies "
+    "targets",
     2: "app box_editor bundle calibration choosing deidentification demo doctor emulation evaluation further golden inference latency "
     "model_card packs parity proposals proven reading stress testing training",
     3: "cli __main__",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import InputError, UsageError
-from edgekit.targets import list_targets, load_target
+from edgekit.targets import list_targets, list_variants, load_target
 
 STAGES = 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
 HEAD = 'backend = "onnx"\nensemble = "best"\nsessions = ["onnxruntime"]\nopset = 18\n'
@@ -42,6 +42,25 @@ def test_the_range_of_float16_is_asked_for_by_patients_and_a_share(tmp_path: Pat
         with pytest.raises(InputError, match=r"float16 is .*"):
             load_target("web", write(tmp_path, half.replace(old, new)))
     assert load_target("ios").float16 is not None
+
+
+def test_a_variant_may_have_a_backend_of_its_own(tmp_path: Path) -> None:
+    own = '[variants.litert-fp32]\nbackend = "litert"\nsessions = ["litert"]\n' + STAGES + 'judge = { basis = "numerical" }\n'
+    recipe = write(tmp_path, GOOD + own)
+    assert list_variants("android", recipe) == ["fp32", "litert-fp32"]
+    first, other = (load_target(f"android{name}", recipe) for name in ("", ":litert-fp32"))
+    assert (first.backend, first.sessions, first.settings) == ("onnx", ("onnxruntime",), {"opset": 18})
+    assert (other.backend, other.sessions, other.settings, other.precision) == ("litert", ("litert",), {}, "litert-fp32")
+    for old, new, message in (
+        ("litert-fp32]", "fp32-too]", "the name of a variant is 'fp32-too'"),
+        ('"litert"\nsessions = ["litert"]', '"litert"\nsessions = ["onnxruntime"]', "a session is 'onnxruntime'"),
+        ('"litert"\nsessions = ["litert"]', '"litert"\nsessions = []', "'variants.litert-fp32.sessions' is empty"),
+        ('sessions = ["litert"]\n', "", "key 'sessions' is missing in 'variants.litert-fp32'"),
+        ('backend = "litert"', 'backend = "onnx"', "variants.litert-fp32.backend is 'onnx'"),
+        ('backend = "litert"', 'backend = "litert"\nopset = 18', "unknown key 'opset' in 'variants.litert-fp32'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_target("android", write(tmp_path, GOOD + own.replace(old, new)))
 
 
 def test_unknown_target_and_variant_name_the_choices() -> None:

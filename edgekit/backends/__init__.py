@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgekit.backends import coreml, onnx, tensorrt, tensorrt_rtx
+from edgekit.backends import coreml, litert, onnx, tensorrt, tensorrt_rtx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,4 +73,4 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS: dict[str, Backend] = {"onnx": onnx, "coreml": coreml, "tensorrt": tensorrt, "tensorrt-rtx": tensorrt_rtx}
+BACKENDS: dict[str, Backend] = {"onnx": onnx, "litert": litert, "coreml": coreml, "tensorrt": tensorrt, "tensorrt-rtx": tensorrt_rtx}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.graphs.exporting import MODEL, write_graph
 from edgekit.graphs.lowering import export_lowered
 from edgekit.graphs.places import check_stages
+from edgekit.rewriting import IN_INTEGERS
 from edgekit.sessions import browser, onnxruntime, onnxruntime_float, openvino
 from edgekit.types import Artifact
 
@@ -57,7 +58,7 @@ def convert(pipeline: Any, target: Target, folder: Path, calibration: Calibratio
         The recipe asks for a precision or an opset that this backend does not make, or an operator can't be lowered.
     """
     check_stages(target, PRECISIONS)
-    model, files = export_lowered(pipeline, target, folder, calibration, target.options, symmetric=False)
+    model, files = export_lowered(pipeline, target, folder, calibration, target.settings["opset"], target.options, IN_INTEGERS)
     write_graph(model, pipeline, folder / MODEL)
     return Artifact(model=MODEL, files=(MODEL, *files))
 

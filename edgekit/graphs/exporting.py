@@ -52,15 +52,13 @@ def write_graph(model: Any, pipeline: Any, path: Path) -> None:
     """Write a graph as it ships, with what a person who opens it should know."""
     import onnx
 
-    onnx.helper.set_model_props(
-        model,
-        {
-            "edgekit": VERSION,
-            "brands": json.dumps(pipeline.spec.brands),
-            "intended_use": pipeline.spec.task.intended_use,
-        },
-    )
+    onnx.helper.set_model_props(model, describe_file(pipeline))
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def describe_file(pipeline: Any) -> dict[str, str]:
+    """Return what a person who opens a pipeline's file should know, by name."""
+    return {"edgekit": VERSION, "brands": json.dumps(pipeline.spec.brands), "intended_use": pipeline.spec.task.intended_use}
 
 
 def fold_batch_norms(pipeline: Any) -> Any:

@@ -14,17 +14,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit.quantization.foresight import CalibrationPatients
+    from edgekit.rewriting import Form
     from edgekit.types import Target
 
 REPAIR = "quantization.json"
 
 
 def export_lowered(
-    pipeline: Any, target: Target, folder: Path, calibration: CalibrationPatients, options: dict[str, str], symmetric: bool
+    pipeline: Any,
+    target: Target,
+    folder: Path,
+    calibration: CalibrationPatients,
+    opset: int,
+    options: dict[str, str],
+    form: Form | None,
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the pipeline's graph in the precisions that `target` asks for, and the names of files written beside it.
 
     ``quantization.json`` says which blocks stayed float and why (`edgekit.quantization.repair.Repair`), and what the crop is computed in.
+
+    Parameters
+    ----------
+    opset, options
+        See `export_graph` and `edgekit.quantization.repair.quantize_graph`.
+    form
+        What the runtime has fast operators for. None where a zero point must be zero: TensorRT multiplies in 8 bits what stands between
+        Q/DQ pairs, and its graph stays as it is.
 
     Raises
     ------
@@ -40,7 +55,6 @@ def export_lowered(
     lowered = set(target.stages.values()) - {"fp32"}
     if len(lowered) > 1:
         raise InputError(f"the recipe asks for {' and '.join(sorted(lowered))} in one graph", "give every stage fp32 or the same precision")
-    opset = target.settings["opset"]
     model, places = export_graph(pipeline, opset), find_places(pipeline)
     if lowered == {"fp16"}:
         keep = {node.name for node in model.graph.node if target.stages[places.find(node.name).stage] == "fp32"}
@@ -49,14 +63,14 @@ def export_lowered(
         settings = target.calibration
         assert settings is not None
         rewritten, crop, foresight = model, "float32", foresee(model, calibration)
-        if not symmetric:  # what TensorRT multiplies in 8 bits are Q/DQ pairs around float operators, with a zero point of zero
-            rewritten, crop = rewrite_graph(model, calibration, foresight, settings.changed, pipeline.spec.task.locate)
+        if form is not None:
+            rewritten, crop = rewrite_graph(model, calibration, foresight, settings.changed, pipeline.spec.task.locate, form)
         found = {node.name: places.find(node.name) for node in rewritten.graph.node}
         wanted = {name: place.block for name, place in found.items() if place.block and target.stages[place.stage] == "w8a8"}
-        quantized, repair = quantize_graph(rewritten, foresight, wanted, calibration, settings, symmetric=symmetric, **options)
+        quantized, repair = quantize_graph(rewritten, foresight, wanted, calibration, settings, symmetric=form is None, **options)
         write_json(folder / REPAIR, {"crop": crop, **repair.to_json()})
         return quantized, (REPAIR,)
-    return model, ()
+    return (model if form is None else run_passes(model, form.in_float)), ()
 
 
 def read_foreseen(folder: Path) -> float | None:

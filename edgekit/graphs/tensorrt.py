@@ -83,7 +83,7 @@ def write_model(pipeline: Any, target: Target, folder: Path, calibration: Calibr
     GateError
         The answers do not survive in 8 bits.
     """
-    model, files = export_lowered(pipeline, target, folder, calibration, {"activations": "int8"}, symmetric=True)
+    model, files = export_lowered(pipeline, target, folder, calibration, target.settings["opset"], {"activations": "int8"}, None)
     check_graph(model)
     write_graph(model, pipeline, folder / MODEL)
     promised = list_precisions(model, find_places(pipeline))

@@ -17,7 +17,7 @@ from edgekit.quantization.looks import Looks
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, Rounded, count_groups, insert_quantization, round_graph, store_weights
 from edgekit.quantization.running import run_patients
-from edgekit.rewriting import CROP_IN_INTEGERS, OWN_WEIGHTS, READ_BYTES, UNFOLD_STEMS
+from edgekit.rewriting import OWN_WEIGHTS, READ_BYTES
 from edgekit.rewriting.passes import NAMED, SORTED, Pass, has_nodes, run_passes
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.quantization.foresight import CalibrationPatients
+    from edgekit.rewriting import Form
     from edgekit.types import Calibration, Tensors
 
 RANKED_ON = 96
@@ -114,8 +115,10 @@ def foresee(model: Any, patients: CalibrationPatients) -> Foresight:
     return Foresight(answer_members(model, patients, "Reading the reference"), patients.brands)
 
 
-def rewrite_graph(model: Any, patients: CalibrationPatients, foresight: Foresight, changed: float, located: bool) -> tuple[Any, str]:
-    """Let what is to be quantized read bytes (`edgekit.rewriting`), and crop in integers if the answers bear it.
+def rewrite_graph(
+    model: Any, patients: CalibrationPatients, foresight: Foresight, changed: float, located: bool, form: Form
+) -> tuple[Any, str]:
+    """Let what is to be quantized read bytes (`edgekit.rewriting`), and round the crop to bytes too if the answers bear it.
 
     Parameters
     ----------
@@ -129,16 +132,20 @@ def rewrite_graph(model: Any, patients: CalibrationPatients, foresight: Foresigh
         The recipe's.
     located
         Whether a detector looks at the films.
+    form
+        What the runtime has fast operators for.
 
     Returns
     -------
-    The graph, and what it crops in: ``integers``, or ``float32`` where that alone would change more than `ROUNDING_SHARE` of `changed`.
+    The graph, and what it crops in: that of `form`, or ``float32`` where that alone would change more than `ROUNDING_SHARE` of `changed`.
     """
     plain = run_passes(model, [READ_BYTES])
-    cropped = run_passes(plain, [CROP_IN_INTEGERS])
+    cropped = run_passes(plain, [form.crop])
     if foresight.predict(answer_members(cropped, patients, "Rewriting the graph")) <= ROUNDING_SHARE * changed:
-        return run_passes(cropped, [UNFOLD_STEMS]), "integers"
-    return run_passes(plain, [UNFOLD_STEMS] if located else []), "float32"  # without a detector only the crop reads films
+        return run_passes(cropped, [form.stems]), form.crops_in
+    return run_passes(
+        plain, [*form.float_crop, *([form.stems] if located else [])]
+    ), "float32"  # without a detector only the crop reads films
 
 
 def quantize_graph(

@@ -30,7 +30,7 @@ def crop_in_integers(model: Any) -> Any:
         films = bytes_of(editor, inner.input[1]) if inner and turned else None
         if films is None:
             continue
-        boxes = _find_boxes(editor, inner.input[0])
+        boxes = find_boxes(editor, inner.input[0])
         _, height, width = editor.shape(outer.output[0])
         side = editor.shape(inner.input[1])[-1]
         columns = _quantize(editor, _weigh(editor, boxes, 0, side, width, turned=True), COLUMN_LEVELS, np.int8(0))
@@ -47,7 +47,7 @@ def crop_in_integers(model: Any) -> Any:
     return editor.finish()
 
 
-def _find_boxes(editor: Editor, weights: str) -> str:
+def find_boxes(editor: Editor, weights: str) -> str:
     """Return the tensor of boxes, (N, 4), that weights are computed from."""
     waiting = [weights]
     while waiting:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.backends import coreml, onnx, tensorrt, tensorrt_rtx
+from edgekit.backends import coreml, litert, onnx, tensorrt, tensorrt_rtx
 from edgekit.manifest import open_bundle
 from edgekit.testing import BackendContract, SessionContract
 from edgekit.types import Bundle
@@ -18,6 +18,10 @@ SYSTEM = {"minimum_os": "iOS17"}
 
 class TestOnnx(BackendContract):
     name, backend, settings = "onnx", onnx, OPSET
+
+
+class TestLiteRt(BackendContract):
+    name, backend = "litert", litert
 
 
 class TestCoreML(BackendContract):
@@ -38,6 +42,10 @@ class TestOnnxRuntime(SessionContract):
 
 class TestOpenVino(SessionContract):
     name, backend, settings, session = "onnx", onnx, OPSET, "openvino"
+
+
+class TestLiteRtSession(SessionContract):
+    name, backend, session = "litert", litert, "litert"
 
 
 @pytest.mark.browser

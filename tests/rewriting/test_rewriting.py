@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,17 @@ from edgekit.quantization.foresight import CalibrationPatients
 from edgekit.quantization.observing import observe
 from edgekit.quantization.placement import OPERATORS, insert_quantization, round_graph
 from edgekit.quantization.repair import foresee, quantize_graph, rewrite_graph
-from edgekit.rewriting import CROP_IN_INTEGERS, READ_BYTES, UNFOLD_STEMS, crop_in_integers, read_bytes, unfold_stems
+from edgekit.rewriting import (
+    BY_GATHERING,
+    CROP_IN_INTEGERS,
+    IN_INTEGERS,
+    READ_BYTES,
+    UNFOLD_STEMS,
+    crop_by_gathering,
+    crop_in_integers,
+    read_bytes,
+    unfold_stems,
+)
 from edgekit.rewriting.films import unfold
 from edgekit.rewriting.passes import OWN, count_readers, run_passes
 from edgekit.rewriting.sharing import own_weights
@@ -132,19 +145,47 @@ def export_cropper(height: int, width: int) -> onnx.ModelProto:
     return program.model_proto
 
 
+BOXES = [(20.0, 30.0, 50.0, 81.0), (0.0, 0.0, 96.0, 96.0), (3.3, 70.2, 14.9, 96.0), (50.0, 40.0, 52.0, 42.0)]
+"""Enlarged, shrunk, at the border and as narrow as a box may be."""
+
+
+@pytest.mark.parametrize(
+    ("crop", "operator", "count"),
+    [(crop_in_integers, "MatMulInteger", 4), (partial(crop_by_gathering, in_levels=True), "Floor", 2)],
+    ids=["in integers", "by gathering"],
+)
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 32)])
-def test_crops_in_integers_are_pillow_s(height: int, width: int) -> None:
-    """Enlarged, shrunk, at the border and as narrow as a box may be."""
-    changed = crop_in_integers(read_bytes(export_cropper(height, width)))
-    assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == 4
+def test_crops_in_gray_levels_are_pillow_s(crop: Callable[[Any], Any], operator: str, count: int, height: int, width: int) -> None:
+    changed = crop(read_bytes(export_cropper(height, width)))
+    assert sum(node.op_type == operator for node in changed.graph.node) == count
     films = smooth_film(1, SIDE), smooth_film(2, SIDE)
-    for box in [(20.0, 30.0, 50.0, 81.0), (0.0, 0.0, 96.0, 96.0), (3.3, 70.2, 14.9, 96.0), (50.0, 40.0, 52.0, 42.0)]:
+    for box in BOXES:
         (found,) = run(changed, {"ap": films[0], "lateral": films[1], "boxes": np.array([box, box], np.float32)})
         for film, crop in zip(films, found, strict=True):
             truth = np.asarray(Image.fromarray(film[0, 0]).resize((width, height), Image.Resampling.BILINEAR, box=box), np.float64)
             difference = np.abs(crop[0] * 255 - truth)
             assert difference.max() <= 2
             assert difference.mean() <= 0.5
+
+
+def test_what_is_gathered_is_the_plain_crop() -> None:
+    """Each film by its own box, on grains of one pixel; a sample that sees beyond the canvas sees less, not the edge again."""
+    plain = export_cropper(64, 48)
+    changed = crop_by_gathering(read_bytes(plain), in_levels=False)
+    films = {"ap": grainy_film(1, SIDE), "lateral": grainy_film(2, SIDE)}
+    for one, other in pairwise([*BOXES, BOXES[0]]):
+        inputs = {**films, "boxes": np.array([one, other], np.float32)}
+        np.testing.assert_allclose(run(changed, inputs)[0], run(plain, inputs)[0], atol=2e-5)
+
+
+def test_a_stem_that_pools_first_is_the_same_stem(plain: onnx.ModelProto, patients: list[dict[str, np.ndarray]]) -> None:
+    changed = unfold_stems(read_bytes(plain), pool_first=True)
+    pools = [node for node in changed.graph.node if node.op_type == "Conv" and node.name.endswith(".pooled")]
+    assert len(pools) == 1
+    assert "network" not in pools[0].name, "what averages belongs to no block, so that nothing rounds it"
+    differences = largest_differences(plain, changed, patients)
+    assert differences.pop("boxes") < 1e-3
+    assert max(differences.values()) < 1e-3
 
 
 def test_an_even_film_stays_even() -> None:
@@ -184,10 +225,13 @@ def test_the_crop_stays_float_where_the_answers_do_not_bear_its_rounding(
 ) -> None:
     model = export_graph(load_pipeline(tiny_run, "ap+lateral"), 20)
     calibration = CalibrationPatients([*patients[:2], *patients[:2]], ("a", "b") * 2)
-    changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit, located=True)
+    changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit, located=True, form=IN_INTEGERS)
     assert found == crop
     assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == products
     assert any(node.op_type == "SpaceToDepth" for node in changed.graph.node), "the detector reads bytes in any case"
+    gathered, said = rewrite_graph(model, calibration, foresee(model, calibration), limit, located=True, form=BY_GATHERING)
+    assert said == ("float32" if crop == "float32" else "gray levels")
+    assert sum(node.op_type == "Floor" for node in gathered.graph.node) == 2
     if crop == "float32":
         assert largest_differences(model, changed, patients)["members"] < 1e-3
 
@@ -201,7 +245,7 @@ def test_one_whole_film_is_rewritten_too(tiny_front_run: Path, limit: float, cro
     model = export_graph(pipeline, 20)
     films = [{"front": grainy_film(seed, 128), "present": np.ones(1, np.float32)} for seed in range(4)]
     calibration = CalibrationPatients(films, ("a", "b") * 2)
-    changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit, located=False)
+    changed, found = rewrite_graph(model, calibration, foresee(model, calibration), limit, located=False, form=IN_INTEGERS)
     assert found == crop
     assert sum(node.op_type == "MatMulInteger" for node in changed.graph.node) == products
     assert any(node.op_type == "SpaceToDepth" for node in changed.graph.node) == (crop == "integers")
