@@ -271,9 +271,12 @@ def _seal(draft: Bundle, judgement: _Judgement, replaced: Bundle | None, out: Pa
 
 
 def copy_runner(target: Target, folder: Path) -> None:
-    """Copy into a bundle's folder what runs on the device: the target's own, else its backend's script, and what scripts have in common."""
+    """Copy into a bundle's folder what runs on the device: the target's own, else its backend's script, and what scripts have in common.
+
+    A target's own opens what its recipe's backend makes, and not what a variant with another makes.
+    """
     runner, shared = folder / RUNNER, target.folder.parent / SHARED_SCRIPT.format(target.backend)
-    if (target.folder / RUNNER).is_dir():
+    if (target.folder / RUNNER).is_dir() and not target.precision.startswith(f"{target.backend}-"):
         shutil.copytree(target.folder / RUNNER, runner, ignore=shutil.ignore_patterns("__pycache__"))
     if shared.is_file() and not (runner / SCRIPT).exists():
         runner.mkdir(exist_ok=True)

@@ -30,6 +30,12 @@ LARGEST = "heatmaps"
 """The output that outputs.npz does without."""
 WIDTHS = ("int8", "fp16", "fp32")
 TYPES = {"Int8": "int8", "Half": "fp16", "FP16": "fp16", "Float": "fp32", "FP32": "fp32"}
+FEATURES = {
+    "x86_64": ("sse4_1", "avx2", "avx_vnni", "avx512bw", "avx512_vnni", "amx_int8"),
+    "aarch64": ("asimd", "asimddp", "i8mm"),
+}
+"""The instructions by which runtimes choose their 8-bit kernels, under Linux's names."""
+WARMUP, REPEATS = 5, 100
 POINTWISE = ("kgen", "PointWise", "PointWiseV2", "Reformat", "NoOp", "signal", "wait")
 """Kinds of layers that go along with a convolution: they count where no other layer claims the node."""
 
@@ -306,6 +312,101 @@ def find_memory(fact):
     chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
     folder = chosen if chosen.is_absolute() else Path(usual).expanduser()
     return folder / "edgekit" / "remembered" / f"{hashlib.sha256(fact.encode()).hexdigest()}.json"
+
+
+# -- runtimes on the CPU ---------------------------------------------------------------------------------------------------------
+
+
+class CpuModel(Model):
+    """The bundle's graph on the CPU. A runner's own class says how it is loaded and run; `threads` 0 is one a core."""
+
+    def __init__(self, manifest, threads):
+        super().__init__(manifest)
+        self.threads, self.speed = threads, None
+        started = time.perf_counter()
+        self.load(threads)
+        self.load_ms = 1000 * (time.perf_counter() - started)
+
+    def load(self, threads):
+        """Open the graph, and say in `runtime` what runs it."""
+        raise NotImplementedError
+
+    def measure(self, patient):
+        """Time one patient with all films."""
+        times_ms = []
+        for _ in range(WARMUP + REPEATS):
+            started = time.perf_counter()
+            self.infer(patient)
+            times_ms.append(1000 * (time.perf_counter() - started))
+        size_mb = (BUNDLE / self.manifest["model"]).stat().st_size / 1e6
+        self.speed = describe_times(self, times_ms[WARMUP:], WARMUP, self.load_ms, size_mb, {})
+
+    def describe_speed(self):
+        """Return the row of latency.json; None where it was not timed."""
+        return self.speed
+
+    def describe_origin(self):
+        """Return the threads beside the runtime's name."""
+        return {"threads": self.threads or None}
+
+    def describe_answers(self):
+        """Return the processor that the answers belong to; no instructions where the system is not Linux."""
+        machine = platform.machine()
+        flags = (read_system("/proc/cpuinfo", "flags") or read_system("/proc/cpuinfo", "Features")).split()
+        features = [name for name in FEATURES.get(machine, ()) if name in flags]
+        cpu = {"name": self.describe_device()["cpu"], "architecture": machine, "features": features, "threads": self.threads or None}
+        return {"cpu": json.dumps({**cpu, "emulated": None})}
+
+    def describe_device(self):
+        """Return what the figures belong to: processor, cores, system."""
+        cpu = read_system("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+        return {**super().describe_device(), "cpu": cpu, "cores": count_cores()}
+
+    def describe_circumstances(self):
+        """Return all that decides whether the golden vectors pass, as the text to be remembered."""
+        multiarray = (getattr(np, "_core", None) or np.core)._multiarray_umath  # np.core: before numpy 2
+        fact = {
+            "passed": "golden vectors, runner",
+            "manifest": hashlib.sha256((BUNDLE / "manifest.json").read_bytes()).hexdigest(),  # it holds the hashes of all other files
+            "runtime": self.runtime,
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "features": read_system("/proc/cpuinfo", "flags") or read_system("/proc/cpuinfo", "Features"),
+            # numpy asks the processor and not the system: under qemu-user the system tells of the machine that emulates.
+            "features_of_numpy": sorted(name for name, has in multiarray.__cpu_features__.items() if has),
+        }
+        return json.dumps(fact, indent=1, sort_keys=True) + "\n"
+
+
+def use_model(kind, description):
+    """Do what the command line asks for, with a class of models."""
+    manifest = read_manifest()
+    asked = parse_arguments(description, manifest, add_cpu_options)
+    model = kind(manifest, asked.threads)
+    if asked.films:
+        fact = model.describe_circumstances()
+        if not is_remembered(fact):
+            check_golden(model, sys.stderr)
+            remember(fact)
+        print_answer(model, read_canvases(asked.films))
+        return
+    patient = check_golden(model, sys.stdout)
+    if not asked.no_timing:
+        model.measure(patient)
+        print(f"one patient, {count_films(patient)}: median {model.speed['p50_ms']:.1f} ms, loaded in {model.load_ms:.0f} ms")
+    if asked.pack:
+        answer_pack(model, asked.pack, asked.out, patient)
+
+
+def add_cpu_options(parser):
+    """Add what only runners on the CPU take."""
+    parser.add_argument("--threads", type=int, default=0, help="threads within an operator (default: one a core)")
+    parser.add_argument("--no-timing", action="store_true", help="measure no time: golden vectors and answers alone")
+
+
+def count_cores():
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 # -- engines of TensorRT and TensorRT-RTX ----------------------------------------------------------------------------------------

@@ -269,6 +269,40 @@ def test_another_bundles_pack_is_refused(bundle: Path, tmp_path: Path) -> None:
     assert run(bundle, "--pack", tmp_path / "pack.npz").returncode == 2
 
 
+# -- LiteRT --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
+    folder = tmp_path_factory.mktemp("litert")
+    own = '[variants.litert-fp32]\nbackend = "litert"\nsessions = ["litert"]\njudge = { basis = "numerical" }\n'
+    own += 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
+    recipe = folder / "mine.toml"
+    recipe.write_text((EXPORT / "web" / "recipe.toml").read_text().replace('corners = "int8"', "") + own)
+    return export_bundle(tiny_run, load_target("web:litert-fp32", recipe), folder / "bundle", force=True).folder
+
+
+def test_a_litert_bundle_answers_without_edgekit_as_the_session_does(litert_bundle: Path, tmp_path: Path) -> None:
+    from edgekit.sessions.litert import open_session
+
+    bundle, opened = litert_bundle, open_bundle(litert_bundle)
+    assert (bundle / "runner" / "run.py").read_bytes() == (EXPORT / "litert-run.py").read_bytes()
+    assert sorted(path.name for path in (bundle / "runner").iterdir()) == ["bundle_runner.py", "run.py"], "the web's own opens ONNX files"
+    patients = write_pack(bundle, tmp_path / "pack.npz", opened.manifest.model_sha256)
+    answer = run(bundle, "--pack", tmp_path / "pack.npz", "--out", tmp_path / "sent", "--threads", 1)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("ap+lateral for web, litert-fp32, ai-edge-litert 2.")
+    sent = np.load(tmp_path / "sent" / "outputs.npz")
+    with open_session(opened, 1) as session:
+        assert (str(sent["session"]), str(sent["runtime"])) == (session.name, session.runtime)
+        expected = [session.infer(inputs) for inputs in patients]
+    for name in SENT:
+        np.testing.assert_array_equal(sent[name], np.stack([outputs[name] for outputs in expected]), err_msg=name)
+    assert json.loads((tmp_path / "sent" / "latency.json").read_text())["rows"][0]["session"] == "litert"
+    assert run(bundle, *give_films(bundle)).returncode == 0
+
+
 # -- all ------------------------------------------------------------------------------------------------------------------------
 
 
