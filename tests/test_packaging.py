@@ -178,7 +178,7 @@ def test_every_import_is_declared():
     """Only who writes a backend needs the room of contracts, and has pytest."""
     contracts = {name for name in MODULES if room(name) == "testing"}
     imports = set().union(*(list_imports(MODULES[name], lazy=True, typing=True) for name in MODULES.keys() - contracts))
-    assert list_third_party(imports) <= list_distributions(("", "train", "export", "app", "tensorrt"))
+    assert list_third_party(imports) <= list_distributions(("", "train", "export", "litert", "app", "tensorrt"))
     imports = set().union(*(list_imports(MODULES[name], lazy=True, typing=True) for name in contracts))
     assert list_third_party(imports) <= list_distributions(("", "train", "export")) | {"pytest"}
 

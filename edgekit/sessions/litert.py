@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -50,6 +49,8 @@ class LiteRtSession:
     name = "litert"
 
     def __init__(self, model: Path, tensors: Mapping[str, Any], threads: int | None = None) -> None:
+        from importlib.metadata import version
+
         interpreter, threads = import_interpreter(), threads or count_threads()
         self.runtime = f"{PACKAGE} {version(PACKAGE)} XNNPACK, threads {threads}"
         self._tensors = tensors
