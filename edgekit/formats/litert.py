@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,34 +15,23 @@ PACKAGE = "ai-edge-litert"
 INSTALL = "pip install 'edgekit-imaging[litert]'"
 
 
+def import_litert(module: str) -> Any:
+    """Import a module of ai-edge-litert: ``interpreter``, or ``schema_py_generated``, the schema's classes.
+
+    Raises
+    ------
+    MissingError
+        It is not installed.
+    """
+    try:
+        return importlib.import_module(f"ai_edge_litert.{module}")
+    except ImportError as error:
+        raise MissingError(f"{PACKAGE} is not installed: {error}", INSTALL) from error
+
+
 def import_schema() -> Any:
-    """Import the schema's classes.
-
-    Raises
-    ------
-    MissingError
-        ai-edge-litert is not installed.
-    """
-    try:
-        from ai_edge_litert import schema_py_generated
-    except ImportError as error:
-        raise MissingError(f"{PACKAGE} is not installed: {error}", INSTALL) from error
-    return schema_py_generated
-
-
-def import_interpreter() -> Any:
-    """Import the module of LiteRT's interpreter.
-
-    Raises
-    ------
-    MissingError
-        ai-edge-litert is not installed.
-    """
-    try:
-        from ai_edge_litert import interpreter
-    except ImportError as error:
-        raise MissingError(f"{PACKAGE} is not installed: {error}", INSTALL) from error
-    return interpreter
+    """Import the schema's classes; see `import_litert`."""
+    return import_litert("schema_py_generated")
 
 
 def count_operators(model: Path) -> dict[str, int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.rewriting.editing import Editor
 from edgekit.rewriting.films import WHITE, bytes_of, dequantize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COLUMN_LEVELS, ROW_LEVELS = 64, 127
 """A weight of one in the first product and in the second. Processors without 8-bit dot products add pairs of products in 16 bits:
@@ -25,14 +28,8 @@ def crop_in_integers(model: Any) -> Any:
     taken, by a hundredth of a pixel. The samples of the first product are rounded to grey levels too.
     """
     editor = Editor(model)
-    for outer in editor.nodes("MatMul"):
-        inner, turned = editor.maker(outer.input[0], "MatMul"), editor.maker(outer.input[1], "Transpose")
-        films = bytes_of(editor, inner.input[1]) if inner and turned else None
-        if films is None:
-            continue
-        boxes = find_boxes(editor, inner.input[0])
-        _, height, width = editor.shape(outer.output[0])
-        side = editor.shape(inner.input[1])[-1]
+    for cropped, films, boxes, side in list(find_crops(editor)):
+        _, height, width = editor.shape(cropped)
         columns = _quantize(editor, _weigh(editor, boxes, 0, side, width, turned=True), COLUMN_LEVELS, np.int8(0))
         rows = _quantize(editor, _weigh(editor, boxes, 1, side, height, turned=False), ROW_LEVELS, ROW_ZERO)
         ones = [
@@ -43,11 +40,20 @@ def crop_in_integers(model: Any) -> Any:
         nothing, black, none = (editor.add_constant("crop.zero", value) for value in (ROW_ZERO, np.int8(-128), np.int8(0)))
         crops = _multiply(editor, [rows, centred, nothing, black], [rows, ones[1], nothing, none])
         rounded = editor.add("QuantizeLinear", [crops, *_constants(editor, 1.0, np.uint8(0))], "crop")
-        editor.redirect(outer.output[0], dequantize(editor, rounded, np.float32(1 / WHITE), np.uint8(0)))
+        editor.redirect(cropped, dequantize(editor, rounded, np.float32(1 / WHITE), np.uint8(0)))
     return editor.finish()
 
 
-def find_boxes(editor: Editor, weights: str) -> str:
+def find_crops(editor: Editor) -> Iterator[tuple[str, str, str, int]]:
+    """Yield each crop of films that are bytes: what it makes, the films (N, S, S), the boxes (N, 4), and S."""
+    for outer in editor.nodes("MatMul"):
+        inner, turned = editor.maker(outer.input[0], "MatMul"), editor.maker(outer.input[1], "Transpose")
+        films = bytes_of(editor, inner.input[1]) if inner and turned else None
+        if films is not None:
+            yield outer.output[0], films, _find_boxes(editor, inner.input[0]), editor.shape(inner.input[1])[-1]
+
+
+def _find_boxes(editor: Editor, weights: str) -> str:
     """Return the tensor of boxes, (N, 4), that weights are computed from."""
     waiting = [weights]
     while waiting:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.rewriting.cropping import find_boxes
+from edgekit.rewriting.cropping import find_crops
 from edgekit.rewriting.editing import Editor
-from edgekit.rewriting.films import WHITE, bytes_of, dequantize
+from edgekit.rewriting.films import WHITE, dequantize
 
 
 def crop_by_gathering(model: Any, *, in_levels: bool) -> Any:
@@ -26,14 +26,8 @@ def crop_by_gathering(model: Any, *, in_levels: bool) -> Any:
         Whether the crop is rounded to gray levels, so that a first convolution can read bytes; the plain crop else, but for rounding.
     """
     editor = Editor(model)
-    for outer in editor.nodes("MatMul"):
-        inner, turned = editor.maker(outer.input[0], "MatMul"), editor.maker(outer.input[1], "Transpose")
-        films = bytes_of(editor, inner.input[1]) if inner and turned else None
-        if films is None:
-            continue
-        boxes = find_boxes(editor, inner.input[0])
-        count, height, width = editor.shape(outer.output[0])
-        side = editor.shape(inner.input[1])[-1]
+    for cropped, films, boxes, side in list(find_crops(editor)):
+        count, height, width = editor.shape(cropped)
         reshaped = _reshape(editor, films, (count * side, side))
         rows = _sample(editor, reshaped, boxes, 1, (count, side, height), bytes_read=True)
         columns = editor.add("Transpose", [rows], "crop.turned", perm=[0, 2, 1])
@@ -44,7 +38,7 @@ def crop_by_gathering(model: Any, *, in_levels: bool) -> Any:
             crops = dequantize(editor, editor.add("QuantizeLinear", [crops, scale, zero], "crop"), np.float32(1 / WHITE), np.uint8(0))
         else:
             crops = editor.add("Mul", [crops, editor.add_constant("crop.white", np.float32(1 / WHITE))], "crop")
-        editor.redirect(outer.output[0], crops)
+        editor.redirect(cropped, crops)
     return editor.finish()
 
 

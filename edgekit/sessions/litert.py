@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.contract import OUTPUTS
 from edgekit.cores import count_threads
 from edgekit.errors import MissingError
-from edgekit.formats.litert import INSTALL, PACKAGE, import_interpreter
+from edgekit.formats.litert import INSTALL, PACKAGE, import_litert
 from edgekit.sessions.about import About
 from edgekit.sessions.inputs import check_inputs
 
@@ -51,7 +51,7 @@ class LiteRtSession:
     def __init__(self, model: Path, tensors: Mapping[str, Any], threads: int | None = None) -> None:
         from importlib.metadata import version
 
-        interpreter, threads = import_interpreter(), threads or count_threads()
+        interpreter, threads = import_litert("interpreter"), threads or count_threads()
         self.runtime = f"{PACKAGE} {version(PACKAGE)} XNNPACK, threads {threads}"
         self._tensors = tensors
         try:
