@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+ANDROID_JSON = Path("/usr/share/java/com.android.json.jar")
+
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -28,6 +30,21 @@ def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     from edgekit.targets import load_target
 
     return export_bundle(tiny_run, load_target("desktop-cpu:fp32"), tmp_path_factory.mktemp("bundles") / "tiny", force=True).folder
+
+
+@pytest.fixture(scope="session")
+def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_run` exported to LiteRT in float32; it names no studies, so it is stamped not verified."""
+    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
+    from edgekit.bundle import export_bundle
+    from edgekit.targets import load_target
+
+    folder = tmp_path_factory.mktemp("litert")
+    own = '[variants.litert-fp32]\nbackend = "litert"\nsessions = ["litert"]\njudge = { basis = "numerical" }\n'
+    own += 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
+    recipe = folder / "mine.toml"
+    recipe.write_text(load_target("web").recipe.read_text().replace('corners = "int8"', "") + own)
+    return export_bundle(tiny_run, load_target("web:litert-fp32", recipe), folder / "bundle", force=True).folder
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +132,22 @@ def codecs_path() -> Path:
 
     with needed():
         return find_codecs()
+
+
+@pytest.fixture(scope="session")
+def kotlin_jars() -> Path:
+    """The folder of the Kotlin compiler's jars; there is a JDK, too, and Android's org.json."""
+    from importlib.util import find_spec
+
+    from edgekit.errors import MissingError
+
+    with needed():
+        if shutil.which("javac") is None or not ANDROID_JSON.is_file():
+            raise MissingError("no JDK, or no org.json of Android", "apt-get install openjdk-17-jdk-headless libandroid-json-java")
+        package = find_spec("run_kotlin_kernel")
+        if package is None or package.origin is None:
+            raise MissingError("no Kotlin compiler", "pip install kotlin-jupyter-kernel")
+        return Path(package.origin).parent / "jars"
 
 
 @pytest.fixture(scope="session")

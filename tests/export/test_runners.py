@@ -36,7 +36,7 @@ from edgekit.types import DECISIONS, Artifact, Latency, Target
 
 EXPORT = Path(__file__).parents[2] / "export"
 GRAMMARS = {".js": tree_sitter_javascript, ".kt": tree_sitter_kotlin, ".swift": tree_sitter_swift}
-RUNNERS = [path for path in sorted(EXPORT.glob("*/runner/*")) if path.suffix in GRAMMARS]
+RUNNERS = [path for path in sorted(EXPORT.glob("*/runner/**/*")) if path.suffix in GRAMMARS]
 SENT = [name for name in OUTPUTS if name != "heatmaps"]
 
 ALONE = """
@@ -272,17 +272,6 @@ def test_another_bundles_pack_is_refused(bundle: Path, tmp_path: Path) -> None:
 # -- LiteRT --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
-    folder = tmp_path_factory.mktemp("litert")
-    own = '[variants.litert-fp32]\nbackend = "litert"\nsessions = ["litert"]\njudge = { basis = "numerical" }\n'
-    own += 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
-    recipe = folder / "mine.toml"
-    recipe.write_text((EXPORT / "web" / "recipe.toml").read_text().replace('corners = "int8"', "") + own)
-    return export_bundle(tiny_run, load_target("web:litert-fp32", recipe), folder / "bundle", force=True).folder
-
-
 def test_a_litert_bundle_answers_without_edgekit_as_the_session_does(litert_bundle: Path, tmp_path: Path) -> None:
     from edgekit.sessions.litert import open_session
 
@@ -328,9 +317,9 @@ def find_errors(source: bytes, grammar: Any) -> list[str]:
     return errors
 
 
-@pytest.mark.parametrize("path", RUNNERS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", RUNNERS, ids=lambda path: path.relative_to(EXPORT).as_posix())
 def test_a_runner_parses_and_has_no_list_of_its_own(path: Path) -> None:
-    """Swift is compiled nowhere, Kotlin in the slow tests; this is what their README says is checked."""
+    """Swift is compiled nowhere, Kotlin in `test_android_runner`; this is what their README says is checked."""
     source, grammar = path.read_bytes(), GRAMMARS[path.suffix]
     assert find_errors(source, grammar) == []
     last = source.rindex(b"(")
@@ -348,7 +337,13 @@ def test_a_runner_parses_and_has_no_list_of_its_own(path: Path) -> None:
 
 
 def test_every_target_for_which_one_is_promised_has_a_runner() -> None:
-    assert {path.parts[-3] for path in RUNNERS} == {"android", "ios", "web"}
+    assert {path.relative_to(EXPORT).parts[0] for path in RUNNERS} == {"android", "ios", "web"}
+
+
+def list_files(runner: Path) -> set[str]:
+    """The files of a runner, but not what it keeps for bundles of LiteRT."""
+    files = {path.relative_to(runner) for path in runner.rglob("*.*") if "__pycache__" not in path.parts}
+    return {path.as_posix() for path in files if path.parts[0] != "litert"}
 
 
 @pytest.mark.parametrize("name", ["android", "desktop-cpu", "web"])
@@ -369,8 +364,7 @@ def test_onnx_bundles_share_one_script(
     folder = export_bundle(tiny_run, target, tmp_path / "bundle", force=True).folder
     assert (folder / "runner" / "run.py").read_bytes() == (EXPORT / "onnx-run.py").read_bytes()
     assert (folder / "runner" / "bundle_runner.py").read_bytes() == (EXPORT / "bundle_runner.py").read_bytes()
-    own = [path.name for path in (EXPORT / name / "runner").glob("*.*")]
-    assert sorted(path.name for path in (folder / "runner").iterdir()) == sorted(["bundle_runner.py", "run.py", *own])
+    assert list_files(folder / "runner") == list_files(EXPORT / name / "runner") | {"bundle_runner.py", "run.py"}
     answer = run(folder, "--no-timing")
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.startswith(f"ap+lateral for {name}, ")

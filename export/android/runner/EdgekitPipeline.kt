@@ -1,19 +1,20 @@
 package edgekit
 
-import ai.onnxruntime.OnnxJavaType
-import ai.onnxruntime.OnnxTensor
-import ai.onnxruntime.OrtEnvironment
-import ai.onnxruntime.OrtSession
 import android.content.Context
 import android.os.Build
 import java.io.File
+import java.nio.Buffer
 import java.nio.ByteBuffer
 import java.nio.FloatBuffer
 import java.security.MessageDigest
+import java.util.Locale
 import org.json.JSONObject
 
 /** A file of the bundle is not the one that its manifest describes. */
 class DamagedBundleException(message: String) : Exception(message)
+
+/** This device gave no memory for a bundle. Nothing was found out about it: the next opening may succeed. */
+class TooLittleMemoryException(message: String, cause: OutOfMemoryError) : Exception(message, cause)
 
 /**
  * What the graph says of one patient.
@@ -29,34 +30,34 @@ class Answer(val decision: String, val brand: String?, val predictionSet: List<S
  * Runs an edgekit bundle: one canvas a view in, the whole answer out. The graph does the work; this class checks the hashes of what it reads,
  * checks this device with the golden vectors, and names the tensors as the manifest lists them.
  *
- * Opening takes the fastest way of running the graph that gives the golden answers. That is found out once for each bundle, version of ONNX
- * Runtime and build of the device's system, and remembered; what failed is not.
+ * Opening takes the fastest way of running the graph that gives the golden answers. That is found out once for each bundle, version of the
+ * runtime and build of the device's system, and remembered; what failed is not.
  *
  * @param folder the bundle's folder in the app's assets
  * @param threads threads within an operator
- * @param ways what is tried, the fastest first
+ * @param ways what is tried, the fastest first; a way that is not among the runtime's usual ones is tried only if an app names it here
  * @param cache a folder for what was found out; the system may empty it
  * @throws DamagedBundleException a file of the bundle was changed
  * @throws DisagreementException this device does not give the golden answers
+ * @throws TooLittleMemoryException this device gave no memory
  */
 class EdgekitPipeline(
     context: Context,
     private val folder: String = "bundle",
     private val threads: Int = 2,
-    ways: List<Way> = Way.values().toList(),
+    ways: List<Way> = Engine.ways,
     cache: File = File(context.cacheDir, "edgekit"),
 ) : AutoCloseable {
     private val assets = context.assets
     private val manifest = readManifest()
-    private val environment = OrtEnvironment.getEnvironment()
 
     /** Brands in the order of `probabilities`. */
     val brands: List<String> = manifest.getJSONArray("brands").let { names -> List(names.length()) { names.getString(it) } }
 
     private val task = manifest.getJSONObject("task")
     private val tensors = manifest.getJSONObject("tensors")
-    private val inputNames = tensors.getJSONObject("inputs").keys().asSequence().toList()
-    private val outputNames = tensors.getJSONObject("outputs").keys().asSequence().toList()
+    private val inputs = readRows(tensors.getJSONObject("inputs"))
+    private val outputs = readRows(tensors.getJSONObject("outputs"))
 
     /** Names of the films, in the order of `present`, `found` and `boxes`. */
     val views: List<String> = task.getJSONArray("views").let { names -> List(names.length()) { names.getString(it) } }
@@ -83,18 +84,18 @@ class EdgekitPipeline(
     val rejected: List<Rejection>
 
     private val memory = Memory(File(cache, manifest.getString("model_sha256") + ".json"), identify(ways))
-    private val session: OrtSession
+    private val session: Session
 
     init {
+        val backend = manifest.getString("backend")
+        require(backend == Engine.backend) {
+            "this bundle is one for $backend, and the app was built to run ${Engine.backend}: replace its runner by the one in the bundle"
+        }
         val known = memory.recall()
-        val golden = if (known == null) Golden(::readVerified) else null
-        val model = readVerified(manifest.getString("model"))
-        val candidates = if (known == null) ways else listOf(known.way)
         val choice = try {
-            chooseWay(candidates) { way -> openSession(model, way, golden) }
-        } catch (error: Exception) {
-            memory.forget() // what opened once opens no more: the next opening tries every way again
-            throw error
+            open(known, ways)
+        } catch (error: OutOfMemoryError) { // other apps decide that, not the bundle: no slower way is taken, and nothing is forgotten
+            throw TooLittleMemoryException(describeRefusal(), error)
         }
         way = choice.way
         rejected = known?.rejected ?: choice.rejected
@@ -129,68 +130,64 @@ class EdgekitPipeline(
 
     override fun close() = session.close()
 
-    private fun openSession(model: ByteArray, way: Way, golden: Golden?): OrtSession {
-        val session = OrtSession.SessionOptions().use { options ->
-            options.setIntraOpNumThreads(threads)
-            when (way) {
-                Way.NNAPI -> options.addNnapi()
-                Way.XNNPACK -> {
-                    options.addXnnpack(mapOf("intra_op_num_threads" to threads.toString()))
-                    options.addConfigEntry("session.intra_op.allow_spinning", "0") // XNNPACK has threads of its own
-                }
-                Way.CPU -> Unit
-            }
-            environment.createSession(model, options)
+    private fun open(known: Found?, ways: List<Way>): Choice<Session> {
+        val golden = if (known == null) Golden(::readVerified) else null
+        val model = readVerified(manifest.getString("model"))
+        try {
+            return chooseWay(if (known == null) ways else listOf(known.way)) { way -> openSession(model, way, golden) }
+        } catch (error: Exception) {
+            memory.forget() // what opened once opens no more: the next opening tries every way again
+            throw error
         }
+    }
+
+    private fun openSession(model: ByteArray, way: Way, golden: Golden?): Session {
+        val session = Engine.open(model, way, threads, inputs, outputs)
         try {
             val failed = golden?.let { compare(it, session) }.orEmpty().filterNot { it.passed }
             if (failed.isNotEmpty()) throw DisagreementException(failed.joinToString())
-        } catch (error: Exception) {
+        } catch (error: Throwable) { // also without memory
             session.close()
             throw error
         }
         return session
     }
 
-    private fun compare(golden: Golden, session: OrtSession): List<Check> =
+    private fun compare(golden: Golden, session: Session): List<Check> =
         golden.compare(tensors.getJSONObject("outputs")) { films -> run(session, films) }
 
     /** All that a check of the golden vectors holds for: the manifest's hash stands for the bundle, the fingerprint names the device, too. */
     private fun identify(ways: List<Way>): String {
-        val runtime = listOf("ONNX Runtime ${environment.version}", "$threads threads", "$ways", Build.FINGERPRINT)
+        val runtime = listOf("${Engine.name} ${Engine.version}", "$threads threads", "$ways", Build.FINGERPRINT)
         return (listOf(manifest.getString("manifest_sha256")) + runtime).joinToString("\n")
     }
 
-    private fun run(session: OrtSession, films: Map<String, ByteArray>): Map<String, FloatArray> {
+    private fun describeRefusal(): String {
+        val size = manifest.getJSONObject("files").getJSONObject(manifest.getString("model")).getLong("size")
+        val megabytes = "%.1f".format(Locale.ROOT, size / 1e6)
+        return "this device gave no memory to open the bundle, whose model has $megabytes MB. Close other apps and try again; " +
+            "if it never opens, give the app android:largeHeap=\"true\" in its manifest, or export a smaller variant."
+    }
+
+    private fun run(session: Session, films: Map<String, ByteArray>): Map<String, FloatArray> {
         val unknown = films.keys - views.toSet()
         require(unknown.isEmpty()) { "$unknown: no view of this bundle, which has $views" }
-        val inputs = inputNames.associateWith { if (it == PRESENT) makePresent(films) else makeFilm(films[it]) }
-        try {
-            return session.run(inputs).use { result -> outputNames.associateWith { readValues(result.get(it).get() as OnnxTensor) } }
-        } finally {
-            inputs.values.forEach { it.close() }
-        }
+        return session.run(inputs.associate { it.name to if (it.name == PRESENT) makePresent(films) else makeFilm(films[it.name]) })
     }
 
-    private fun makePresent(films: Map<String, ByteArray>): OnnxTensor {
-        val present = FloatArray(views.size) { if (views[it] in films) 1f else 0f }
-        return OnnxTensor.createTensor(environment, FloatBuffer.wrap(present), longArrayOf(views.size.toLong()))
-    }
+    private fun makePresent(films: Map<String, ByteArray>): Buffer =
+        FloatBuffer.wrap(FloatArray(views.size) { if (views[it] in films) 1f else 0f })
 
-    private fun makeFilm(canvas: ByteArray?): OnnxTensor {
+    private fun makeFilm(canvas: ByteArray?): Buffer {
         val pixels = canvas ?: ByteArray(side * side)
         require(pixels.size == side * side) { "a canvas has $side x $side bytes, this one has ${pixels.size}" }
-        val shape = longArrayOf(1, 1, side.toLong(), side.toLong())
-        return OnnxTensor.createTensor(environment, ByteBuffer.wrap(pixels), shape, OnnxJavaType.UINT8)
+        return ByteBuffer.wrap(pixels)
     }
 
-    private fun readValues(tensor: OnnxTensor): FloatArray {
-        if (tensor.getInfo().type == OnnxJavaType.INT32) {
-            val integers = tensor.getIntBuffer()
-            return FloatArray(integers.remaining()) { integers.get(it).toFloat() }
-        }
-        val floats = tensor.getFloatBuffer()
-        return FloatArray(floats.remaining()) { floats.get(it) }
+    private fun readRows(described: JSONObject): List<TensorRow> = described.keys().asSequence().toList().map { name ->
+        val row = described.getJSONObject(name)
+        val shape = row.getJSONArray("shape")
+        TensorRow(name, row.getString("dtype"), LongArray(shape.length()) { shape.getLong(it) })
     }
 
     /** Read the manifest, whose last entry is the hash of all that stands before it. */

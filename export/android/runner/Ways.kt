@@ -2,18 +2,6 @@ package edgekit
 
 import android.util.Log
 
-/** The ways in which ONNX Runtime Mobile runs a graph, the fastest first. */
-enum class Way {
-    /** Android's Neural Networks API: the accelerators that the phone's maker gave it, and its processor for the rest. */
-    NNAPI,
-
-    /** XNNPACK's kernels for ARM, and ONNX Runtime's own for the rest. */
-    XNNPACK,
-
-    /** ONNX Runtime's own kernels. */
-    CPU,
-}
-
 /** A way that was tried, and why it isn't used. */
 class Rejection(val way: Way, val reason: String)
 
@@ -44,6 +32,6 @@ fun <Opened> chooseWay(ways: List<Way>, attempt: (Way) -> Opened): Choice<Opened
     }
     if (failures.none { it is DisagreementException }) throw failures.first()
     val reasons = rejected.joinToString("; ") { "${it.way}: ${it.reason}" }
-    val remedy = "Update ONNX Runtime and the system, or use another device."
+    val remedy = "Update ${Engine.name} and the system, or use another device."
     throw DisagreementException("this device does not answer as the bundle's golden vectors say: $reasons. $remedy", rejected)
 }

@@ -1,5 +1,5 @@
 package android.os;
 
 public class Build {
-    public static final String FINGERPRINT = System.getProperty("fingerprint");
+    public static String FINGERPRINT;
 }
