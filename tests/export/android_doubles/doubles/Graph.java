@@ -9,6 +9,7 @@ import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.StringJoiner;
+import java.util.zip.CRC32;
 import org.json.JSONException;
 import org.json.JSONObject;
 
@@ -18,7 +19,9 @@ public class Graph {
 
     public Graph(String way, int threads, byte[] model) throws Refused {
         this.way = way;
-        Pipe.ask("OPEN " + way + " " + threads + " " + Base64.getEncoder().encodeToString(model));
+        CRC32 sum = new CRC32(); // the model itself is too much for the pipe
+        sum.update(model);
+        Pipe.ask("OPEN " + way + " " + threads + " " + model.length + " " + sum.getValue());
     }
 
     /** Answer for bytes and floats by name, with floats and integers by name. */
