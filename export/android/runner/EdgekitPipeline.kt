@@ -93,7 +93,7 @@ class EdgekitPipeline(
         }
         val known = memory.recall()
         val choice = try {
-            open(known, ways)
+            openGraph(known, ways)
         } catch (error: OutOfMemoryError) { // other apps decide that, not the bundle: no slower way is taken, and nothing is forgotten
             throw TooLittleMemoryException(describeRefusal(), error)
         }
@@ -130,18 +130,18 @@ class EdgekitPipeline(
 
     override fun close() = session.close()
 
-    private fun open(known: Found?, ways: List<Way>): Choice<Session> {
+    private fun openGraph(known: Found?, ways: List<Way>): Choice<Session> {
         val golden = if (known == null) Golden(::readVerified) else null
         val model = readVerified(manifest.getString("model"))
         try {
-            return chooseWay(if (known == null) ways else listOf(known.way)) { way -> openSession(model, way, golden) }
+            return chooseWay(if (known == null) ways else listOf(known.way)) { way -> openWay(model, way, golden) }
         } catch (error: Exception) {
             memory.forget() // what opened once opens no more: the next opening tries every way again
             throw error
         }
     }
 
-    private fun openSession(model: ByteArray, way: Way, golden: Golden?): Session {
+    private fun openWay(model: ByteArray, way: Way, golden: Golden?): Session {
         val session = Engine.open(model, way, threads, inputs, outputs)
         try {
             val failed = golden?.let { compare(it, session) }.orEmpty().filterNot { it.passed }
