@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-ANDROID_JSON = Path("/usr/share/java/com.android.json.jar")
-
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -135,18 +133,30 @@ def codecs_path() -> Path:
 
 
 @pytest.fixture(scope="session")
+def android_json() -> Path:
+    """Android's org.json, as a jar."""
+    from edgekit.errors import MissingError
+
+    with needed():
+        path = Path("/usr/share/java/com.android.json.jar")
+        if not path.is_file():
+            raise MissingError(f"there is no {path}", "apt-get install libandroid-json-java")
+        return path
+
+
+@pytest.fixture(scope="session")
 def kotlin_jars() -> Path:
-    """The folder of the Kotlin compiler's jars; there is a JDK, too, and Android's org.json."""
+    """The folder of the Kotlin compiler's jars; there is a JDK, too."""
     from importlib.util import find_spec
 
     from edgekit.errors import MissingError
 
     with needed():
-        if shutil.which("javac") is None or not ANDROID_JSON.is_file():
-            raise MissingError("no JDK, or no org.json of Android", "apt-get install openjdk-17-jdk-headless libandroid-json-java")
+        if shutil.which("javac") is None:
+            raise MissingError("javac is not on the PATH", "apt-get install openjdk-17-jdk-headless")
         package = find_spec("run_kotlin_kernel")
         if package is None or package.origin is None:
-            raise MissingError("no Kotlin compiler", "pip install kotlin-jupyter-kernel")
+            raise MissingError("there is no Kotlin compiler", "pip install kotlin-jupyter-kernel")
         return Path(package.origin).parent / "jars"
 
 

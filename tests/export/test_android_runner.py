@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ANDROID_JSON
 from numpy.typing import NDArray
 from pedicle_screws import VIEWS
 from PIL import Image
@@ -45,20 +44,20 @@ REFUSED = {"litert": "LiteRtException", "onnx": "OrtException"}
 
 
 @pytest.fixture(scope="module")
-def classpaths(kotlin_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def classpaths(kotlin_jars: Path, android_json: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Compile for each backend the runner as its bundles have it, the doubles and the program that uses both; a warning is an error."""
     compiler = [str(next(kotlin_jars.glob(f"{name}-[0-9]*.jar"))) for name in COMPILER_JARS]
     library = compiler[1]
     out = tmp_path_factory.mktemp("classes")
     sources = [str(path) for path in DOUBLES.rglob("*.java") if path.name != "Compile.java"]
-    subprocess.run(["javac", "-d", str(out / "all"), "-cp", str(ANDROID_JSON), *sources], check=True, timeout=120)
+    subprocess.run(["javac", "-d", str(out / "all"), "-cp", str(android_json), *sources], check=True, timeout=120)
     paths, commands = {}, []
     for backend, packages in RUNTIMES.items():
         (out / backend).mkdir()
         for package in packages:
             if (out / "all" / package).is_dir():
                 (out / "all" / package).rename(out / backend / package)
-        paths[backend] = ":".join([library, str(ANDROID_JSON), str(out / "all"), str(out / backend)])
+        paths[backend] = ":".join([library, str(android_json), str(out / "all"), str(out / backend)])
         options = ["-no-stdlib", "-no-reflect", "-Werror", "-cp", paths[backend], "-d", str(out / backend)]
         own = [*RUNNER.glob("*.kt"), RUNNER / backend, DOUBLES / "Main.kt", *(DOUBLES / backend).rglob("*.kt")]
         commands += ["--", *options, *map(str, own)]
