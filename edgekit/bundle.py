@@ -170,8 +170,7 @@ def _make(
 ) -> _Draft:
     """Convert a run into an empty folder, with everything that a device gets but the golden vectors."""
     from edgekit.calibration import read_calibration
-    from edgekit.graphs.corners import MODEL as CORNERS
-    from edgekit.graphs.corners import write_corner_finder
+    from edgekit.graphs.corners import NAME, write_corner_finder
     from edgekit.models.runfolder import load_corner_finder, load_pipeline, run_hash
 
     pipeline = load_pipeline(run, _name_ensemble(run, target))
@@ -179,14 +178,15 @@ def _make(
     artifact = backend.convert(pipeline, target, folder, calibration.patients)
     problems, unlooked = _look_at_float16(run, pipeline, target, rows, folder)
     finder = load_corner_finder(run) if target.corners else None
+    corners = None
     if finder is not None and target.corners is not None:
-        write_corner_finder(finder, folder / CORNERS, target.corners)
+        corners = {"model": f"{NAME}{Path(artifact.model).suffix}", "side": finder.side, "weights": target.corners}
+        write_corner_finder(finder, folder / corners["model"], target.corners)
     problems += _exceed_budget(folder / artifact.model, target.size_mb)
     _gate(problems, folder, artifact.model, force)  # before minutes are spent on judging it
     shutil.copyfile(target.recipe, folder / RECIPE)
     copy_runner(target, folder)
     provenance = {**_trace(run, run_hash(run), table, out, backend.VERSIONED), "calibration": calibration.provenance(out)}
-    corners = None if finder is None else {"model": CORNERS, "side": finder.side, "weights": target.corners}
     manifest = _describe(pipeline, target, backend, folder, artifact, corners, provenance)
     left_out = [f"a calibration patient was left out: {reason}" for reason in calibration.unreadable]
     manifest = replace(manifest, unproven=(*artifact.unproven, *unlooked, *left_out))
@@ -273,11 +273,15 @@ def _seal(draft: Bundle, judgement: _Judgement, replaced: Bundle | None, out: Pa
 def copy_runner(target: Target, folder: Path) -> None:
     """Copy into a bundle's folder what runs on the device: the target's own, else its backend's script, and what scripts have in common.
 
-    A target's own opens what its recipe's backend makes, and not what a variant with another makes.
+    A folder in the target's own runner that has the name of a backend is for bundles of that backend. Where there are such folders, the
+    runner is for these backends; where there is none, it is for the one that the recipe names first.
     """
-    runner, shared = folder / RUNNER, target.folder.parent / SHARED_SCRIPT.format(target.backend)
-    if (target.folder / RUNNER).is_dir() and not target.precision.startswith(f"{target.backend}-"):
-        shutil.copytree(target.folder / RUNNER, runner, ignore=shutil.ignore_patterns("__pycache__"))
+    from edgekit.backends import BACKENDS
+
+    own, runner, shared = target.folder / RUNNER, folder / RUNNER, target.folder.parent / SHARED_SCRIPT.format(target.backend)
+    parts = {path.name for path in own.glob("*") if path.name in BACKENDS}
+    if own.is_dir() and (target.backend in parts if parts else not target.precision.startswith(f"{target.backend}-")):
+        shutil.copytree(own, runner, ignore=shutil.ignore_patterns("__pycache__", *(parts - {target.backend})))
     if shared.is_file() and not (runner / SCRIPT).exists():
         runner.mkdir(exist_ok=True)
         shutil.copyfile(shared, runner / SCRIPT)

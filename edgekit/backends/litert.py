@@ -10,7 +10,7 @@ from edgekit.graphs.lowering import export_lowered
 from edgekit.graphs.places import check_stages
 from edgekit.litert.operators import lower_graph
 from edgekit.rewriting import BY_GATHERING
-from edgekit.sessions import litert
+from edgekit.sessions import browser, browser_compat, litert
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "w8a8"),
     "ensemble": ("fp32",),
 }
-SESSIONS: dict[str, SessionModule] = {"litert": litert}
+SESSIONS: dict[str, SessionModule] = {"litert": litert, "browser": browser, "browser-compat": browser_compat}
 EMULATED = False
 VERSIONED: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime", "ai-edge-litert", "numpy", "timm", "ultralytics")
 MODEL = "model.tflite"

@@ -1,10 +1,11 @@
-"""The corner finder as one small ONNX file beside the pipeline's model."""
+"""The corner finder as one small file beside the pipeline's model, in the format of that."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from edgekit.graphs.exporting import fold_batch_norms, strip_annotations
+from edgekit.litert.operators import lower_graph
 from edgekit.version import VERSION
 
 if TYPE_CHECKING:
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 
     from edgekit.models.corners import CornerFinder
 
-MODEL = "corners.onnx"
+NAME = "corners"
+"""Its file, which has the suffix of the pipeline's model."""
+LITERT = ".tflite"
 OPSET = 20
 WEIGHTS = ("float32", "int8")
 LEAST = 256
@@ -24,6 +27,8 @@ def write_corner_finder(finder: CornerFinder, path: Path, weights: str) -> None:
 
     Parameters
     ----------
+    path
+        A file for LiteRT where its suffix is `LITERT`, else ONNX.
     weights
         How they are stored, one of `WEIGHTS`; all is computed in float32.
     """
@@ -48,8 +53,9 @@ def write_corner_finder(finder: CornerFinder, path: Path, weights: str) -> None:
     if weights == "int8":
         _store_in_bytes(model)
     onnx.checker.check_model(model, full_check=True)
-    onnx.helper.set_model_props(model, {"edgekit": VERSION})
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    told = {"edgekit": VERSION}
+    onnx.helper.set_model_props(model, told)
+    path.write_bytes(lower_graph(model, told) if path.suffix == LITERT else model.SerializeToString(deterministic=True))
 
 
 def _store_in_bytes(model: Any) -> None:
