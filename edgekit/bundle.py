@@ -176,7 +176,7 @@ def _make(
     pipeline = load_pipeline(run, _name_ensemble(run, target))
     calibration = read_calibration(run, target.calibration, rows, pipeline.spec)
     artifact = backend.convert(pipeline, target, folder, calibration.patients)
-    problems, unlooked = _look_at_float16(run, pipeline, target, rows, folder)
+    problems, unlooked = _look_at_float16(run, pipeline, target, backend, rows, folder)
     finder = load_corner_finder(run) if target.corners else None
     corners = None
     if finder is not None and target.corners is not None:
@@ -441,7 +441,9 @@ def _exceed_time(rows: list[dict[str, Any]], target: Target, baselines: Mapping[
     return problems
 
 
-def _look_at_float16(run: Path, pipeline: Pipeline, target: Target, rows: Sequence[Study], draft: Path) -> tuple[list[str], list[str]]:
+def _look_at_float16(
+    run: Path, pipeline: Pipeline, target: Target, backend: Backend, rows: Sequence[Study], draft: Path
+) -> tuple[list[str], list[str]]:
     """Write ``float16.json`` for a target whose recipe asks for it.
 
     Returns
@@ -454,7 +456,7 @@ def _look_at_float16(run: Path, pipeline: Pipeline, target: Target, rows: Sequen
     from edgekit.models.runfolder import find_studies
     from edgekit.quantization.headroom import LARGEST, measure_headroom
 
-    stages = [stage for stage in ("detector", "members") if target.stages[stage] in ("fp16", "w8a16")]
+    stages = [stage for stage in ("detector", "members") if target.stages[stage] in backend.IN_HALVES]
     if not stages:
         return [], []
     unproven = "Whether a layer leaves the range of float16 was not looked at"

@@ -215,7 +215,7 @@ class _Check:
         self.judge(f"{where}.judge", variant["judge"], set(variant["stages"].values()))
         self.calibration(where, variant)
         if "float16" in variant:
-            self.float16(where, variant)
+            self.float16(where, variant, backend)
         for key, value in variant.get("options", {}).items():
             self.choice(f"a key of {where}.options", key, tuple(backend.OPTIONS))
             self.choice(f"{where}.options.{key}", value, backend.OPTIONS[key])
@@ -278,8 +278,8 @@ class _Check:
         if table["patients"] < 1 or not 0 < table["changed"] < 1:
             raise InputError(f"{self.path}: {where} is {table}", "give patients from 1, and changed as a fraction between 0 and 1")
 
-    def float16(self, where: str, variant: dict[str, Any]) -> None:
-        if not {"fp16", "w8a16"} & set(variant["stages"].values()):
+    def float16(self, where: str, variant: dict[str, Any], backend: Backend) -> None:
+        if not set(backend.IN_HALVES) & set(variant["stages"].values()):
             raise InputError(f"{self.path}: '{where}.float16' is set, but no stage has float16 activations", "leave it out")
         table, where = variant["float16"], f"{where}.float16"
         self.keys(where, table, {"patients": int, "limit": float})

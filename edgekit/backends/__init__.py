@@ -34,6 +34,9 @@ class Backend(Protocol):
     PRECISIONS: dict[str, tuple[str, ...]]
     """The precisions it makes, by stage."""
 
+    IN_HALVES: tuple[str, ...]
+    """Of these precisions, those with float16 activations: a layer beyond the range of float16 would spoil them."""
+
     SESSIONS: dict[str, SessionModule]
     """The modules that open its artefacts, by the name that bundles and commands have for them; the first is the default."""
 

@@ -24,11 +24,13 @@ EXTRAS: tuple[str, ...] = ("train", "export", "litert")
 SETTINGS: dict[str, type] = {}
 OPTIONS: dict[str, tuple[str, ...]] = {}
 PRECISIONS: dict[str, tuple[str, ...]] = {
-    "detector": ("fp32", "w8a8"),
+    "detector": ("fp32", "w8a16", "w8a8"),
     "geometry": ("fp32",),
-    "members": ("fp32", "w8a8"),
+    "members": ("fp32", "w8a16", "w8a8"),
     "ensemble": ("fp32",),
 }
+"""In w8a16 the weights are stored in 8 bits, and everything is computed in float32."""
+IN_HALVES: tuple[str, ...] = ()
 SESSIONS: dict[str, SessionModule] = {"litert": litert, "browser": browser, "browser-compat": browser_compat}
 EMULATED = False
 VERSIONED: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime", "ai-edge-litert", "numpy", "timm", "ultralytics")

@@ -256,7 +256,8 @@ def _normalize(lowering: Lowering, node: Any) -> None:
     spread = average(compute("MUL", read.shape, away, away, options="MulOptions"))
     least = lowering.add_constant(f"{node.name}.least", np.float32(attributes.get("epsilon", 1e-5)).reshape(()))
     factors = compute("RSQRT", rows, compute("ADD", rows, spread, least, options="AddOptions"))
-    weighted = compute("MUL", read.shape, compute("MUL", read.shape, away, factors, options="MulOptions"), lowering.read(node.input[1]), options="MulOptions")
+    even = compute("MUL", read.shape, away, factors, options="MulOptions")
+    weighted = compute("MUL", read.shape, even, lowering.read(node.input[1]), options="MulOptions")
     made = lowering.write(node.output[0], False)
     lowering.file.add("ADD", [weighted.number, lowering.read(node.input[2]).number], [made.number], "AddOptions")
 

@@ -17,6 +17,6 @@ WAY = "wasm, 1 thread, compat"
 ABOUT = replace(browser.ABOUT, takes_threads=False)
 
 
-def open_session(bundle: Bundle, threads: int | None = None) -> Session:
+def open_session(bundle: Bundle, threads: int | None = None) -> Session:  # noqa: ARG001  (it has one)
     """Open the bundle in Chromium; see `edgekit.sessions.SessionModule`."""
     return browser.BrowserSession(bundle, WAY, name=NAME)

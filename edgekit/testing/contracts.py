@@ -167,6 +167,7 @@ class BackendContract(Contract):
         assert all(made and set(made) <= set(PRECISIONS) for made in backend.PRECISIONS.values())
         assert self.list_precisions(), "it makes no precision of both detector and members"
         assert isinstance(backend.EMULATED, bool)
+        assert set(backend.IN_HALVES) <= {precision for made in backend.PRECISIONS.values() for precision in made}
         assert all(isinstance(extra, str) for extra in backend.EXTRAS)
         assert backend.SESSIONS, "nothing opens its files"
         assert all(isinstance(module.ABOUT, About) and callable(module.open_session) for module in backend.SESSIONS.values())

@@ -276,11 +276,8 @@ def test_another_bundles_pack_is_refused(bundle: Path, tmp_path: Path) -> None:
 def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
     folder = tmp_path_factory.mktemp("litert")
-    own = '[variants.litert-fp32]\nbackend = "litert"\nsessions = ["litert"]\njudge = { basis = "numerical" }\n'
-    own += 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
-    recipe = folder / "mine.toml"
-    recipe.write_text((EXPORT / "web" / "recipe.toml").read_text().replace('corners = "int8"', "") + own)
-    return export_bundle(tiny_run, load_target("web:litert-fp32", recipe), folder / "bundle", force=True).folder
+    target = replace(load_target("web:fp32"), sessions=("litert",), corners=None)
+    return export_bundle(tiny_run, target, folder / "bundle", force=True).folder
 
 
 def test_a_litert_bundle_answers_without_edgekit_as_the_session_does(litert_bundle: Path, tmp_path: Path) -> None:
@@ -288,11 +285,12 @@ def test_a_litert_bundle_answers_without_edgekit_as_the_session_does(litert_bund
 
     bundle, opened = litert_bundle, open_bundle(litert_bundle)
     assert (bundle / "runner" / "run.py").read_bytes() == (EXPORT / "litert-run.py").read_bytes()
-    assert sorted(path.name for path in (bundle / "runner").iterdir()) == ["bundle_runner.py", "run.py"], "the web's own opens ONNX files"
+    assert (bundle / "runner" / "litert").is_dir()
+    assert not (bundle / "runner" / "onnx").exists(), "what opens ONNX files stays away"
     patients = write_pack(bundle, tmp_path / "pack.npz", opened.manifest.model_sha256)
     answer = run(bundle, "--pack", tmp_path / "pack.npz", "--out", tmp_path / "sent", "--threads", 1)
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith("ap+lateral for web, litert-fp32, ai-edge-litert 2.")
+    assert answer.stdout.startswith("ap+lateral for web, fp32, ai-edge-litert 2.")
     sent = np.load(tmp_path / "sent" / "outputs.npz")
     with open_session(opened, 1) as session:
         assert (str(sent["session"]), str(sent["runtime"])) == (session.name, session.runtime)
@@ -351,7 +349,7 @@ def test_every_target_for_which_one_is_promised_has_a_runner() -> None:
     assert {path.parts[-3] for path in RUNNERS} == {"android", "ios", "web"}
 
 
-@pytest.mark.parametrize("name", ["android", "desktop-cpu", "web"])
+@pytest.mark.parametrize("name", ["android", "desktop-cpu", "web:onnx-w8a8"])
 def test_onnx_bundles_share_one_script(
     name: str, tiny_run: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
