@@ -155,6 +155,21 @@ def eight_bit_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
+def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_run` exported for LiteRT in float; it names no studies, so it is stamped not verified."""
+    from edgekit.bundle import export_bundle
+    from edgekit.targets import load_target
+
+    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
+    folder = tmp_path_factory.mktemp("litert")
+    own = '[variants.litert-fp32]\nbackend = "litert"\nsessions = ["litert"]\njudge = { basis = "numerical" }\n'
+    own += 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
+    recipe = folder / "mine.toml"
+    recipe.write_text(load_target("web").recipe.read_text().replace('corners = "int8"', "") + own)
+    return export_bundle(tiny_run, load_target("web:litert-fp32", recipe), folder / "bundle", force=True).folder
+
+
+@pytest.fixture(scope="session")
 def tiny_front_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder of another task: hip stems on one view, `front`, whole films without a detector; random weights, canvas 128."""
     from edgekit.testing.tiny import make_front_run

@@ -30,7 +30,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "ensemble": ("fp32",),
 }
 SESSIONS: dict[str, SessionModule] = {"litert": litert}
-EMULATED = False
+EMULATED = True
 VERSIONED: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime", "ai-edge-litert", "numpy", "timm", "ultralytics")
 MODEL = "model.tflite"
 ACTIVATIONS = "int8"

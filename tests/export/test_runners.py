@@ -272,17 +272,6 @@ def test_another_bundles_pack_is_refused(bundle: Path, tmp_path: Path) -> None:
 # -- LiteRT --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
-    folder = tmp_path_factory.mktemp("litert")
-    own = '[variants.litert-fp32]\nbackend = "litert"\nsessions = ["litert"]\njudge = { basis = "numerical" }\n'
-    own += 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
-    recipe = folder / "mine.toml"
-    recipe.write_text((EXPORT / "web" / "recipe.toml").read_text().replace('corners = "int8"', "") + own)
-    return export_bundle(tiny_run, load_target("web:litert-fp32", recipe), folder / "bundle", force=True).folder
-
-
 def test_a_litert_bundle_answers_without_edgekit_as_the_session_does(litert_bundle: Path, tmp_path: Path) -> None:
     from edgekit.sessions.litert import open_session
 
