@@ -26,6 +26,7 @@ from edgekit.emulation.machines import describe_cores, open_emulated, open_here
 from edgekit.emulation.runtimes import COMMON, find_runtime, list_runtimes
 from edgekit.errors import InputError, MissingError
 from edgekit.files import write_json
+from edgekit.formats.litert import count_operators
 from edgekit.manifest import open_bundle, seal_bundle
 from edgekit.processors import CPUS, Cpu, read_features
 from edgekit.studies import write_studies
@@ -201,6 +202,8 @@ def write_litert_convolution(folder: Path, largest: int) -> tuple[Path, np.ndarr
 
 def check_litert_convolution(machine: machines.Machine, folder: Path) -> None:
     model, films, expected = write_litert_convolution(folder, 127)
+    counted = count_operators(model)
+    assert (counted["QUANTIZE"], counted["CONV_2D"], counted["DEQUANTIZE"]) == (1, 1, 1)  # in float it would be exact too
     np.save(folder / "films.npy", films)
     ended = machine.run("-c", LITERT_CONVOLUTION, model, folder / "films.npy", folder / "out.npy")
     assert ended.returncode == 0, ended.stderr
