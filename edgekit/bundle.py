@@ -335,7 +335,8 @@ def emulate_golden(bundle: Bundle, processors: Sequence[str]) -> tuple[list[dict
         Rows of ``processors.json`` (see `edgekit.proven`) for those where they came out as expected; a sentence for each that can't be
         emulated here; and what the bundle's runner said on the others.
     """
-    from edgekit.emulation.judging import SESSION, check_golden_on
+    from edgekit.emulation.judging import check_golden_on
+    from edgekit.emulation.runtimes import find_session
     from edgekit.proven import prove_by_golden
 
     rows, unproven, problems = [], [], []
@@ -343,12 +344,12 @@ def emulate_golden(bundle: Bundle, processors: Sequence[str]) -> tuple[list[dict
         try:
             (check,) = check_golden_on(bundle, [CPUS[name]])
         except MissingError as error:
-            unproven.append(f"{SESSION} was not emulated on {name} here: {error.remedy}")  # the message may name a folder
+            unproven.append(f"{find_session(bundle)} was not emulated on {name} here: {error.remedy}")  # the message may name a folder
             continue
         if check.failure:
             problems.append(check.failure)
         else:
-            rows.append(prove_by_golden(check.cpu, SESSION, check.runtime))
+            rows.append(prove_by_golden(check.cpu, check.session, check.runtime))
     return rows, unproven, problems
 
 

@@ -49,16 +49,9 @@ def web_bundle(tiny_bundle: Path, random_finder: Any, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="session")
-def web_litert_bundle(tiny_run: Path, random_finder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny_run` for browsers as LiteRT files, with the web runner and `random_finder`. Whoever changes it takes a copy."""
-    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
-    from edgekit.bundle import export_bundle
-    from edgekit.targets import load_target
-
-    folder = tmp_path_factory.mktemp("litert")
-    target = replace(load_target("web:fp32"), sessions=("litert",), corners=None)
-    exported = export_bundle(tiny_run, target, folder / "exported", force=True).folder
-    return add_web_runner(exported, random_finder, folder / "bundle")
+def web_litert_bundle(litert_bundle: Path, random_finder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`litert_bundle` with `random_finder`. Whoever changes it takes a copy."""
+    return add_web_runner(litert_bundle, random_finder, tmp_path_factory.mktemp("web") / "litert")
 
 
 def add_web_runner(bundle: Path, finder: Any, folder: Path) -> Path:
@@ -166,6 +159,17 @@ def eight_bit_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -
     target = load_target("desktop-cpu")
     (folder / "mine.toml").write_text(target.recipe.read_text().replace("changed = 0.004", "changed = 0.99").replace(', "openvino"', ""))
     return export_bundle(run, load_target("desktop-cpu", folder / "mine.toml"), folder / "bundle", force=True).folder
+
+
+@pytest.fixture(scope="session")
+def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_run` exported for LiteRT in float; it names no studies, so it is stamped not verified."""
+    from edgekit.bundle import export_bundle
+    from edgekit.targets import load_target
+
+    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
+    target = replace(load_target("web:fp32"), sessions=("litert",), corners=None)  # browsers have tests of their own
+    return export_bundle(tiny_run, target, tmp_path_factory.mktemp("litert") / "bundle", force=True).folder
 
 
 @pytest.fixture(scope="session")

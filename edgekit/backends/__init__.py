@@ -41,7 +41,7 @@ class Backend(Protocol):
     """The modules that open its artefacts, by the name that bundles and commands have for them; the first is the default."""
 
     EMULATED: bool
-    """Whether emulated processors can answer with its files (`edgekit.emulation`)."""
+    """Whether emulated processors can answer with its files (`edgekit.emulation`): its first session says what its runner imports then."""
 
     VERSIONED: tuple[str, ...]
     """Packages whose version decides what is made."""

@@ -32,7 +32,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 """In w8a16 the weights are stored in 8 bits, and everything is computed in float32."""
 IN_HALVES: tuple[str, ...] = ()
 SESSIONS: dict[str, SessionModule] = {"litert": litert, "browser": browser, "browser-compat": browser_compat}
-EMULATED = False
+EMULATED = True
 VERSIONED: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime", "ai-edge-litert", "numpy", "timm", "ultralytics")
 MODEL = "model.tflite"
 ACTIVATIONS = "int8"

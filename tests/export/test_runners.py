@@ -272,14 +272,6 @@ def test_another_bundles_pack_is_refused(bundle: Path, tmp_path: Path) -> None:
 # -- LiteRT --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
-    folder = tmp_path_factory.mktemp("litert")
-    target = replace(load_target("web:fp32"), sessions=("litert",), corners=None)
-    return export_bundle(tiny_run, target, folder / "bundle", force=True).folder
-
-
 def test_a_litert_bundle_answers_without_edgekit_as_the_session_does(litert_bundle: Path, tmp_path: Path) -> None:
     from edgekit.sessions.litert import open_session
 
@@ -349,7 +341,7 @@ def test_every_target_for_which_one_is_promised_has_a_runner() -> None:
     assert {path.parts[-3] for path in RUNNERS} == {"android", "ios", "web"}
 
 
-@pytest.mark.parametrize("name", ["android", "desktop-cpu", "web:onnx-w8a8"])
+@pytest.mark.parametrize("name", ["android:onnx-w8a8", "desktop-cpu", "web:onnx-w8a8"])
 def test_onnx_bundles_share_one_script(
     name: str, tiny_run: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
