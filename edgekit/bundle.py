@@ -180,8 +180,9 @@ def _make(
     finder = load_corner_finder(run) if target.corners else None
     corners = None
     if finder is not None and target.corners is not None:
-        corners = {"model": f"{NAME}{Path(artifact.model).suffix}", "side": finder.side, "weights": target.corners}
-        write_corner_finder(finder, folder / corners["model"], target.corners)
+        name = f"{NAME}{Path(artifact.model).suffix}"
+        corners = {"model": name, "side": finder.side, "weights": target.corners}
+        write_corner_finder(finder, folder / name, target.corners)
     problems += _exceed_budget(folder / artifact.model, target.size_mb)
     _gate(problems, folder, artifact.model, force)  # before minutes are spent on judging it
     shutil.copyfile(target.recipe, folder / RECIPE)

@@ -254,7 +254,7 @@ def _normalize(lowering: Lowering, node: Any) -> None:
 
     away = compute("SUB", read.shape, read, average(read), options="SubOptions")
     spread = average(compute("MUL", read.shape, away, away, options="MulOptions"))
-    least = lowering.add_constant(f"{node.name}.least", np.float32(attributes.get("epsilon", 1e-5)).reshape(()))
+    least = lowering.add_constant(f"{node.name}.least", np.array(attributes.get("epsilon", 1e-5), np.float32))
     factors = compute("RSQRT", rows, compute("ADD", rows, spread, least, options="AddOptions"))
     even = compute("MUL", read.shape, away, factors, options="MulOptions")
     weighted = compute("MUL", read.shape, even, lowering.read(node.input[1]), options="MulOptions")

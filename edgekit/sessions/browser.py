@@ -26,7 +26,7 @@ from edgekit.sessions.inputs import check_inputs
 from edgekit.sessions.vendored import RUNTIMES, find_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from edgekit.types import Bundle, Session, Tensors
@@ -72,7 +72,8 @@ INFER = """async ({ films, given }) => {
 def list_missing() -> list[str]:
     """Return what this machine lacks: a browser, or a runtime that it loads."""
     missing = []
-    for find in (find_browser, *(partial(find_runtime, backend) for backend in RUNTIMES)):
+    finders: list[Callable[[], object]] = [find_browser, *(partial(find_runtime, backend) for backend in RUNTIMES)]
+    for find in finders:
         try:
             find()
         except MissingError as error:
