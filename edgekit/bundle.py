@@ -2,7 +2,7 @@
 
 ::
 
-    build/<target>/  manifest.json  processors.json  MODEL_CARD.md  recipe.toml  golden/  runner/  the model file(s)  corners.onnx (web)
+    build/<target>/  manifest.json  processors.json  MODEL_CARD.md  recipe.toml  golden/  runner/  the model file(s)  corners.* (web)
 
 Paths of the run and the studies are recorded relative to the bundle: they tell nothing about the machine, and survive moving all of
 them together.
