@@ -180,8 +180,9 @@ def list_candidates(
         manifest = named[bundle].manifest
         if manifest.provenance["run"]["sha256"] != weights:
             raise UsageError(f"{named[bundle].folder} was not made from {run}", "give the bundles of --run")
-        count = suite.get("browser_threads", threads) if session == "browser" else threads
-        opener = partial(open_session, session, named[bundle], count)
+        opener = partial(open_session, session, named[bundle], threads)
+        if session.startswith("browser"):
+            opener = partial(open_browser, session, named[bundle], suite.get("browser_threads", threads), suite.get("throttle", 1))
         model = named[bundle].model
         candidates.append(Candidate(wanted, manifest.precision, "one graph", manifest.model_sha256, brands, opener, model=model))
     graphs = [bundle.model for name, bundle in named.items() if name == "desktop-cpu:fp32"]
@@ -212,6 +213,17 @@ def list_candidates(
     return candidates, left_out
 
 
+def open_browser(session: str, bundle: Bundle, threads: int, throttle: float) -> Any:
+    """Open a bundle in a browser that is `throttle` times as slow."""
+    from edgekit.sessions import open_session
+
+    opened: Any = open_session(session, bundle, threads)
+    if throttle != 1:
+        opened.slow_down(throttle)
+        opened.runtime += f", slowed down {throttle} times"
+    return opened
+
+
 def make_row(candidate: Candidate, worker: Worker, times: dict[str, list[list[float]]], peak: float) -> Latency:
     """Return a candidate's row; ratios are medians over the rounds."""
     return Latency(
@@ -220,7 +232,7 @@ def make_row(candidate: Candidate, worker: Worker, times: dict[str, list[list[fl
         precision=candidate.precision,
         **summarize_turns(candidate.name, times),
         load_ms=worker.load_ms,
-        peak_rss_mb=None if candidate.name.endswith("/browser") else peak,
+        peak_rss_mb=None if "/browser" in candidate.name else peak,
         size_mb=candidate.model.stat().st_size / 1e6 if candidate.model and candidate.model.is_file() else None,
         first_ms=worker.first_ms,
         opening=worker.opening,

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.backends import BACKENDS
 from edgekit.bundle import export_bundle, verification_rows
 from edgekit.emulation.judging import judge_on
 from edgekit.errors import EdgekitError
@@ -123,7 +124,7 @@ def judge_processors(arguments: argparse.Namespace, wanted: list[str]) -> None:
             print(f"{spec}: {place} is not there; without its record in {arguments.out} it would be made", flush=True)
             continue
         bundle = open_bundle(place)
-        if "w8a8" not in bundle.manifest.stages.values() or bundle.manifest.backend != "onnx":
+        if "w8a8" not in bundle.manifest.stages.values() or not BACKENDS[bundle.manifest.backend].EMULATED:
             continue
         for name in arguments.cpu:
             path = arguments.out / f"{spec.replace(':', '-')}-{name}.json"

@@ -2,7 +2,7 @@
 
 ::
 
-    build/<target>/  manifest.json  processors.json  MODEL_CARD.md  recipe.toml  golden/  runner/  the model file(s)  corners.onnx (web)
+    build/<target>/  manifest.json  processors.json  MODEL_CARD.md  recipe.toml  golden/  runner/  the model file(s)  corners.* (web)
 
 Paths of the run and the studies are recorded relative to the bundle: they tell nothing about the machine, and survive moving all of
 them together.
@@ -170,23 +170,24 @@ def _make(
 ) -> _Draft:
     """Convert a run into an empty folder, with everything that a device gets but the golden vectors."""
     from edgekit.calibration import read_calibration
-    from edgekit.graphs.corners import MODEL as CORNERS
-    from edgekit.graphs.corners import write_corner_finder
+    from edgekit.graphs.corners import NAME, write_corner_finder
     from edgekit.models.runfolder import load_corner_finder, load_pipeline, run_hash
 
     pipeline = load_pipeline(run, _name_ensemble(run, target))
     calibration = read_calibration(run, target.calibration, rows, pipeline.spec)
     artifact = backend.convert(pipeline, target, folder, calibration.patients)
-    problems, unlooked = _look_at_float16(run, pipeline, target, rows, folder)
+    problems, unlooked = _look_at_float16(run, pipeline, target, backend, rows, folder)
     finder = load_corner_finder(run) if target.corners else None
+    corners = None
     if finder is not None and target.corners is not None:
-        write_corner_finder(finder, folder / CORNERS, target.corners)
+        name = f"{NAME}{Path(artifact.model).suffix}"
+        corners = {"model": name, "side": finder.side, "weights": target.corners}
+        write_corner_finder(finder, folder / name, target.corners)
     problems += _exceed_budget(folder / artifact.model, target.size_mb)
     _gate(problems, folder, artifact.model, force)  # before minutes are spent on judging it
     shutil.copyfile(target.recipe, folder / RECIPE)
     copy_runner(target, folder)
     provenance = {**_trace(run, run_hash(run), table, out, backend.VERSIONED), "calibration": calibration.provenance(out)}
-    corners = None if finder is None else {"model": CORNERS, "side": finder.side, "weights": target.corners}
     manifest = _describe(pipeline, target, backend, folder, artifact, corners, provenance)
     left_out = [f"a calibration patient was left out: {reason}" for reason in calibration.unreadable]
     manifest = replace(manifest, unproven=(*artifact.unproven, *unlooked, *left_out))
@@ -273,11 +274,15 @@ def _seal(draft: Bundle, judgement: _Judgement, replaced: Bundle | None, out: Pa
 def copy_runner(target: Target, folder: Path) -> None:
     """Copy into a bundle's folder what runs on the device: the target's own, else its backend's script, and what scripts have in common.
 
-    A target's own opens what its recipe's backend makes, and not what a variant with another makes.
+    A folder in the target's own runner that has the name of a backend is for bundles of that backend. Where there are such folders, the
+    runner is for these backends; where there is none, it is for the one that the recipe names first.
     """
-    runner, shared = folder / RUNNER, target.folder.parent / SHARED_SCRIPT.format(target.backend)
-    if (target.folder / RUNNER).is_dir() and not target.precision.startswith(f"{target.backend}-"):
-        shutil.copytree(target.folder / RUNNER, runner, ignore=shutil.ignore_patterns("__pycache__"))
+    from edgekit.backends import BACKENDS
+
+    own, runner, shared = target.folder / RUNNER, folder / RUNNER, target.folder.parent / SHARED_SCRIPT.format(target.backend)
+    parts = {path.name for path in own.glob("*") if path.name in BACKENDS}
+    if own.is_dir() and (target.backend in parts if parts else not target.precision.startswith(f"{target.backend}-")):
+        shutil.copytree(own, runner, ignore=shutil.ignore_patterns("__pycache__", *(parts - {target.backend})))
     if shared.is_file() and not (runner / SCRIPT).exists():
         runner.mkdir(exist_ok=True)
         shutil.copyfile(shared, runner / SCRIPT)
@@ -331,7 +336,8 @@ def emulate_golden(bundle: Bundle, processors: Sequence[str]) -> tuple[list[dict
         Rows of ``processors.json`` (see `edgekit.proven`) for those where they came out as expected; a sentence for each that can't be
         emulated here; and what the bundle's runner said on the others.
     """
-    from edgekit.emulation.judging import SESSION, check_golden_on
+    from edgekit.emulation.judging import check_golden_on
+    from edgekit.emulation.runtimes import find_session
     from edgekit.proven import prove_by_golden
 
     rows, unproven, problems = [], [], []
@@ -339,12 +345,12 @@ def emulate_golden(bundle: Bundle, processors: Sequence[str]) -> tuple[list[dict
         try:
             (check,) = check_golden_on(bundle, [CPUS[name]])
         except MissingError as error:
-            unproven.append(f"{SESSION} was not emulated on {name} here: {error.remedy}")  # the message may name a folder
+            unproven.append(f"{find_session(bundle)} was not emulated on {name} here: {error.remedy}")  # the message may name a folder
             continue
         if check.failure:
             problems.append(check.failure)
         else:
-            rows.append(prove_by_golden(check.cpu, SESSION, check.runtime))
+            rows.append(prove_by_golden(check.cpu, check.session, check.runtime))
     return rows, unproven, problems
 
 
@@ -437,7 +443,9 @@ def _exceed_time(rows: list[dict[str, Any]], target: Target, baselines: Mapping[
     return problems
 
 
-def _look_at_float16(run: Path, pipeline: Pipeline, target: Target, rows: Sequence[Study], draft: Path) -> tuple[list[str], list[str]]:
+def _look_at_float16(
+    run: Path, pipeline: Pipeline, target: Target, backend: Backend, rows: Sequence[Study], draft: Path
+) -> tuple[list[str], list[str]]:
     """Write ``float16.json`` for a target whose recipe asks for it.
 
     Returns
@@ -450,7 +458,7 @@ def _look_at_float16(run: Path, pipeline: Pipeline, target: Target, rows: Sequen
     from edgekit.models.runfolder import find_studies
     from edgekit.quantization.headroom import LARGEST, measure_headroom
 
-    stages = [stage for stage in ("detector", "members") if target.stages[stage] in ("fp16", "w8a16")]
+    stages = [stage for stage in ("detector", "members") if target.stages[stage] in backend.IN_HALVES]
     if not stages:
         return [], []
     unproven = "Whether a layer leaves the range of float16 was not looked at"

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, MissingError
 from edgekit.files import write_json
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TARGETS = ("web", "desktop-cpu")
+PRECISION = "fp32"
 PRESET = "demo"
 FILM_SIZE = 768
 SEED = 0
@@ -119,7 +120,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     evaluation = timed("evaluate", "3/6  Evaluating on the test patients", lambda: evaluate_run(run, studies, out / "evaluation"))
     bundles = []
     for name in TARGETS:
-        target, folder = load_target(f"{name}:fp32"), out / "build" / name
+        target, folder = load_target(f"{name}:{choose_variant(name, say)}"), out / "build" / name
         if folder.exists() and open_bundle(folder).manifest.provenance["run"]["sha256"] == run_hash(run):
             say(f"4/6  Exporting {name}: kept {folder}")
             bundles.append(open_bundle(folder))
@@ -136,6 +137,22 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Demo:
     write_report(report, replace(evaluation.report, parity=parity, latency=tuple(measured["rows"]), simulation=SIMULATION))
     folders = tuple(bundle.folder for bundle in bundles)
     return Demo(report, evaluation.metrics, folders, parity, measured, seconds, suggest_following(out, studies))
+
+
+def choose_variant(name: str, say: Callable[[str], None]) -> str:
+    """Return the variant of a target that the demo exports: in ONNX, and told so, where what the target's own format needs is missing."""
+    from edgekit.formats.litert import import_schema
+    from edgekit.targets import load_target
+
+    if load_target(f"{name}:{PRECISION}").backend != "litert":
+        return PRECISION
+    try:
+        import_schema()
+    except MissingError as error:
+        variant = f"onnx-{PRECISION}"
+        say(f"     {name} as {variant}: {error.message}; {error.remedy} makes it faster")
+        return variant
+    return PRECISION
 
 
 def suggest_following(out: Path, studies: Path) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,13 @@ UNVERIFIED = "it was written with --force, and its answers may not be those of t
 EXECUTED, EMULATED, PROVED = "executed", "emulated", "proved, not executed"
 """How it is known that a bundle is right on a processor."""
 
+BASES = {
+    EXECUTED: "*Executed*: on such a processor.",
+    EMULATED: "*Emulated*: the file answered in an emulator of it.",
+    PROVED: "*Proved, not executed*: no sum of the file's 8-bit convolutions can overflow, whatever the kernel; nothing ran there.",
+}
+"""What a card says of each."""
+
 INTERPRETED_NOTE = (
     "*Interpreted*: edgekit evaluated the file's operators itself. That proves the file and its arithmetic, not the device's own."
 )
@@ -153,7 +160,6 @@ def _describe_processors(manifest: Manifest, processors: Sequence[dict[str, Any]
         "|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",
-        "*Executed*: on such a processor. *Emulated*: the file answered in an emulator of it. *Proved, not executed*: no sum of the file's "
-        "8-bit convolutions can overflow, whatever the kernel; nothing ran there.",
+        " ".join(sentence for basis, sentence in BASES.items() if basis in {row["basis"] for row in processors}),
         *([f"{', '.join(missing)} was emulated on none of them."] if missing else []),
     ]

@@ -1,7 +1,8 @@
 """The instructions by which runtimes choose their 8-bit kernels: which this processor has, and which others can be emulated.
 
 An 8-bit answer belongs to the kernel that computed it. onnxruntime (MLAS) and OpenVINO (oneDNN) choose one when they load, by these
-instructions alone, so two processors that have the same of them compute the same.
+instructions alone, so two processors that have the same of them compute the same. LiteRT (XNNPACK) chooses its kernels
+in float by the model too: a Haswell and an EPYC of the first generation round differently there (`docs/performance.md`, "LiteRT").
 """
 
 from __future__ import annotations

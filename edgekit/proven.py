@@ -45,7 +45,8 @@ def prove_by_golden(cpu: dict[str, Any], session: str, runtime: str) -> Row:
 def prove_by_saturation(manifest: Manifest) -> list[Row]:
     """Return the rows of the processors that can't be emulated.
 
-    None where an 8-bit sum of the file can overflow, nobody looked, or there is no such sum.
+    None where an 8-bit sum of the file can overflow, nobody looked, or there is no such sum; and none in other sessions than onnxruntime:
+    the bound (`edgekit.quantization.saturation`) is that of its kernels, and nobody has shown one of XNNPACK's for a LiteRT file.
     """
     saturation = manifest.graph.get("saturation")
     if not saturation or not saturation["layers"] or saturation["can_overflow"] or "onnxruntime" not in manifest.sessions:

@@ -178,8 +178,7 @@ def _read_recipe(path: Path, backends: Mapping[str, Backend] = BACKENDS) -> dict
     if "corners" in document:
         check.choice("corners", document["corners"], CORNER_WEIGHTS)
     check.sessions("sessions", document["sessions"], backend)
-    for processor in document.get("processors", ()):
-        check.choice("a processor", processor, tuple(CPUS) if backend.EMULATED else ())
+    check.processors("a processor", document, backend)
     if not document["variants"]:
         raise InputError(f"{path}: 'variants' is empty", "see the recipes in export/ for examples")
     for name, variant in document["variants"].items():
@@ -188,6 +187,8 @@ def _read_recipe(path: Path, backends: Mapping[str, Backend] = BACKENDS) -> dict
             check.choice(f"variants.{name}.backend", own, tuple(each for each in backends if each != document["backend"]))
         check.choice("the name of a variant", name, tuple(f"{own}-{each}" if own else each for each in PRECISIONS))
         check.variant(f"variants.{name}", variant, backends[own] if own else backend)
+        if own:
+            check.processors(f"a processor of variants.{name}", document, backends[own])
     return document
 
 
@@ -215,7 +216,7 @@ class _Check:
         self.judge(f"{where}.judge", variant["judge"], set(variant["stages"].values()))
         self.calibration(where, variant)
         if "float16" in variant:
-            self.float16(where, variant)
+            self.float16(where, variant, backend)
         for key, value in variant.get("options", {}).items():
             self.choice(f"a key of {where}.options", key, tuple(backend.OPTIONS))
             self.choice(f"{where}.options.{key}", value, backend.OPTIONS[key])
@@ -230,6 +231,10 @@ class _Check:
             raise InputError(f"{self.path}: '{where}' is empty", "see the recipes in export/ for examples")
         for name in names:
             self.choice("a session", name, tuple(backend.SESSIONS))
+
+    def processors(self, where: str, document: dict[str, Any], backend: Backend) -> None:
+        for processor in document.get("processors", ()):  # they hold for every variant
+            self.choice(where, processor, tuple(CPUS) if backend.EMULATED else ())
 
     def keys(self, where: str, table: dict[str, Any], expected: dict[str, type], optional: dict[str, type] | None = None) -> None:
         known = {**expected, **(optional or {})}
@@ -278,8 +283,8 @@ class _Check:
         if table["patients"] < 1 or not 0 < table["changed"] < 1:
             raise InputError(f"{self.path}: {where} is {table}", "give patients from 1, and changed as a fraction between 0 and 1")
 
-    def float16(self, where: str, variant: dict[str, Any]) -> None:
-        if not {"fp16", "w8a16"} & set(variant["stages"].values()):
+    def float16(self, where: str, variant: dict[str, Any], backend: Backend) -> None:
+        if not set(backend.IN_HALVES) & set(variant["stages"].values()):
             raise InputError(f"{self.path}: '{where}.float16' is set, but no stage has float16 activations", "leave it out")
         table, where = variant["float16"], f"{where}.float16"
         self.keys(where, table, {"patients": int, "limit": float})

@@ -31,21 +31,6 @@ def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny_run` exported to LiteRT in float32; it names no studies, so it is stamped not verified."""
-    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
-    from edgekit.bundle import export_bundle
-    from edgekit.targets import load_target
-
-    folder = tmp_path_factory.mktemp("litert")
-    own = '[variants.litert-fp32]\nbackend = "litert"\nsessions = ["litert"]\njudge = { basis = "numerical" }\n'
-    own += 'stages = { detector = "fp32", geometry = "fp32", members = "fp32", ensemble = "fp32" }\n'
-    recipe = folder / "mine.toml"
-    recipe.write_text(load_target("web").recipe.read_text().replace('corners = "int8"', "") + own)
-    return export_bundle(tiny_run, load_target("web:litert-fp32", recipe), folder / "bundle", force=True).folder
-
-
-@pytest.fixture(scope="session")
 def random_finder() -> Any:
     """A corner finder with random weights. It is sure of no film."""
     import torch
@@ -63,28 +48,35 @@ def web_bundle(tiny_bundle: Path, random_finder: Any, tmp_path_factory: pytest.T
     return add_web_runner(tiny_bundle, random_finder, tmp_path_factory.mktemp("web") / "bundle")
 
 
+@pytest.fixture(scope="session")
+def web_litert_bundle(litert_bundle: Path, random_finder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`litert_bundle` with `random_finder`. Whoever changes it takes a copy."""
+    return add_web_runner(litert_bundle, random_finder, tmp_path_factory.mktemp("web") / "litert")
+
+
 def add_web_runner(bundle: Path, finder: Any, folder: Path) -> Path:
-    """Copy a bundle of ONNX with the web runner in place of its own, and a corner finder."""
+    """Copy a bundle with the web runner in place of its own, and a corner finder."""
     from edgekit.bundle import copy_runner
-    from edgekit.graphs.corners import MODEL, write_corner_finder
+    from edgekit.graphs.corners import NAME, write_corner_finder
     from edgekit.manifest import open_bundle, seal_bundle
     from edgekit.targets import load_target
 
-    shutil.copytree(bundle, folder, ignore=shutil.ignore_patterns("runner"))
-    copy_runner(load_target("web"), folder)
-    write_corner_finder(finder, folder / MODEL, "float32")
     manifest = open_bundle(bundle).manifest
-    seal_bundle(folder, replace(manifest, corners={"model": MODEL, "side": finder.side, "weights": "float32"}))
+    shutil.copytree(bundle, folder, ignore=shutil.ignore_patterns("runner"))
+    copy_runner(load_target({"onnx": "web:onnx-fp32", "litert": "web:fp32"}[manifest.backend]), folder)
+    model = f"{NAME}{Path(manifest.model).suffix}"
+    write_corner_finder(finder, folder / model, "float32")
+    seal_bundle(folder, replace(manifest, corners={"model": model, "side": finder.side, "weights": "float32"}))
     return folder
 
 
 @pytest.fixture(scope="session")
-def web_runtime() -> Path:
-    """The folder of onnxruntime-web."""
-    from edgekit.sessions.browser import find_runtime
+def web_runtime() -> dict[str, dict[str, Path]]:
+    """The files of each runtime for browsers, by backend and name."""
+    from edgekit.sessions.vendored import RUNTIMES, find_runtime
 
     with needed():
-        return find_runtime()
+        return {backend: find_runtime(backend) for backend in RUNTIMES}
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +118,7 @@ def node_path() -> str:
 @pytest.fixture(scope="session")
 def codecs_path() -> Path:
     """The WebAssembly that decodes films in the phone app."""
-    from edgekit.sessions.browser import find_codecs
+    from edgekit.sessions.vendored import find_codecs
 
     with needed():
         return find_codecs()
@@ -195,6 +187,17 @@ def eight_bit_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -
     target = load_target("desktop-cpu")
     (folder / "mine.toml").write_text(target.recipe.read_text().replace("changed = 0.004", "changed = 0.99").replace(', "openvino"', ""))
     return export_bundle(run, load_target("desktop-cpu", folder / "mine.toml"), folder / "bundle", force=True).folder
+
+
+@pytest.fixture(scope="session")
+def litert_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_run` exported for LiteRT in float; it names no studies, so it is stamped not verified."""
+    from edgekit.bundle import export_bundle
+    from edgekit.targets import load_target
+
+    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgekit-imaging[litert]' runs this")
+    target = replace(load_target("web:fp32"), sessions=("litert",), corners=None)  # browsers have tests of their own
+    return export_bundle(tiny_run, target, tmp_path_factory.mktemp("litert") / "bundle", force=True).folder
 
 
 @pytest.fixture(scope="session")

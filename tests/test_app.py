@@ -96,11 +96,14 @@ def test_the_release_names_what_the_app_needs_with_its_hash(site: dict[str, Page
         "/js/reader.js",
         "/runner/corners.js",
         "/runner/edgekit.js",
+        "/runner/fetching.js",
+        "/runner/onnx/runtime.js",
         "/bundle/corners.onnx",
         "/bundle/manifest.json",
         "/bundle/model.onnx",
     }
     assert needed <= release["files"].keys()
+    assert set(release["chosen"]) == {path for path in release["files"] if path.startswith("/runtime/")}
     for path, digest in release["files"].items():
         assert base64.b64decode(digest) == hashlib.sha256(site[path].read()).digest()
 

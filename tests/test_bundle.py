@@ -33,7 +33,7 @@ from edgekit.targets import load_target
 from edgekit.task import INTENDED_USE, PEDICLE_SCREWS
 from edgekit.types import Artifact, Study, Target
 
-WEB = replace(load_target("web:fp32"), sessions=("onnxruntime",))  # the browser has tests of its own
+WEB = replace(load_target("web:onnx-fp32"), sessions=("onnxruntime",))  # the browser has tests of its own
 
 
 PLAIN = """

@@ -6,12 +6,13 @@ import json
 import os
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgekit.cli import run as edgekit
-from edgekit.demo import GATE_PATIENTS, suggest_following
+from edgekit.demo import GATE_PATIENTS, TARGETS, choose_variant, suggest_following
 from edgekit.files import hash_file
 from edgekit.phantom.cohort import make_cohort
 from edgekit.phantom.plan import CohortParameters
@@ -53,6 +54,17 @@ def test_the_app_is_served(demo: Path, tmp_path: Path, monkeypatch: pytest.Monke
     command, _ = suggest_following(demo, demo / "cohort" / "studies.csv")[1]
     assert edgekit([*shlex.split(command)[1:], "--port", "0"]) == 0  # any free port: another test may serve on the usual one
     assert "for every device on this network" in capsys.readouterr().out
+
+
+def test_the_web_bundle_is_in_onnx_where_litert_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    assert [choose_variant(name, said.append) for name in TARGETS] == ["fp32", "fp32"]
+    assert not said
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.schema_py_generated", None)
+    assert [choose_variant(name, said.append) for name in TARGETS] == ["onnx-fp32", "fp32"]
+    (line,) = said
+    assert "web as onnx-fp32: ai-edge-litert is not installed" in line
+    assert "pip install 'edgekit-imaging[litert]' makes it faster" in line
 
 
 @pytest.mark.slow

@@ -274,7 +274,7 @@ def test_base_install_has_no_training_package(installed):
 
 
 def compare_seconds(command: Path, *words: object, needs: str) -> float:
-    """Processor time of the installed command, as a multiple of the time in which the same Python imports only the packages that it `needs`.
+    """Processor time of the installed command, as a multiple of what the same Python takes to import the packages that it `needs`.
 
     Both are measured in turn, five times, and their medians compared: a slow or busy machine slows both.
     """

@@ -97,6 +97,23 @@ def test_what_is_not_executed_is_proved_where_nothing_can_overflow(bundle: Bundl
     assert all({"avx512bw", "avx_vnni", "i8mm"} & set(each["features"]) for each in rows)
 
 
+def test_nothing_is_proved_of_litert_without_running_it(bundle: Bundle) -> None:
+    """The bound is that of onnxruntime's kernels."""
+    safe = {"layers": 145, "can_overflow": [], "largest_pair_sum": 32640, "limit": 32767}
+    manifest = replace(bundle.manifest, graph={**bundle.manifest.graph, "saturation": safe})
+    assert prove_by_saturation(manifest)
+    assert prove_by_saturation(replace(manifest, backend="litert", sessions=("litert",))) == []
+
+
+def test_the_card_explains_the_proofs_that_it_lists_and_no_others(bundle: Bundle) -> None:
+    record_proof(bundle, [row(150)], [])
+    card = (bundle.folder / CARD).read_text()
+    assert "*Emulated*: the file answered in an emulator of it." in card
+    assert "*Proved, not executed*" not in card
+    record_proof(open_bundle(bundle.folder), [row(0, basis=proven.PROVED, features=["sse4_1", "avx2", "avx_vnni"])], [])
+    assert "*Emulated*: the file answered in an emulator of it. *Proved, not executed*: no sum" in (bundle.folder / CARD).read_text()
+
+
 def test_predict_says_once_that_this_processor_is_not_proven(
     eight_bits: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,21 @@ def test_a_variant_may_have_a_backend_of_its_own(tmp_path: Path) -> None:
             load_target("android", write(tmp_path, GOOD + own.replace(old, new)))
 
 
+def test_processors_hold_for_every_variant(tmp_path: Path) -> None:
+    head = GOOD.replace("opset = 18\n", 'opset = 18\nprocessors = ["neon"]\n')
+    own = '[variants.litert-fp32]\nbackend = "litert"\nsessions = ["litert"]\n' + STAGES + 'judge = { basis = "numerical" }\n'
+    assert load_target("android:litert-fp32", write(tmp_path, head + own)).processors == ("neon",)
+    other = own.replace("litert-fp32", "tensorrt-fp32").replace(
+        '"litert"\nsessions = ["litert"]', '"tensorrt"\nsessions = ["tensorrt"]\nopset = 18'
+    )
+    assert load_target("android:tensorrt-fp32", write(tmp_path, GOOD + other)).processors == ()
+    with pytest.raises(InputError, match=r"a processor of variants\.tensorrt-fp32 is 'neon'"):
+        load_target("android", write(tmp_path, head + other))
+    whole = head.replace('"onnx"', '"tensorrt"').replace('["onnxruntime"]', '["tensorrt"]')
+    with pytest.raises(InputError, match="a processor is 'neon'"):
+        load_target("jetson", write(tmp_path, whole))
+
+
 def test_unknown_target_and_variant_name_the_choices() -> None:
     with pytest.raises(UsageError, match="'toaster'") as error:
         load_target("toaster")

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from edgekit.errors import InputError
-from edgekit.sessions.browser import CODECS, RUNNER, RUNTIME_FILES, find_codecs, find_runtime
+from edgekit.sessions.browser import RUNNER
+from edgekit.sessions.vendored import CODECS, find_app, find_codecs, find_runtime
 from edgekit.targets import load_target
 
 if TYPE_CHECKING:
@@ -69,12 +70,13 @@ def build_site(bundle: Bundle) -> dict[str, Page]:
     """
     if RUNNER not in bundle.manifest.files:
         raise InputError(f"{bundle.folder} was not made for the browser", "export it for the target web: edgekit export RUN web")
-    runtime = find_runtime()
-    public = runtime.parents[1] / "public"
+    runtime = find_runtime(bundle.manifest.backend)
+    public = find_app() / "public"
     files = {f"/{path.relative_to(public).as_posix()}": path for path in sorted(public.rglob("*.*"))}
-    files |= {f"/runtime/{name}": runtime / name for name in RUNTIME_FILES}
+    files |= {f"/runtime/{name}": path for name, path in runtime.items()}
     files[f"/codecs/{CODECS}"] = find_codecs()
-    files |= {f"/runner/{path.name}": path for path in sorted((load_target("web").folder / RUNNER).parent.glob("*.js"))}
+    runner = (load_target("web").folder / RUNNER).parent
+    files |= {f"/runner/{path.relative_to(runner).as_posix()}": path for path in sorted(runner.rglob("*.js"))}
     files |= {f"/bundle/{name}": bundle.folder / name for name in ("manifest.json", *bundle.manifest.files)}
     worker = files.pop(WORKER).read_bytes()
     pages = {path: _make_page(path, file) for path, file in files.items()}
@@ -89,8 +91,9 @@ def _describe_release(pages: dict[str, Page], bundle: Bundle) -> bytes:
     models = [bundle.manifest.model] + ([corners["model"]] if (corners := bundle.manifest.corners) else [])
     wanted = {"/bundle/manifest.json", *(f"/bundle/{model}" for model in models)} | golden
     kept = {path: page.digest for path, page in pages.items() if path in wanted or not path.startswith("/bundle/")}
+    chosen = [path for path in kept if path.startswith("/runtime/")]  # of which the page names those that this browser needs
     version = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-    return f"const RELEASE = {json.dumps({'version': version, 'files': kept})};\n".encode()
+    return f"const RELEASE = {json.dumps({'version': version, 'files': kept, 'chosen': chosen})};\n".encode()
 
 
 def _make_page(path: str, content: Path | bytes) -> Page:

@@ -34,11 +34,14 @@ class Backend(Protocol):
     PRECISIONS: dict[str, tuple[str, ...]]
     """The precisions it makes, by stage."""
 
+    IN_HALVES: tuple[str, ...]
+    """Of these precisions, those with float16 activations: a layer beyond the range of float16 would spoil them."""
+
     SESSIONS: dict[str, SessionModule]
     """The modules that open its artefacts, by the name that bundles and commands have for them; the first is the default."""
 
     EMULATED: bool
-    """Whether emulated processors can answer with its files (`edgekit.emulation`)."""
+    """Whether emulated processors can answer with its files (`edgekit.emulation`): its first session says what its runner imports then."""
 
     VERSIONED: tuple[str, ...]
     """Packages whose version decides what is made."""

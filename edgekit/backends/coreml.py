@@ -42,6 +42,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "fp16", "w8a16", "w8a8"),
     "ensemble": ("fp32",),
 }
+IN_HALVES: tuple[str, ...] = ("fp16", "w8a16")
 SESSIONS: dict[str, SessionModule] = {"coreml-reference": coreml_reference, "coreml": coreml}
 EMULATED = False
 VERSIONED: tuple[str, ...] = ("torch", "coremltools", "numpy", "timm", "ultralytics")

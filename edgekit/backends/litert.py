@@ -10,7 +10,7 @@ from edgekit.graphs.lowering import export_lowered
 from edgekit.graphs.places import check_stages
 from edgekit.litert.operators import lower_graph
 from edgekit.rewriting import BY_GATHERING
-from edgekit.sessions import litert
+from edgekit.sessions import browser, browser_compat, litert
 from edgekit.types import Artifact
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ EXTRAS: tuple[str, ...] = ("train", "export", "litert")
 SETTINGS: dict[str, type] = {}
 OPTIONS: dict[str, tuple[str, ...]] = {}
 PRECISIONS: dict[str, tuple[str, ...]] = {
-    "detector": ("fp32", "w8a8"),
+    "detector": ("fp32", "w8a16", "w8a8"),
     "geometry": ("fp32",),
-    "members": ("fp32", "w8a8"),
+    "members": ("fp32", "w8a16", "w8a8"),
     "ensemble": ("fp32",),
 }
-SESSIONS: dict[str, SessionModule] = {"litert": litert}
-EMULATED = False
+"""In w8a16 the weights are stored in 8 bits, and everything is computed in float32."""
+IN_HALVES: tuple[str, ...] = ()
+SESSIONS: dict[str, SessionModule] = {"litert": litert, "browser": browser, "browser-compat": browser_compat}
+EMULATED = True
 VERSIONED: tuple[str, ...] = ("torch", "onnx", "onnxscript", "onnxruntime", "ai-edge-litert", "numpy", "timm", "ultralytics")
 MODEL = "model.tflite"
 ACTIVATIONS = "int8"

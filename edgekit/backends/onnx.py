@@ -32,6 +32,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "fp16", "w8a8"),
     "ensemble": ("fp32",),
 }
+IN_HALVES: tuple[str, ...] = ("fp16",)
 SESSIONS: dict[str, SessionModule] = {
     "onnxruntime": onnxruntime,
     "openvino": openvino,

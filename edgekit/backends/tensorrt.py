@@ -36,6 +36,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "members": ("fp32", "fp16", "w8a8"),
     "ensemble": ("fp32",),
 }
+IN_HALVES: tuple[str, ...] = ("fp16",)
 SESSIONS: dict[str, SessionModule] = {"onnxruntime": onnxruntime, "onnxruntime-rounded": onnxruntime_rounded, "tensorrt": tensorrt}
 EMULATED = False
 

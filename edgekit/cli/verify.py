@@ -137,7 +137,7 @@ def _verify_emulated(
     """Check a bundle on emulated processors: their verdicts, or without films their golden vectors."""
     from dataclasses import asdict
 
-    from edgekit.emulation.judging import SESSION, check_golden_on, judge_on
+    from edgekit.emulation.judging import check_golden_on, judge_on
     from edgekit.manifest import open_bundle
     from edgekit.models.runfolder import find_run
     from edgekit.proven import prove_by_golden, prove_by_verdict
@@ -146,13 +146,13 @@ def _verify_emulated(
     for check in judge_on(bundle, find_run(bundle, run), rows, cpus) if rows else check_golden_on(bundle, cpus):
         checks.append(check)
         if check.failure or (check.parity and check.parity.verdict == "FAIL"):
-            _keep_proof(bundle, [], [(SESSION, check.cpu)])
+            _keep_proof(bundle, [], [(check.session, check.cpu)])
         else:
             judged = prove_by_verdict(check.parity) if check.parity else []
-            _keep_proof(bundle, judged or [prove_by_golden(check.cpu, SESSION, check.runtime)], [])
+            _keep_proof(bundle, judged or [prove_by_golden(check.cpu, check.session, check.runtime)], [])
     records = [asdict(check.parity) for check in checks if check.parity]
-    names = [cpu.name for cpu in cpus]
-    unproven = [f"session {name} was not emulated on {', '.join(names)}" for name in bundle.sessions if name != SESSION]
+    names, emulated = [cpu.name for cpu in cpus], {check.session for check in checks}
+    unproven = [f"session {name} was not emulated on {', '.join(names)}" for name in bundle.sessions if name not in emulated]
     if json:
         document = {
             "bundle": str(bundle.folder),

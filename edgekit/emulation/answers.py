@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgekit.backends import BACKENDS
 from edgekit.cores import count_threads
 from edgekit.emulation.machines import THREADS, say_last
 from edgekit.errors import GateError, InputError
@@ -106,13 +105,10 @@ def call_runner(bundle: Bundle, machine: Machine, *words: str | Path) -> None:
     Raises
     ------
     InputError
-        The bundle has none that answers on a CPU.
+        The bundle has none.
     GateError
         It refused, or broke off.
     """
-    backend = BACKENDS.get(bundle.manifest.backend)
-    if backend is None or not backend.EMULATED:
-        raise InputError(f"{bundle.folder} was made for {bundle.manifest.target}: its runner answers on no CPU", "name another bundle")
     if RUNNER not in bundle.manifest.files:
         raise InputError(f"{bundle.folder} has no {RUNNER}, which answers on another processor", "export the bundle again")
     ended = machine.run(bundle.folder / RUNNER, "--no-timing", "--threads", str(THREADS), *words)

@@ -17,17 +17,17 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.emulation.runtimes import COMMON, list_runtimes, list_versions
 from edgekit.errors import InputError, MissingError
 from edgekit.files import write_json
 from edgekit.progress import progress_bar
 from edgekit.remembered import find_cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 VARIABLE = "EDGEKIT_ARM64"
 """Names the folder, where it is not in the user's cache."""
@@ -44,7 +44,6 @@ DEBIAN = (
 """Its packages of the interpreter, and all that this loads."""
 
 PYTHON = "3.11"
-WHEELS = ("numpy", "onnxruntime", "pillow")
 PLATFORMS = ("manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37)))
 """Wheels that Debian 12's C library (2.36) can load."""
 
@@ -56,8 +55,13 @@ def default_folder() -> Path:
     return Path(given) if (given := os.environ.get(VARIABLE)) else find_cache_folder() / "edgekit" / "arm64"
 
 
-def find_arm64(folder: Path) -> Path:
+def find_arm64(folder: Path, packages: Iterable[str] | None = None) -> Path:
     """Return the folder, absolute, once it is found to be whole and of this environment's versions.
+
+    Parameters
+    ----------
+    packages
+        Those that must be in it, if this environment has them; None: all that it is laid out with.
 
     Raises
     ------
@@ -66,9 +70,9 @@ def find_arm64(folder: Path) -> Path:
     """
     found = _read_versions(folder)
     if found is None:
-        raise MissingError(f"{folder} does not hold what 64-bit ARM is emulated with", f"lay it out once (it downloads 50 MB): {COMMAND}")
-    wanted = _list_wheels()
-    if changed := [f"{name} {found.get(name)}, here {version}" for name, version in wanted.items() if found.get(name) != version]:
+        raise MissingError(f"{folder} does not hold what 64-bit ARM is emulated with", f"lay it out once (it downloads 70 MB): {COMMAND}")
+    wanted = _list_wheels() if packages is None else list_versions(packages)
+    if changed := [f"{name} {found.get(name, 'none')}, here {version}" for name, version in wanted.items() if found.get(name) != version]:
         raise MissingError(f"{folder} is of other versions than this environment: {'; '.join(changed)}", f"lay it out again: {COMMAND}")
     return folder.absolute()
 
@@ -144,8 +148,8 @@ def _read_versions(folder: Path) -> dict[str, str] | None:
 
 
 def _list_wheels() -> dict[str, str]:
-    """Return this environment's versions of `WHEELS`."""
-    return {name: metadata.version(name) for name in WHEELS}
+    """Return this environment's versions of what the runners of emulated bundles import; a runtime that it lacks is left out."""
+    return list_versions([*COMMON.values(), *(name for runtime in list_runtimes() for name in runtime.modules.values())])
 
 
 def _write_apt(folder: Path) -> dict[str, str]:
@@ -178,7 +182,7 @@ def _download_wheel(folder: Path, name: str, version: str) -> None:
 
 
 def _find_wheel(folder: Path, name: str, version: str) -> list[Path]:
-    return sorted(folder.glob(f"{name}-{version}-*aarch64.whl"))
+    return sorted(folder.glob(f"{name.replace('-', '_')}-{version}-*aarch64.whl"))
 
 
 def _call(command: Sequence[str], folder: Path, environment: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.emulation.answers import CHUNK, Table, call_runner
 from edgekit.emulation.machines import open_emulated, open_here
+from edgekit.emulation.runtimes import find_runtime
 from edgekit.errors import GateError
 from edgekit.packs import write_chunks
 from edgekit.parity import judge_recording
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from edgekit.processors import Cpu
     from edgekit.types import Bundle, Parity, Study
 
-SESSION = "onnxruntime"
-"""What the runners of emulated bundles answer with."""
-
 
 @dataclass(frozen=True, slots=True)
 class EmulatedCheck:
@@ -34,6 +32,8 @@ class EmulatedCheck:
     ----------
     cpu
         As ``cpu`` of `edgekit.types.Parity`.
+    session
+        What the bundle's runner answered in.
     runtime
         Name and version of what ran.
     failure
@@ -43,6 +43,7 @@ class EmulatedCheck:
     """
 
     cpu: dict[str, Any]
+    session: str
     runtime: str
     failure: str
     parity: Parity | None = None
@@ -54,18 +55,19 @@ def check_golden_on(bundle: Bundle, cpus: Sequence[Cpu]) -> Iterator[EmulatedChe
     Raises
     ------
     MissingError
-        This machine can't emulate one of them.
+        This machine can't emulate one of them, or lacks the bundle's runtime.
     InputError
-        The bundle has no runner.
+        The bundle has no runner, or none that answers on a CPU.
     """
+    runtime = find_runtime(bundle)
     for cpu in cpus:
-        with open_emulated(cpu) as machine:
+        with open_emulated(cpu, runtime.modules) as machine:
             failure = ""
             try:
                 call_runner(bundle, machine)
             except GateError as error:
                 failure = error.message
-            yield EmulatedCheck(machine.cpu, f"{SESSION} {machine.versions[SESSION]}", failure)
+            yield EmulatedCheck(machine.cpu, runtime.session, f"{runtime.package} {machine.versions[runtime.package]}", failure)
 
 
 def judge_on(bundle: Bundle, run: Path, studies: Sequence[Study], cpus: Sequence[Cpu]) -> Iterator[EmulatedCheck]:
@@ -83,16 +85,17 @@ def judge_on(bundle: Bundle, run: Path, studies: Sequence[Study], cpus: Sequence
     Raises
     ------
     MissingError
-        This machine can't emulate one of them; it says so before the first is judged.
+        This machine can't emulate one of them, or lacks the bundle's runtime; it says so before the first is judged.
     InputError
-        A film can't be read, the bundle has no runner, or a statistical verdict is asked of patients of other brands only.
+        A film can't be read, the bundle has no runner that answers on a CPU, or a statistical verdict is asked of patients of other brands
+        only.
     GateError
         The bundle's runner refuses on this very machine.
     """
-    gate = read_gate(bundle)
+    gate, runtime = read_gate(bundle), find_runtime(bundle)
     with ExitStack() as stack:
-        machines = [stack.enter_context(open_emulated(cpu)) for cpu in cpus]
-        here = open_here()
+        machines = [stack.enter_context(open_emulated(cpu, runtime.modules)) for cpu in cpus]
+        here = open_here(runtime.modules)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-")))
         table = Table(bundle, *write_chunks(bundle, studies, folder, CHUNK), find_cache_folder() / "edgekit" / "emulation")
         native = table.answer(here)
@@ -100,12 +103,12 @@ def judge_on(bundle: Bundle, run: Path, studies: Sequence[Study], cpus: Sequence
             try:
                 answers = table.answer(machine)
             except GateError as error:
-                yield EmulatedCheck(machine.cpu, f"{SESSION} {machine.versions[SESSION]}", error.message)
+                ran = f"{runtime.package} {machine.versions[runtime.package]}"
+                yield EmulatedCheck(machine.cpu, runtime.session, ran, error.message)
                 continue
             changed, box_px = compare_machines(native, answers, studies, gate)
             parity = judge_recording(bundle, run, studies, answers)
-            yield EmulatedCheck(
-                machine.cpu, answers.runtime, "", replace(parity, changed_from_native=changed, max_box_difference_px=box_px)
-            )
+            judged = replace(parity, changed_from_native=changed, max_box_difference_px=box_px)
+            yield EmulatedCheck(machine.cpu, runtime.session, answers.runtime, "", judged)
             table.forget(machine)
         table.forget(here)

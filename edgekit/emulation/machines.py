@@ -25,16 +25,14 @@ if TYPE_CHECKING:
 
     from edgekit.processors import Cpu
 
-PACKAGES = {"numpy": "numpy", "onnxruntime": "onnxruntime", "PIL": "pillow"}
-"""What a runner imports, and who brings it."""
-
 THREADS = 1
 """Of the graph: the chunks of a table fill the cores."""
 
-VERSIONS = f"import json, {', '.join(PACKAGES)}; print(json.dumps([each.__version__ for each in ({', '.join(PACKAGES)})]))"
+VERSIONS = "import json, {}; from importlib.metadata import version; print(json.dumps([version(name) for name in {}]))"
+"""Prints the versions of packages, once the modules that they bring are imported."""
 
 QUIET = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Nothing is written into a bundle; nothing but `PACKAGES` is found."""
+"""Nothing is written into a bundle; nothing is found but what `edgekit.emulation.runtimes` names."""
 
 BLAS = "Nehalem"
 """Kernels of numpy's OpenBLAS that every x86-64 CPU can run; by itself it takes newer ones under qemu. No answer comes from them."""
@@ -55,7 +53,7 @@ class Machine:
     environment
         All variables there.
     versions
-        Versions of all that decides an answer: `PACKAGES` and the emulator.
+        Versions of all that decides an answer: the packages of `edgekit.emulation.runtimes`, and the emulator.
     """
 
     label: str
@@ -69,20 +67,28 @@ class Machine:
         return _run((*self.command, *map(str, words)), self.environment)
 
 
-def open_here() -> Machine:
-    """Return this very machine."""
+def open_here(modules: Mapping[str, str]) -> Machine:
+    """Return this very machine.
+
+    Parameters
+    ----------
+    modules
+        As of `open_emulated`.
+    """
     command, environment = (sys.executable, "-P"), {**os.environ, **QUIET}
     return Machine(
-        "this machine", describe_processor(THREADS), command, environment, _import_packages("this machine", command, environment)
+        "this machine", describe_processor(THREADS), command, environment, _import_modules("this machine", command, environment, modules)
     )
 
 
 @contextmanager
-def open_emulated(cpu: Cpu, arm64: Path | None = None) -> Iterator[Machine]:
+def open_emulated(cpu: Cpu, modules: Mapping[str, str], arm64: Path | None = None) -> Iterator[Machine]:
     """Set up an emulated processor, and make sure that it is that one.
 
     Parameters
     ----------
+    modules
+        What scripts import there, and the package that brings each (`edgekit.emulation.runtimes.Runtime`).
     arm64
         The folder that `edgekit.emulation.arm64` laid out; None: where it is looked for.
 
@@ -98,15 +104,15 @@ def open_emulated(cpu: Cpu, arm64: Path | None = None) -> Iterator[Machine]:
         environment = {"PATH": os.environ.get("PATH", ""), "HOME": name, "XDG_CACHE_HOME": name, **QUIET}
         if cpu.architecture == "x86_64":
             command = (qemu, "-cpu", cpu.model, *_find_own_interpreter(cpu))
-            environment |= {"PYTHONPATH": os.pathsep.join(_find_own_packages()), "OPENBLAS_CORETYPE": BLAS}
+            environment |= {"PYTHONPATH": os.pathsep.join(_find_own_packages(modules)), "OPENBLAS_CORETYPE": BLAS}
         else:
-            arm64 = find_arm64(arm64 or default_folder())
+            arm64 = find_arm64(arm64 or default_folder(), modules.values())
             for part in ("lib", "usr"):
                 (folder / part).symlink_to(arm64 / SYSTEM / part)
             command = (qemu, "-cpu", cpu.model, "-L", name, str(arm64 / SYSTEM / "usr" / "bin" / "python3.11"), "-P")
             environment |= {"PYTHONHOME": str(arm64 / SYSTEM / "usr"), "PYTHONPATH": str(arm64 / SITE)}
         found = _ask_processor(cpu, command, environment)
-        if cpu.architecture == "aarch64":  # onnxruntime reads it: without one it crashes, and with a richer one too
+        if cpu.architecture == "aarch64":  # runtimes read it: without one onnxruntime crashes, and with a richer one too
             (folder / "proc").mkdir()
             (folder / "proc" / "cpuinfo").write_text(describe_cores(cpu, found["flags"], os.cpu_count() or 1))
         version = _read_version(qemu)
@@ -117,7 +123,7 @@ def open_emulated(cpu: Cpu, arm64: Path | None = None) -> Iterator[Machine]:
             "threads": THREADS,
             "emulated": cpu.name,
         }
-        versions = {**_import_packages(cpu.name, command, environment), "emulator": version}
+        versions = {**_import_modules(cpu.name, command, environment, modules), "emulator": version}
         yield Machine(cpu.name, described, command, environment, versions)
 
 
@@ -172,21 +178,22 @@ def _ask_processor(cpu: Cpu, command: tuple[str, ...], environment: Mapping[str,
     return found
 
 
-def _import_packages(label: str, command: tuple[str, ...], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the versions of `PACKAGES` there.
+def _import_modules(label: str, command: tuple[str, ...], environment: Mapping[str, str], modules: Mapping[str, str]) -> dict[str, str]:
+    """Import `modules` there, and return the versions of the packages that bring them.
 
     Raises
     ------
     MissingError
         They can't be imported.
     """
-    ended = _run((*command, "-c", VERSIONS), environment)
+    packages = list(modules.values())
+    ended = _run((*command, "-c", VERSIONS.format(", ".join(modules), packages)), environment)
     if ended.returncode:
         raise MissingError(
-            f"{', '.join(PACKAGES)} can't be imported on {label}: {say_last(ended)}",
+            f"{', '.join(modules)} can't be imported on {label}: {say_last(ended)}",
             "edgekit doctor says what is missing; packages built for newer processors only don't run on old ones",
         )
-    return dict(zip(PACKAGES.values(), json.loads(ended.stdout), strict=True))
+    return dict(zip(packages, json.loads(ended.stdout), strict=True))
 
 
 def say_last(ended: subprocess.CompletedProcess[str]) -> str:
@@ -206,9 +213,9 @@ def _find_own_interpreter(cpu: Cpu) -> tuple[str, ...]:
     return (str(Path(sys.executable).resolve()), "-P")
 
 
-def _find_own_packages() -> list[str]:
-    """Return the folders that hold `PACKAGES`."""
-    specs = [importlib.util.find_spec(name) for name in PACKAGES]
+def _find_own_packages(modules: Mapping[str, str]) -> list[str]:
+    """Return the folders that hold `modules`."""
+    specs = [importlib.util.find_spec(name.partition(".")[0]) for name in modules]
     return list(dict.fromkeys(str(Path(spec.origin).parents[1]) for spec in specs if spec and spec.origin))
 
 

@@ -3,5 +3,5 @@
 ::
 
     Pipeline ─► exporting ─► lowering (rewriting, quantization) ─► tensorrt (what it takes, what is promised) ─► model.onnx
-    CornerFinder ─► corners ─► corners.onnx
+    CornerFinder ─► corners ─► corners.onnx or corners.tflite
 """

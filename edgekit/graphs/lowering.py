@@ -9,6 +9,7 @@ from edgekit.errors import InputError
 from edgekit.files import write_json
 from edgekit.graphs.exporting import export_graph
 from edgekit.graphs.places import find_places
+from edgekit.graphs.weights import store_in_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +71,10 @@ def export_lowered(
         quantized, repair = quantize_graph(rewritten, foresight, wanted, calibration, settings, symmetric=form is None, **options)
         write_json(folder / REPAIR, {"crop": crop, **repair.to_json()})
         return quantized, (REPAIR,)
-    return (model if form is None else run_passes(model, form.in_float)), ()
+    model = model if form is None else run_passes(model, form.in_float)
+    if lowered:
+        store_in_bytes(model, lambda name: target.stages[places.find(name).stage] != "fp32")
+    return model, ()
 
 
 def read_foreseen(folder: Path) -> float | None:

@@ -106,10 +106,17 @@ def pool(operator: str) -> Callable[[Lowering, Any], None]:
 
 
 def resize(lowering: Lowering, node: Any) -> None:
-    """Write an enlargement that repeats pixels."""
+    """Write an enlargement that repeats pixels, or draws straight lines between them."""
     attributes = get_attributes(node)
-    if (attributes["mode"], attributes.get("coordinate_transformation_mode")) != (b"nearest", b"asymmetric"):
-        raise refuse(node, "pixels between pixels")
+    kind = attributes["mode"], attributes.get("coordinate_transformation_mode", b"half_pixel")
+    if kind == (b"linear", b"half_pixel"):
+        film = lowering.read(node.input[0], last=True)
+        made = lowering.write(node.output[0], True)
+        size = lowering.axes(made.shape[1:3])
+        lowering.file.add("RESIZE_BILINEAR", [film.number, size], [made.number], "ResizeBilinearOptions", halfPixelCenters=True)
+        return
+    if kind != (b"nearest", b"asymmetric"):
+        raise refuse(node, "other pixels between pixels")
     output, _, steps = find_end(lowering, node)
     film = _take_with(lowering, node, steps)
     made = write_end(lowering, output, True, steps)

@@ -13,6 +13,8 @@ from edgekit.litert.lowering import Lowering, refuse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgekit.litert.lowering import Tensor
+
 
 def lower_graph(model: Any, metadata: dict[str, str]) -> bytes:
     """Return an ``onnx.ModelProto`` with static shapes as a LiteRT file.
@@ -89,7 +91,12 @@ def _transpose(lowering: Lowering, node: Any) -> None:
 def _slice(lowering: Lowering, node: Any) -> None:
     read = lowering.read(node.input[0])
     made = lowering.write(node.output[0], False, lowering.find_steps(node.output[0]) or read.steps)
-    starts, _, axes, *steps = (lowering.constants[name].tolist() for name in node.input[1:])
+    starts, _, *rest = (lowering.constants[name].tolist() for name in node.input[1:])
+    axes, *steps = rest or [list(range(len(starts)))]
+    if steps == [[-1] * len(axes)] and read.shape == made.shape:
+        turned = lowering.axes([axis % len(read.shape) for axis in axes])
+        lowering.file.add("REVERSE_V2", [read.number, turned], [made.number], "ReverseV2Options")
+        return
     if any(step != 1 for each in steps for step in each):
         raise refuse(node, "steps")
     begins = [0] * len(read.shape)
@@ -113,6 +120,25 @@ def _gather_elements(lowering: Lowering, node: Any) -> None:
         raise refuse(node, "an axis that is not the last")
     made = lowering.write(node.output[0], False)
     lowering.file.add("GATHER", [read.number, places.number], [made.number], "GatherOptions", axis=axis, batchDims=axis)
+
+
+def _gather_blocks(lowering: Lowering, node: Any) -> None:
+    places = lowering.constants[node.input[1]]
+    if places.shape[-1] != 1 or get_attributes(node).get("batch_dims"):
+        raise refuse(node, "places on several axes")
+    read = lowering.read(node.input[0])
+    made = lowering.write(node.output[0], False)
+    chosen = lowering.axes(places.ravel())
+    lowering.file.add("GATHER", [read.number, chosen], [made.number], "GatherOptions", axis=0, batchDims=0)
+
+
+def _split(lowering: Lowering, node: Any) -> None:
+    read = lowering.read(node.input[0])
+    axis = get_attributes(node).get("axis", 0) % len(read.shape)
+    parts = [lowering.write(name, False) for name in node.output]
+    if len({part.shape for part in parts}) > 1:
+        raise refuse(node, "parts of different sizes")
+    lowering.file.add("SPLIT", [lowering.axes([axis]), read.number], [part.number for part in parts], "SplitOptions", numSplits=len(parts))
 
 
 def _expand(lowering: Lowering, node: Any) -> None:
@@ -209,6 +235,40 @@ def _multiply(lowering: Lowering, node: Any) -> None:
     _elementwise("MUL", "MulOptions")(lowering, node)
 
 
+def _normalize(lowering: Lowering, node: Any) -> None:
+    """Write x - mean over its deviation, times weights, plus biases (Ba et al. 2016, Layer Normalization)."""
+    attributes, read = get_attributes(node), lowering.read(node.input[0])
+    if attributes.get("axis", -1) % len(read.shape) != len(read.shape) - 1:
+        raise refuse(node, "an axis that is not the last")
+    last, rows = lowering.axes([len(read.shape) - 1]), (*read.shape[:-1], 1)
+
+    def compute(operator: str, shape: tuple[int, ...], *given: Tensor, options: str | None = None) -> Tensor:
+        made = lowering.add_tensor(f"{node.name}.{operator.lower()}", shape, "float32")
+        lowering.file.add(operator, [each.number for each in given], [made.number], options)
+        return made
+
+    def average(given: Tensor) -> Tensor:
+        made = lowering.add_tensor(f"{node.name}.mean", rows, "float32")
+        lowering.file.add("MEAN", [given.number, last], [made.number], "ReducerOptions", keepDims=True)
+        return made
+
+    away = compute("SUB", read.shape, read, average(read), options="SubOptions")
+    spread = average(compute("MUL", read.shape, away, away, options="MulOptions"))
+    least = lowering.add_constant(f"{node.name}.least", np.array(attributes.get("epsilon", 1e-5), np.float32))
+    factors = compute("RSQRT", rows, compute("ADD", rows, spread, least, options="AddOptions"))
+    even = compute("MUL", read.shape, away, factors, options="MulOptions")
+    weighted = compute("MUL", read.shape, even, lowering.read(node.input[1]), options="MulOptions")
+    made = lowering.write(node.output[0], False)
+    lowering.file.add("ADD", [weighted.number, lowering.read(node.input[2]).number], [made.number], "AddOptions")
+
+
+def _gelu(lowering: Lowering, node: Any) -> None:
+    read = lowering.read(node.input[0])
+    made = lowering.write(node.output[0], False)
+    rough = get_attributes(node).get("approximate", b"none") == b"tanh"
+    lowering.file.add("GELU", [read.number], [made.number], "GeluOptions", approximate=rough)
+
+
 def _invert(lowering: Lowering, node: Any) -> None:
     read = lowering.read(node.input[0])
     made = lowering.write(node.output[0], False)
@@ -232,9 +292,12 @@ OPERATORS: dict[str, Callable[[Lowering, Any], None]] = {
     "Floor": _elementwise("FLOOR"),
     "Gather": _gather,
     "GatherElements": _gather_elements,
+    "GatherND": _gather_blocks,
+    "Gelu": _gelu,
     "Gemm": _connect,
     "Greater": _elementwise("GREATER", "GreaterOptions"),
     "GreaterOrEqual": _elementwise("GREATER_EQUAL", "GreaterEqualOptions"),
+    "LayerNormalization": _normalize,
     "Less": _elementwise("LESS", "LessOptions"),
     "LessOrEqual": _elementwise("LESS_EQUAL", "LessEqualOptions"),
     "MatMul": _multiply_matrices,
@@ -255,6 +318,7 @@ OPERATORS: dict[str, Callable[[Lowering, Any], None]] = {
     "Slice": _slice,
     "Softmax": _softmax,
     "SpaceToDepth": films.cut_blocks,
+    "Split": _split,
     "Squeeze": _reshape,
     "Sub": _elementwise("SUB", "SubOptions"),
     "Transpose": _transpose,

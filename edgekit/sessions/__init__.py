@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from edgekit.errors import MissingError, UsageError
 from edgekit.sessions import (
     browser,
+    browser_compat,
     coreml,
     coreml_reference,
     litert,
@@ -60,6 +61,7 @@ SESSIONS: dict[str, SessionModule] = {
     "openvino": openvino,
     "litert": litert,
     "browser": browser,
+    "browser-compat": browser_compat,
     "coreml-reference": coreml_reference,
     "coreml": coreml,
     "tensorrt": tensorrt,

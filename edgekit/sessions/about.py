@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,9 @@ class About:
         The session whose 8 bits it computes in float: what they are to be faster than.
     notes
         Sentences beside each of its measured times.
+    runner_imports
+        Modules that a bundle's own runner imports to answer in it, beside numpy and Pillow, and the package that brings each, the runtime's
+        first. Emulated processors are given these (`edgekit.emulation`). Empty: no runner answers in it on a CPU.
     list_missing
         Returns what this machine lacks beside packages, in words; it imports nothing heavy and opens nothing.
     """
@@ -48,6 +51,7 @@ class About:
     only_for: tuple[str, ...] = ()
     baseline_of: str | None = None
     notes: tuple[str, ...] = ()
+    runner_imports: Mapping[str, str] = field(default_factory=dict)
     list_missing: Callable[[], list[str]] = list
 
     def opens(self, stages: dict[str, str]) -> bool:

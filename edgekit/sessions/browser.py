@@ -1,4 +1,4 @@
-"""A real browser: headless Chromium runs the bundle's own web runner on onnxruntime-web.
+"""A real browser: headless Chromium runs the bundle's own web runner, on the runtime that opens its backend's files.
 
 Everything comes from a server on the loopback interface, with the headers that threads in WebAssembly need, and from nowhere else. The
 films have an address that can't be guessed, so that nobody else on the machine can fetch them.
@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
@@ -22,9 +23,10 @@ from edgekit.contract import output_dtype, views_of
 from edgekit.errors import DamagedBundleError, MissingError
 from edgekit.sessions.about import About
 from edgekit.sessions.inputs import check_inputs
+from edgekit.sessions.vendored import RUNTIMES, find_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from edgekit.types import Bundle, Session, Tensors
@@ -32,14 +34,10 @@ if TYPE_CHECKING:
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Commands that start a Chromium, in the order in which they are looked for."""
 
-RUNTIME = "ort.wasm.bundle.min.mjs"
-RUNTIME_FILES = (RUNTIME, "ort-wasm-simd-threaded.wasm")
-"""What onnxruntime-web needs of its package for WebAssembly."""
-
-CODECS = "dcmjs-native-codecs.wasm"
-"""What decodes compressed DICOM films in the phone app."""
-
 RUNNER = "runner/edgekit.js"
+
+NAMES = {"onnx": "onnxruntime-web", "litert": "LiteRT.js"}
+"""The runtimes as people call them, by backend."""
 
 MEDIA_TYPES = {
     ".html": "text/html",
@@ -52,14 +50,13 @@ MEDIA_TYPES = {
 
 PAGE = b"<!doctype html><title>edgekit</title>"
 
-OPEN = f"""async ({{ threads }}) => {{
+OPEN = f"""async (options) => {{
     const started = performance.now();
-    const ort = await import("/ort/{RUNTIME}");
     const {{ openPipeline }} = await import("/bundle/{RUNNER}");
     const moduleMs = performance.now() - started;
-    globalThis.pipeline = await openPipeline("/bundle/", {{ ort, threads, check: false }}); // Python judges
-    const {{ fetchMs, createMs }} = pipeline.timings;
-    return {{ version: ort.env.versions.web, timings: {{ module: moduleMs, fetch: fetchMs, create: createMs }} }};
+    globalThis.pipeline = await openPipeline("/bundle/", {{ ...options, runtime: "/runtime/", check: false }}); // Python judges
+    const {{ timings: {{ fetchMs, createMs }}, runtime }} = pipeline;
+    return {{ version: runtime.version, timings: {{ module: moduleMs, fetch: fetchMs, create: createMs }} }};
 }}"""
 
 INFER = """async ({ films, given }) => {
@@ -73,9 +70,10 @@ INFER = """async ({ films, given }) => {
 
 
 def list_missing() -> list[str]:
-    """Return what this machine lacks: a browser, or the runtime that it loads."""
+    """Return what this machine lacks: a browser, or a runtime that it loads."""
     missing = []
-    for find in (find_browser, find_runtime):
+    finders: list[Callable[[], object]] = [find_browser, *(partial(find_runtime, backend) for backend in RUNTIMES)]
+    for find in finders:
         try:
             find()
         except MissingError as error:
@@ -97,18 +95,23 @@ ABOUT = About(
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     """Open the bundle in Chromium, `threads` None in one thread; see `edgekit.sessions.SessionModule`."""
-    return BrowserSession(bundle, threads or 1)
+    threads = threads or 1
+    return BrowserSession(bundle, f"wasm, {threads} thread{'s' if threads > 1 else ''}", threads)
 
 
 class BrowserSession:
-    """onnxruntime-web (WebAssembly) in a page of headless Chromium. Belongs to the thread that opens it; one at a time in a process.
+    """A bundle in a page of headless Chromium. Belongs to the thread that opens it; one at a time in a process.
 
     Parameters
     ----------
     bundle
         It ships the web runner.
+    way
+        Name of the runner's way to run the graph. One that the browser doesn't have is an error, never another way.
     threads
-        Threads of the runtime. More than the browser can give is an error, never fewer threads.
+        Threads of the runtime in that way.
+    name
+        The session's.
 
     Attributes
     ----------
@@ -121,24 +124,24 @@ class BrowserSession:
     Raises
     ------
     MissingError
-        Playwright, Chromium or onnxruntime-web is missing, the bundle has no web runner, or the browser can't open it.
+        Playwright, Chromium or the runtime is missing, the bundle has no web runner, or the browser can't open it.
     DamagedBundleError
         The page refuses a file of the bundle.
     """
 
-    name = "browser"
     elapsed_ms: float
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
+    def __init__(self, bundle: Bundle, way: str, threads: int = 1, name: str = "browser") -> None:
+        self.name = name
         if RUNNER not in bundle.manifest.files:
             raise MissingError(f"{bundle.folder} has no {RUNNER}: it was not made for the browser", "export it for the target web")
         try:
             from playwright.sync_api import Error, sync_playwright
         except ModuleNotFoundError as error:
             raise MissingError("Playwright, which drives the browser, is not installed", "pip install 'edgekit-imaging[app]'") from error
-        chromium, runtime = find_browser(), find_runtime()
+        chromium, runtime = find_browser(), find_runtime(bundle.manifest.backend)
         self._films = f"/films/{secrets.token_urlsafe()}"
-        self._pages: dict[str, Path | bytes] = {"/index.html": PAGE, **{f"/ort/{name}": runtime / name for name in RUNTIME_FILES}}
+        self._pages: dict[str, Path | bytes] = {"/index.html": PAGE, **{f"/runtime/{name}": path for name, path in runtime.items()}}
         self._pages |= {f"/bundle/{name}": bundle.folder / name for name in ("manifest.json", *bundle.manifest.files)}
         self._tensors = bundle.manifest.tensors["inputs"]
         with ExitStack() as stack:
@@ -151,7 +154,7 @@ class BrowserSession:
                 stack.callback(browser.close)
                 self._page = browser.new_page()
                 self._page.goto(f"{address}/index.html")
-                opened = self._page.evaluate(OPEN, {"threads": threads})
+                opened = self._page.evaluate(OPEN, {"threads": threads, "ways": [way]})
             except Error as error:
                 _, refused, reason = error.message.partition("BundleError: ")
                 if refused:
@@ -159,7 +162,8 @@ class BrowserSession:
                     raise DamagedBundleError(f"{bundle.folder} is damaged: {reason.splitlines()[0]}", remedy) from error
                 raise MissingError(f"{chromium} can't open {bundle.folder}: {error.message}") from error
             self.timings = {"launch": 1000 * (launched - started), **opened["timings"]}
-            self.runtime = f"onnxruntime-web {opened['version']} wasm, Chromium {browser.version.split('.')[0]}, threads {threads}"
+            runs = f"{NAMES[bundle.manifest.backend]} {opened['version']} {way}"
+            self.runtime = f"{runs}, Chromium {browser.version.split('.')[0]}"
             self._resources = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -183,6 +187,11 @@ class BrowserSession:
         return {name: np.array(tensor["data"], output_dtype(name)).reshape(tensor["shape"]) for name, tensor in answer["outputs"].items()}
 
 
+    def slow_down(self, times: float) -> None:
+        """Let the page's main thread compute so many times more slowly, as a cheap phone would (Chromium's CPU throttling)."""
+        self._page.context.new_cdp_session(self._page).send("Emulation.setCPUThrottlingRate", {"rate": times})
+
+
 def find_browser() -> str:
     """Return the path of a Chromium.
 
@@ -195,38 +204,6 @@ def find_browser() -> str:
         if (path := shutil.which(name)) is not None:
             return path
     raise MissingError(f"the session browser needs Chromium; none of {', '.join(BROWSERS)} is on the PATH", "sudo apt-get install chromium")
-
-
-def find_runtime() -> Path:
-    """Return the folder of onnxruntime-web: in an installed package, else where ``npm ci`` puts it in the checkout.
-
-    Raises
-    ------
-    MissingError
-        It is not there.
-    """
-    return _find_vendored("onnxruntime-web", *RUNTIME_FILES)
-
-
-def find_codecs() -> Path:
-    """Return the file `CODECS` of npm's dcmjs-codecs, beside the runtime.
-
-    Raises
-    ------
-    MissingError
-        It is not there.
-    """
-    return _find_vendored("dcmjs-codecs", CODECS) / CODECS
-
-
-def _find_vendored(name: str, *files: str) -> Path:
-    """Return the folder of an npm package whose `files` are served."""
-    package = Path(__file__).parents[1]
-    app = package / "_app" if (package / "_app").is_dir() else package.parent / "sample_app"
-    folder = app / "vendor" / name
-    if missing := [file for file in files if not (folder / file).is_file()]:
-        raise MissingError(f"{name} is not in {folder}: {missing[0]} is missing", f"npm ci --prefix {app}")
-    return folder
 
 
 @contextmanager
@@ -252,13 +229,14 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        page = cast("_Server", self.server).pages.get(self.path)
+        path = self.path.partition("?")[0]  # what follows tells copies of one module apart
+        page = cast("_Server", self.server).pages.get(path)
         if page is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         content = page if isinstance(page, bytes) else page.read_bytes()
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", MEDIA_TYPES.get(PurePosixPath(self.path).suffix, "application/octet-stream"))
+        self.send_header("Content-Type", MEDIA_TYPES.get(PurePosixPath(path).suffix, "application/octet-stream"))
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store")  # the films of every patient have the same address
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")  # both: SharedArrayBuffer, which threads need

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from edgekit.types import Bundle, Session, Tensors
 
-ABOUT = About(extras=("litert",), takes_threads=True, by_processor=True)
+ABOUT = About(extras=("litert",), takes_threads=True, by_processor=True, runner_imports={"ai_edge_litert.interpreter": PACKAGE})
+"""The interpreter imports numpy alone: what else the package requires is for its other modules."""
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgekit.types import Bundle, Session, Tensors
 
-ABOUT = About(extras=(), takes_threads=True, by_processor=True)
+ABOUT = About(extras=(), takes_threads=True, by_processor=True, runner_imports={"onnxruntime": "onnxruntime"})
 
 
 def open_session(bundle: Bundle, threads: int | None = None) -> Session:

@@ -167,6 +167,9 @@ class BackendContract(Contract):
         assert all(made and set(made) <= set(PRECISIONS) for made in backend.PRECISIONS.values())
         assert self.list_precisions(), "it makes no precision of both detector and members"
         assert isinstance(backend.EMULATED, bool)
+        assert set(backend.IN_HALVES) <= {precision for made in backend.PRECISIONS.values() for precision in made}
+        default = next(iter(backend.SESSIONS.values()))
+        assert default.ABOUT.runner_imports or not backend.EMULATED, "its first session does not say what a runner imports"
         assert all(isinstance(extra, str) for extra in backend.EXTRAS)
         assert backend.SESSIONS, "nothing opens its files"
         assert all(isinstance(module.ABOUT, About) and callable(module.open_session) for module in backend.SESSIONS.values())

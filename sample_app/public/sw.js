@@ -1,6 +1,6 @@
 /**
- * Keeps one release of the app, with its model, for offline use. The server writes the line before this one: `RELEASE`, the version and the
- * sha256 of every file.
+ * Keeps one release of the app, with its model, for offline use. The server writes the line before this one: `RELEASE`, the version, the
+ * sha256 of every file, and which of them are kept only once the page says that this browser needs them: a runtime's builds.
  *
  * A release gets a cache of its own, so a page never mixes two. A half-finished download leaves the old release as it is, and the next
  * attempt goes on where it stopped.
@@ -12,8 +12,10 @@ self.addEventListener("install", (event) => event.waitUntil(keepRelease()));
 
 self.addEventListener("activate", (event) => event.waitUntil(dropOthers().then(() => self.clients.claim())));
 
-self.addEventListener("message", ({ data }) => {
-  if (data === "activate") self.skipWaiting();
+self.addEventListener("message", (event) => {
+  if (event.data === "activate") self.skipWaiting();
+  const { keep } = event.data;
+  if (keep) event.waitUntil(keepFiles(keep.filter((path) => path in RELEASE.files)).then(() => event.ports[0].postMessage("kept")));
 });
 
 self.addEventListener("fetch", (event) => {
@@ -27,10 +29,17 @@ async function answer(request, path) {
 }
 
 async function keepRelease() {
+  const kept = await Promise.all(RELEASE.chosen.map((path) => findKept(path, RELEASE.files[path])));
+  const unasked = RELEASE.chosen.filter((_, place) => !kept[place]);
+  await keepFiles(Object.keys(RELEASE.files).filter((path) => !unasked.includes(path)));
+}
+
+async function keepFiles(paths) {
   const cache = await caches.open(CACHE);
   try {
-    for (const [path, digest] of Object.entries(RELEASE.files)) {
+    for (const path of paths) {
       if (await cache.match(path)) continue;
+      const digest = RELEASE.files[path];
       const response = (await findKept(path, digest)) ?? (await fetch(path, { cache: "no-cache", integrity: `sha256-${digest}` }));
       if (!response.ok) throw new Error(`${path}: HTTP ${response.status}`);
       await cache.put(path, response);

@@ -24,6 +24,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {}
 PRECISIONS: dict[str, tuple[str, ...]] = dict.fromkeys(("detector", "geometry", "members", "ensemble"), ("fp32",))
 SESSIONS: dict[str, SessionModule] = {"exported": exported_session}
 EMULATED = False
+IN_HALVES: tuple[str, ...] = ()
 VERSIONED: tuple[str, ...] = ("torch", "timm", "ultralytics")
 MODEL = "model.pt2"
 

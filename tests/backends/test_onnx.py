@@ -60,7 +60,7 @@ class WithUnknownOperator(Stub):
 @pytest.fixture(scope="module")
 def stub_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stub")
-    artifact = backend.convert(Stub(), load_target("web:fp32"), folder, CalibrationPatients())
+    artifact = backend.convert(Stub(), load_target("web:onnx-fp32"), folder, CalibrationPatients())
     assert artifact.files == tuple(path.name for path in folder.iterdir()) == ("model.onnx",)
     return folder / artifact.model
 
@@ -83,7 +83,7 @@ def test_the_file_has_the_contracts_tensors_and_no_other_operators(stub_model: P
 
 
 def test_the_same_pipeline_gives_the_same_bytes_without_a_trace_of_this_machine(stub_model: Path, tmp_path: Path) -> None:
-    backend.convert(Stub(), load_target("web:fp32"), tmp_path, CalibrationPatients())
+    backend.convert(Stub(), load_target("web:onnx-fp32"), tmp_path, CalibrationPatients())
     content = (tmp_path / "model.onnx").read_bytes()
     assert content == stub_model.read_bytes()
     assert_no_trace_of_this_machine(content)
@@ -113,14 +113,14 @@ def test_it_computes_what_torch_computes(stub_model: Path) -> None:
 
 
 def test_opset_18_is_honoured_and_17_refused(tmp_path: Path) -> None:
-    backend.convert(Stub(), replace(load_target("web:fp32"), settings={"opset": 18}), tmp_path, CalibrationPatients())
+    backend.convert(Stub(), replace(load_target("web:onnx-fp32"), settings={"opset": 18}), tmp_path, CalibrationPatients())
     assert backend.describe(tmp_path / "model.onnx")["opset"] == 18
     with pytest.raises(InputError, match="opset 17"):
-        backend.convert(Stub(), replace(load_target("web:fp32"), settings={"opset": 17}), tmp_path, CalibrationPatients())
+        backend.convert(Stub(), replace(load_target("web:onnx-fp32"), settings={"opset": 17}), tmp_path, CalibrationPatients())
 
 
 def test_what_it_can_not_make_is_an_error_that_names_it(tmp_path: Path) -> None:
-    target = load_target("web:fp32")
+    target = load_target("web:onnx-fp32")
     with pytest.raises(InputError, match="eigh"):
         backend.convert(WithUnknownOperator(), target, tmp_path, CalibrationPatients())
     assert list(tmp_path.iterdir()) == []
@@ -180,14 +180,14 @@ def test_a_session_opens_what_the_manifest_names(tiny_bundle: Path, tmp_path: Pa
 
 
 def test_two_lower_precisions_in_one_graph_are_refused(tmp_path: Path) -> None:
-    target = load_target("web:fp32")
+    target = load_target("web:onnx-fp32")
     mixed = replace(target, stages={**target.stages, "detector": "fp16", "members": "w8a8"})
     with pytest.raises(InputError, match="fp16 and w8a8 in one graph"):
         backend.convert(Stub(), mixed, tmp_path, CalibrationPatients())
 
 
 def test_float16_stages_are_stored_in_half_the_bytes(tiny_run: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    target = load_target("web:fp32")
+    target = load_target("web:onnx-fp32")
     halved = replace(target, precision="fp16", stages={**target.stages, "detector": "fp16", "members": "fp16"})
     backend.convert(load_pipeline(tiny_run, "ap+lateral"), halved, tmp_path, CalibrationPatients())
     size, whole = (tmp_path / "model.onnx").stat().st_size, (tiny_bundle / "model.onnx").stat().st_size

@@ -23,20 +23,22 @@ from pedicle_screws import VIEWS
 from PIL import Image
 from resealing import change_golden, tolerate
 
+from edgekit.bundle import copy_runner
 from edgekit.canvases import graph_inputs
 from edgekit.contract import OUTPUTS
 from edgekit.manifest import open_bundle
 from edgekit.radiograph import read_radiograph
 from edgekit.radiograph.canvas import make_canvas
 from edgekit.sessions import open_session
+from edgekit.targets import load_target
 
-RUNNER = Path(__file__).parents[2] / "export" / "android" / "runner"
 DOUBLES = Path(__file__).parent / "android_doubles"
 FILMS = Path(__file__).parents[1] / "golden" / "canvas"
 COMPILER_JARS = ("kotlin-jupyter-kernel", "kotlin-stdlib", "kotlin-reflect", "kotlin-script-runtime")
 SIDE = 128
 RUNTIMES = {"litert": ("org", "com"), "onnx": ("ai",)}
 """By backend, the packages of its runtime. An app has one of them, and so has a compilation."""
+TARGETS = {"litert": "android", "onnx": "android:onnx-w8a8"}
 SESSIONS = {"litert": "litert", "onnx": "onnxruntime"}
 WAYS = {"litert": ["GPU", "XNNPACK", "CPU"], "onnx": ["NNAPI", "XNNPACK", "CPU"]}
 USUAL = {"litert": ["XNNPACK", "CPU"], "onnx": ["NNAPI", "XNNPACK", "CPU"]}
@@ -51,7 +53,8 @@ def classpaths(kotlin_jars: Path, android_json: Path, tmp_path_factory: pytest.T
     out = tmp_path_factory.mktemp("classes")
     sources = [str(path) for path in DOUBLES.rglob("*.java") if path.name != "Compile.java"]
     subprocess.run(["javac", "-d", str(out / "all"), "-cp", str(android_json), *sources], check=True, timeout=120)
-    paths, commands = {}, []
+    paths: dict[str, str] = {}
+    commands: list[str] = []
     for backend, packages in RUNTIMES.items():
         (out / backend).mkdir()
         for package in packages:
@@ -59,7 +62,8 @@ def classpaths(kotlin_jars: Path, android_json: Path, tmp_path_factory: pytest.T
                 (out / "all" / package).rename(out / backend / package)
         paths[backend] = ":".join([library, str(android_json), str(out / "all"), str(out / backend)])
         options = ["-no-stdlib", "-no-reflect", "-Werror", "-cp", paths[backend], "-d", str(out / backend)]
-        own = [*RUNNER.glob("*.kt"), RUNNER / backend, DOUBLES / "Main.kt", *(DOUBLES / backend).rglob("*.kt")]
+        copy_runner(load_target(TARGETS[backend]), out / f"bundle-{backend}")
+        own = [out / f"bundle-{backend}" / "runner", DOUBLES / "Main.kt", *(DOUBLES / backend).rglob("*.kt")]
         commands += ["--", *options, *map(str, own)]
     lazily = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # what runs once is not worth a better compiler of its own
     compile_all = ["java", *lazily, "-cp", ":".join(compiler), str(DOUBLES / "Compile.java")]

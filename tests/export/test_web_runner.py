@@ -23,7 +23,6 @@ from edgekit.app.server import serve_site
 from edgekit.app.site import MEDIA_TYPES, Page
 from edgekit.contract import OUTPUTS
 from edgekit.manifest import open_bundle
-from edgekit.sessions.browser import RUNTIME, RUNTIME_FILES
 
 RUNNER = Path(__file__).parents[2] / "export" / "web" / "runner"
 
@@ -160,19 +159,45 @@ def bundle(web_bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pages(bundle: Path, web_runtime: Path) -> dict[str, Page]:
-    """A site with the bundle, the runtime and an empty page; read at each request."""
-    files = {f"/ort/{name}": web_runtime / name for name in RUNTIME_FILES}
+def pages(bundle: Path, web_runtime: dict[str, dict[str, Path]]) -> dict[str, Page]:
+    """A site with the bundle, the runtimes and an empty page; read at each request."""
+    files = {f"/{backend}/{name}": file for backend, files in web_runtime.items() for name, file in files.items()}
     pages = {path: make_page(path, file.read_bytes()) for path, file in files.items()}
     pages["/index.html"] = make_page("/index.html", b"<!doctype html><title>runner</title>")
     publish(pages, bundle)
     return pages
 
 
+SPOILT = """
+    // A runtime whose answers are off by 0.2 as soon as it runs in the way `wrong`, and which may be of another version.
+    import * as genuine from "./genuine.js";
+    export const { NAME, FILES, listWays } = genuine;
+    export const VERSION = globalThis.version ?? genuine.VERSION;
+    export async function start(folder, way) {
+        const { load } = await genuine.start(folder, way);
+        return {
+            async load(content) {
+                const graph = await load(content);
+                const run = async (...given) => {
+                    const found = await graph.run(...given);
+                    if (found.probabilities && way.name === globalThis.wrong) found.probabilities.data[0] += 0.2;
+                    return found;
+                };
+                return { run, close: () => graph.close() };
+            },
+        };
+    }
+"""
+
+
 def publish(pages: dict[str, Page], bundle: Path) -> None:
     """Serve the bundle as its folder is now."""
     for name in ("manifest.json", *open_bundle(bundle).manifest.files):
         pages[f"/bundle/{name}"] = make_page(name, (bundle / name).read_bytes())
+    for backend in ("onnx", "litert"):
+        if (runtime := pages.get(f"/bundle/runner/{backend}/runtime.js")) is not None:
+            pages[f"/bundle/runner/{backend}/genuine.js"] = runtime
+            pages[f"/bundle/runner/{backend}/runtime.js"] = make_page("runtime.js", SPOILT.encode())
 
 
 def make_page(path: str, content: bytes) -> Page:
@@ -191,36 +216,18 @@ def alter_golden(bundle: Path) -> None:
     change_golden(bundle, -1, "probabilities", 0, by=0.5)
 
 
-OPEN = f"""async ({{ threads, wrong, version }}) => {{
-    const {{ openPipeline }} = await import("/bundle/runner/edgekit.js");
-    // A runtime whose answers are off by 0.2 as soon as it runs with `wrong` threads.
-    const spoil = (ort) => ({{
-        Tensor: ort.Tensor,
-        env: {{ wasm: ort.env.wasm, versions: {{ web: version ?? ort.env.versions.web }} }},
-        InferenceSession: {{
-            async create(...words) {{
-                const session = await ort.InferenceSession.create(...words);
-                const run = async (...given) => {{
-                    const found = await session.run(...given);
-                    if (ort.env.wasm.numThreads === globalThis.wrong) found.probabilities.data[0] += 0.2;
-                    return found;
-                }};
-                return {{ run, release: () => session.release() }};
-            }},
-        }},
-    }});
-    globalThis.wrong = wrong;
-    const ort = spoil(await import("/ort/{RUNTIME}"));
-    const importAnew = async () => spoil(await import("/ort/{RUNTIME}?anew"));
-    try {{
-        globalThis.pipeline = await openPipeline("/bundle/", {{ ort, importAnew, threads }});
-        const {{ way, rejected, isRemembered, timings }} = pipeline;
-        const {{ outputs }} = await pipeline.infer({{ ap: new Uint8Array(pipeline.side ** 2).fill(90) }});
-        return {{ way, rejected, isRemembered, checkMs: timings.checkMs, probabilities: [...outputs.probabilities] }};
-    }} catch ({{ name, message }}) {{
-        return {{ name, message }};
-    }}
-}}"""
+OPEN = """async ({ threads, wrong, version, runtime }) => {
+    Object.assign(globalThis, { wrong, version: version ?? undefined });
+    const { openPipeline } = await import("/bundle/runner/edgekit.js");
+    try {
+        globalThis.pipeline = await openPipeline("/bundle/", { runtime, threads });
+        const { way, rejected, isRemembered, timings } = pipeline;
+        const { outputs } = await pipeline.infer({ ap: new Uint8Array(pipeline.side ** 2).fill(90) });
+        return { way, rejected, isRemembered, checkMs: timings.checkMs, probabilities: [...outputs.probabilities] };
+    } catch ({ name, message }) {
+        return { name, message };
+    }
+}"""
 
 
 @pytest.fixture
@@ -229,11 +236,13 @@ def visit(chromium: Any, pages: dict[str, Page]) -> Iterator[Callable[..., dict[
     with serve_site(pages, "127.0.0.1", 0) as port:
         context = chromium.new_context()
 
-        def visit(threads: int = 1, wrong: int = 0, version: str | None = None, script: str = "") -> dict[str, Any]:
+        def visit(
+            threads: int = 1, wrong: str = "", version: str | None = None, script: str = "", runtime: str = "/onnx/"
+        ) -> dict[str, Any]:
             visit.page = page = context.new_page()
             page.add_init_script(script)
             page.goto(f"http://127.0.0.1:{port}/index.html")
-            return dict(page.evaluate(OPEN, {"threads": threads, "wrong": wrong, "version": version}))
+            return dict(page.evaluate(OPEN, {"threads": threads, "wrong": wrong, "version": version, "runtime": runtime}))
 
         yield visit
         context.close()
@@ -291,14 +300,14 @@ def test_a_tolerance_that_was_changed_is_checked_anew(visit: Callable[..., dict[
 @pytest.mark.browser
 def test_threads_that_answer_otherwise_give_way_to_one(visit: Callable[..., dict[str, Any]], pages: dict[str, Page]) -> None:
     plain = visit(threads=1)
-    chosen = visit(threads=2, wrong=2)
+    chosen = visit(threads=2, wrong="wasm, 2 threads")
     assert chosen["way"] == "wasm, 1 thread"
     (rejection,) = chosen["rejected"]
     assert rejection["way"] == "wasm, 2 threads"
     assert rejection["reason"] == "probabilities is off by 0.20, accepted 0.0001"
     assert chosen["probabilities"] == plain["probabilities"]
     withhold_golden(pages)
-    again = visit(threads=2, wrong=2)
+    again = visit(threads=2, wrong="wasm, 2 threads")
     assert (again["way"], again["rejected"], again["isRemembered"]) == ("wasm, 1 thread", [rejection], True)
     assert again["probabilities"] == plain["probabilities"]
 
@@ -307,7 +316,7 @@ def test_threads_that_answer_otherwise_give_way_to_one(visit: Callable[..., dict
 def test_a_self_test_that_fails_later_is_no_longer_remembered_as_passed(visit: Callable[..., dict[str, Any]]) -> None:
     assert not visit()["isRemembered"]
     assert visit()["isRemembered"]
-    found = visit.page.evaluate("async () => { globalThis.wrong = 1; return await pipeline.selfTest(); }")
+    found = visit.page.evaluate("async () => { globalThis.wrong = pipeline.way; return await pipeline.selfTest(); }")
     assert not found["passed"]
     assert [check["output"] for check in found["checks"]] == list(OUTPUTS)
     assert [check["output"] for check in found["checks"] if check["error"] > check["tolerance"]] == ["probabilities"]
@@ -320,3 +329,83 @@ def test_a_browser_that_keeps_nothing_checks_each_time(visit: Callable[..., dict
     assert not visit(script=refuse)["isRemembered"]
     second = visit(script=refuse)
     assert (second["way"], second["isRemembered"]) == ("wasm, 1 thread", False)
+
+
+# -- in Chromium: LiteRT.js ------------------------------------------------------------------------------------------------------
+
+
+WITHOUT_RELAXED_SIMD = "const validate = WebAssembly.validate; WebAssembly.validate = (module) => module.length !== 36 && validate(module);"
+"""A browser that has all but the instruction that the runner asks for."""
+
+
+@pytest.mark.browser
+def test_litert_takes_the_build_that_the_browser_has(
+    visit: Callable[..., dict[str, Any]], pages: dict[str, Page], web_litert_bundle: Path
+) -> None:
+    publish(pages, web_litert_bundle)
+    for threads, script, way, rejected in (
+        (2, "", "wasm, 2 threads", []),
+        (1, "", "wasm, 1 thread", []),
+        (2, WITHOUT_RELAXED_SIMD, "wasm, 1 thread, compat", ["wasm, 2 threads", "wasm, 1 thread"]),
+    ):
+        found = visit(threads=threads, script=script, runtime="/litert/")
+        assert found["way"] == way, found
+        assert [each["way"] for each in found["rejected"]] == rejected
+        assert all(each["reason"] == "this browser has no relaxed SIMD" for each in found["rejected"])
+        loaded = visit.page.evaluate("performance.getEntriesByType('resource').map(({ name }) => new URL(name).pathname)")
+        builds = {Path(name).name for name in loaded if name.endswith(".wasm")}
+        assert builds == {f"litert_wasm_{'compat_' if 'compat' in way else 'threaded_' if threads > 1 else ''}internal.wasm"}
+        assert {Path(name).name for name in visit.page.evaluate("pipeline.runtime.files")} > builds
+
+
+@pytest.mark.browser
+def test_litert_gives_way_to_the_next_build_that_answers_rightly(
+    visit: Callable[..., dict[str, Any]], pages: dict[str, Page], web_litert_bundle: Path
+) -> None:
+    publish(pages, web_litert_bundle)
+    found = visit(threads=2, wrong="wasm, 2 threads", runtime="/litert/")
+    assert found["way"] == "wasm, 1 thread"
+    assert [each["way"] for each in found["rejected"]] == ["wasm, 2 threads"]
+    assert "probabilities is off by 0.20" in found["rejected"][0]["reason"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("fixture", "runtime", "name"),
+    [
+        ("web_bundle", "onnx", "ort-wasm-simd-threaded.wasm"),
+        ("web_bundle", "onnx", "ort.wasm.bundle.min.mjs"),
+        ("web_litert_bundle", "litert", "litert_wasm_internal.wasm"),
+        ("web_litert_bundle", "litert", "litert_wasm_internal.js"),
+        ("web_litert_bundle", "litert", "litert.js"),
+    ],
+)
+def test_a_runtime_that_was_changed_is_not_started(
+    fixture: str, runtime: str, name: str, visit: Callable[..., dict[str, Any]], pages: dict[str, Page], request: pytest.FixtureRequest
+) -> None:
+    publish(pages, request.getfixturevalue(fixture))
+    path = f"/{runtime}/{name}"
+    pages[path] = make_page(path, pages[path].read() + b" ")
+    refused = visit(runtime=f"/{runtime}/")
+    assert refused["name"] == "RuntimeFileError"
+    assert refused["message"].startswith(f"{path} is not the file that it should be (its sha256 differs): serve the files of npm's ")
+    del pages[path]
+    refused = visit(runtime=f"/{runtime}/")
+    assert refused["message"].startswith(f"{path} is missing (HTTP 404): serve the files of npm's ")
+
+
+@pytest.mark.browser
+def test_a_device_without_memory_says_so(visit: Callable[..., dict[str, Any]], pages: dict[str, Page], web_litert_bundle: Path) -> None:
+    publish(pages, web_litert_bundle)
+    refuse = "throw new RangeError('could not allocate memory');"
+    refuse = f"WebAssembly.Memory = function () {{ {refuse} }}; WebAssembly.instantiate = async () => {{ {refuse} }};"
+    for threads in (1, 2):
+        refused = visit(threads=threads, script=refuse, runtime="/litert/")
+        assert refused["name"] == "RangeError", refused
+        assert "memory" in refused["message"]
+
+
+def test_the_runner_names_the_files_that_npm_brings(ask: Callable[..., Any], web_runtime: dict[str, dict[str, Path]]) -> None:
+    for backend, files in web_runtime.items():
+        said = ask(f'return (await import("./runner/{backend}/runtime.js")).FILES;')
+        assert said == {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}

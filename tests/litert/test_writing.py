@@ -94,6 +94,20 @@ CASES: dict[str, tuple[Any, dict[str, Array], dict[str, Array]]] = {
     "spread": (node("Expand", "x s"), {"s": np.array([2, 3, 5])}, {"x": ROWS}),
     "turned": (node("Transpose", "x", perm=[1, 0]), {}, {"x": ROWS}),
     "over": (node("Reciprocal", "x"), {}, {"x": ROWS}),
+    "mirror": (
+        node("Slice", "x s e a t"),
+        {"s": np.array([-1]), "e": np.array([np.iinfo(np.int64).min]), "a": np.array([3]), "t": np.array([-1])},
+        {"x": FILM},
+    ),
+    "twice as large, between the pixels": (
+        node("Resize", "x roi scales", mode="linear", coordinate_transformation_mode="half_pixel"),
+        {"roi": np.zeros(0, np.float32), "scales": np.array([1, 1, 2, 2], np.float32)},
+        {"x": FILM},
+    ),
+    "chosen blocks": (node("GatherND", "x i"), {"i": np.array([[2], [0], [2]])}, {"x": ROWS}),
+    "normalized rows": (node("LayerNormalization", "x w b", epsilon=1e-3), {"w": ROWS[0], "b": ROWS[1]}, {"x": 3 + ROWS}),
+    "rectified by its error function": (node("Gelu", "x"), {}, {"x": ROWS}),
+    "rectified by a hyperbolic tangent": (node("Gelu", "x", approximate="tanh"), {}, {"x": ROWS}),
     "channel factors": (node("Mul", "x f"), {"f": ROWS.ravel()[:6].reshape(6, 1, 1)}, {"x": FILM}),
 }
 
@@ -104,6 +118,13 @@ def test_an_operator_computes_what_onnxruntime_computes(name: str, tmp_path: Pat
     expected, found = answer(build([made], inputs, "y", constants), inputs, tmp_path)
     assert found["y"].shape == expected["y"].shape
     np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-5, atol=1e-5)
+
+
+def test_parts_of_a_split_are_told_apart(tmp_path: Path) -> None:
+    split = helper.make_node("Split", ["x"], ["a", "b"], name="split", axis=0, num_outputs=2)
+    nodes = [split, helper.make_node("Sub", ["a", "b"], ["y"], name="sub")]
+    expected, found = answer(build(nodes, {"x": FILM}, "y", {}), {"x": FILM}, tmp_path)
+    np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("operator", ["Greater", "Less", "LessOrEqual", "GreaterOrEqual", "Equal"])

@@ -90,8 +90,8 @@ def test_a_refused_export_says_what_turned_the_answers_and_shows_it(
 
     monkeypatch.setattr(backend, "convert", convert)
     with pytest.raises(GateError) as caught:
-        export_bundle(tiny_run, load_target("web:fp32"), tmp_path / "web", tmp_path / "studies.csv")
-    page = tmp_path / "web-fp32-refused.html"
+        export_bundle(tiny_run, load_target("web:onnx-fp32"), tmp_path / "web", tmp_path / "studies.csv")
+    page = tmp_path / "web-onnx-fp32-refused.html"
     count = re.search(r"of (\d) changed answers \d had been within 5 points of a tie; turned by ensemble (\d)", caught.value.message)
     assert count is not None, caught.value.message
     assert 1 <= int(count[1]) == int(count[2]) <= 2

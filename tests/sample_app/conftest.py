@@ -52,7 +52,7 @@ def read_films(node_path: str, codecs_path: Path, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
-def site(web_runtime: Path, web_bundle: Path) -> dict[str, Page]:  # noqa: ARG001  (skips)
+def site(web_runtime: Any, web_bundle: Path) -> dict[str, Page]:  # noqa: ARG001  (skips)
     return build_site(open_bundle(web_bundle))
 
 
@@ -103,7 +103,8 @@ FAKE_READER = """
                       heatmaps: Array.from({ length: 64 * count }, (_, n) => (n % 64) / 63) };
     const model = { name: "a bundle for web", precision: "fp32", version: "0123456789ab", brands: ["design-a", "design-b", "design-c"],
                     task, cases: CASES, thresholds: { coverage: 0.95 }, margin: 0.05, intendedUse: task.intended_use, verified: true,
-                    side: 128, cornerSide: SIDE, way: "wasm, 1 thread", rejected: [] };
+                    side: 128, cornerSide: SIDE, way: "wasm, 1 thread", rejected: [],
+                    runtime: { name: "litert", version: "2.5.3", files: [] } };
     const wait = (ms) => new Promise((done) => setTimeout(done, ms));
     let whole = null; // the photo as it was first seen
     answerCalls({

@@ -82,36 +82,37 @@ def test_a_device_is_checked_once_for_a_bundle(visit: Callable[[], Any], pages: 
 
 
 SPOILT_RUNTIME = """
-    // The runtime, whose first number is another with as many threads as CONDITION says, and from the word "spoil" on.
-    import * as first from "./genuine.mjs";
-    import * as second from "./genuine.mjs?anew";
-    const genuine = import.meta.url.endsWith("?anew") ? second : first;
+    // The runtime, whose first number is another in the ways of which CONDITION holds, and from the word "spoil" on.
+    import * as genuine from "./genuine.js";
     let isSpoilt = false;
     new BroadcastChannel("spoil").onmessage = () => (isSpoilt = true);
-    export const { Tensor, env } = genuine;
-    export const InferenceSession = {
-        async create(...words) {
-            const session = await genuine.InferenceSession.create(...words);
-            const run = async (...given) => {
-                const found = await session.run(...given);
-                if (isSpoilt || CONDITION) found.probabilities.data[0] += 0.2;
-                return found;
-            };
-            return { run, release: () => session.release() };
-        },
-    };
+    export const { NAME, VERSION, FILES, listWays } = genuine;
+    export async function start(folder, { threads, ...way }) {
+        const { load } = await genuine.start(folder, { threads, ...way });
+        return {
+            async load(content) {
+                const graph = await load(content);
+                const run = async (...given) => {
+                    const found = await graph.run(...given);
+                    if (found.probabilities && (isSpoilt || CONDITION)) found.probabilities.data[0] += 0.2;
+                    return found;
+                };
+                return { run, close: () => graph.close() };
+            },
+        };
+    }
 """
 
 
 def spoil(pages: dict[str, Page], condition: str) -> None:
-    genuine = pages["/runtime/ort.wasm.bundle.min.mjs"]
-    pages["/runtime/genuine.mjs"] = genuine
-    code = SPOILT_RUNTIME.replace("CONDITION", condition)
-    pages["/runtime/ort.wasm.bundle.min.mjs"] = Page(code.encode(), genuine.media_type, "spoilt")
+    path = "/runner/onnx/runtime.js"
+    genuine = pages[path]
+    pages["/runner/onnx/genuine.js"] = genuine
+    pages[path] = Page(SPOILT_RUNTIME.replace("CONDITION", condition).encode(), genuine.media_type, "spoilt")
 
 
 def test_threads_that_answer_otherwise_give_way_to_one(visit: Callable[[], Any], pages: dict[str, Page]) -> None:
-    spoil(pages, "env.wasm.numThreads > 1")
+    spoil(pages, "threads > 1")
     for _ in range(2):  # the second time it is remembered
         page = visit()
         threads = min(4, page.evaluate("navigator.hardwareConcurrency"))
@@ -119,7 +120,7 @@ def test_threads_that_answer_otherwise_give_way_to_one(visit: Callable[[], Any],
             pytest.skip("this machine has one core, so the app runs with one thread: it takes two")
         page.click("#open-about")
         facts = page.inner_text("#about-facts")
-        assert "Runs as\nwasm, 1 thread\n" in facts
+        assert "Runs as\nwasm, 1 thread, onnxruntime-web " in facts
         assert f"Not used\nwasm, {threads} threads: probabilities is off by 0.20, accepted 0.0001" in facts
 
 

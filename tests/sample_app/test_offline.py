@@ -49,14 +49,14 @@ def change(pages: dict[str, Page], path: str, content: bytes, tmp_path: Path, we
     import shutil
 
     import edgekit.app.site
-    from edgekit.sessions.browser import find_runtime
+    from edgekit.sessions.vendored import find_app
 
     app = tmp_path / "sample_app"
-    source = find_runtime().parents[1]
+    source = find_app()
     shutil.copytree(source / "public", app / "public")
     (app / "vendor").symlink_to(source / "vendor")
     (app / "public" / path).write_bytes((app / "public" / path).read_bytes() + content)
-    monkeypatch.setattr(edgekit.app.site, "find_runtime", lambda: app / "vendor" / "onnxruntime-web")
+    monkeypatch.setattr(edgekit.app.site, "find_app", lambda: app)
     pages.update(build_site(open_bundle(web_bundle)))
 
 
@@ -64,12 +64,33 @@ def test_it_starts_and_is_ready_in_flight_mode(page: Any, served: str, site: dic
     page.goto(served)
     page.get_by_text("Ready offline").wait_for()
     kept = page.evaluate(KEPT)
-    assert kept == {f"edgekit-{release(site)['version']}": len(release(site)["files"])}
+    assert kept == {f"edgekit-{release(site)['version']}": len(release(site)["files"])}  # onnxruntime-web has one build
     page.context.set_offline(True)
     start = json.loads(site["/manifest.webmanifest"].read())["start_url"]
     page.goto(served.rstrip("/") + start)
     page.get_by_text("Ready offline").wait_for()
     assert page.evaluate("crossOriginIsolated")  # threads, offline too
+
+
+def test_of_litert_only_the_build_in_use_is_kept(page: Any, served: str, pages: dict[str, Page], web_litert_bundle: Path) -> None:
+    pages.clear()
+    pages.update(build_site(open_bundle(web_litert_bundle)))
+    page.goto(served)
+    page.get_by_text("Ready offline").wait_for()
+    threads = page.evaluate("navigator.hardwareConcurrency")
+    cached = page.evaluate("""async () => {
+        const names = (await caches.keys()).filter((name) => name.startsWith("edgekit-"));
+        const kept = await Promise.all(names.map(async (name) => (await caches.open(name)).keys()));
+        return kept.flat().map(({ url }) => new URL(url).pathname).filter((path) => path.startsWith("/runtime/"));
+    }""")
+    build = "litert_wasm_threaded_internal" if threads > 1 else "litert_wasm_internal"
+    assert sorted(cached) == sorted(f"/runtime/{name}" for name in ("litert.js", "wasm-utils.js", f"{build}.js", f"{build}.wasm"))
+    page.context.set_offline(True)
+    page.reload()
+    page.get_by_text("Ready offline").wait_for()
+    give_film(page, "ap", VECTORS / "rule-jpeg-lossless.dcm")
+    page.click("#identify")
+    page.wait_for_selector("#result:not([hidden])")
 
 
 def test_compressed_films_are_read_in_flight_mode(page: Any, served: str) -> None:

@@ -22,15 +22,17 @@ from edgekit.contract import OUTPUTS
 from edgekit.errors import DamagedBundleError, InputError, MissingError
 from edgekit.golden import read_golden
 from edgekit.manifest import open_bundle
-from edgekit.sessions.browser import RUNNER, BrowserSession, find_browser, find_codecs, find_runtime, open_session
+from edgekit.sessions import browser_compat
+from edgekit.sessions.browser import RUNNER, BrowserSession, find_browser, open_session
 from edgekit.sessions.onnxruntime import OnnxRuntimeSession
+from edgekit.sessions.vendored import RUNTIMES, find_codecs, find_runtime
 
 TOLERANCE = {"boxes": 0.5, "heatmaps": 1e-2, "members": 2e-3}
 """Random members are steeper than trained ones: what is left of rounding shows in them first. All others: 1e-4."""
 
 
 @pytest.fixture
-def browser(chromium_path: str, web_runtime: Path) -> None:
+def browser(chromium_path: str, web_runtime: Any) -> None:
     """Both are needed."""
 
 
@@ -40,19 +42,30 @@ def bundle(web_bundle: Path, tmp_path: Path) -> Path:
     return shutil.copytree(web_bundle, tmp_path / "site" / "bundle")
 
 
+OPENED = {
+    "onnxruntime-web 1.30.0 wasm, 1 thread, Chromium": ("web_bundle", open_session, 1),
+    "onnxruntime-web 1.30.0 wasm, 2 threads, Chromium": ("web_bundle", open_session, 2),
+    "LiteRT.js 2.5.3 wasm, 1 thread, Chromium": ("web_litert_bundle", open_session, 1),
+    "LiteRT.js 2.5.3 wasm, 2 threads, Chromium": ("web_litert_bundle", open_session, 2),
+    "LiteRT.js 2.5.3 wasm, 1 thread, compat, Chromium": ("web_litert_bundle", browser_compat.open_session, None),
+}
+
+
 @pytest.mark.browser
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize("threads", [1, 2])
-def test_it_answers_as_onnxruntime_does(bundle: Path, threads: int) -> None:
-    opened = open_bundle(bundle)
+@pytest.mark.parametrize("runtime", OPENED)
+def test_it_answers_as_onnxruntime_does(runtime: str, tiny_bundle: Path, request: pytest.FixtureRequest) -> None:
+    fixture, open_it, threads = OPENED[runtime]
+    opened, expected_of = open_bundle(request.getfixturevalue(fixture)), open_bundle(tiny_bundle)
     side = opened.canvas_side
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side), np.uint8)
     patients = [case.inputs for case in read_golden(opened)]
     patients += [graph_inputs({"ap": noise[0], "lateral": noise[1]}, VIEWS, side), graph_inputs({"lateral": noise[0]}, VIEWS, side)]
-    with BrowserSession(opened, threads) as session, OnnxRuntimeSession(opened.model, opened.manifest.tensors["inputs"], 1) as reference:
-        assert session.name == "browser"
-        assert session.runtime.startswith("onnxruntime-web 1.")
-        assert session.runtime.endswith(f", threads {threads}")
+    reference = OnnxRuntimeSession(expected_of.model, expected_of.manifest.tensors["inputs"], 1)
+    with open_it(opened, threads) as session, reference:
+        assert isinstance(session, BrowserSession)
+        assert session.name == ("browser-compat" if "compat" in runtime else "browser")
+        assert session.runtime.startswith(runtime)
         assert {"launch", "module", "fetch", "create"} == set(session.timings)
         for inputs in patients:
             found, expected = session.infer(inputs), reference.infer(inputs)
@@ -61,6 +74,26 @@ def test_it_answers_as_onnxruntime_does(bundle: Path, threads: int) -> None:
             for name in OUTPUTS:
                 assert (found[name].dtype, found[name].shape) == (expected[name].dtype, expected[name].shape)
                 np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=TOLERANCE.get(name, 1e-4), err_msg=name)
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("browser")
+def test_a_way_that_a_runtime_lacks_is_refused(web_bundle: Path) -> None:
+    with pytest.raises(MissingError, match=r"onnxruntime-web has no way wasm, 1 thread, compat with 1 thread\(s\)"):
+        browser_compat.open_session(open_bundle(web_bundle))
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("browser")
+def test_both_corner_finders_find_the_same(web_bundle: Path, web_litert_bundle: Path) -> None:
+    found = []
+    for bundle in (web_bundle, web_litert_bundle):
+        with open_session(open_bundle(bundle)) as session:
+            assert isinstance(session, BrowserSession)
+            canvas = "Uint8Array.from({ length: pipeline.cornerSide ** 2 }, (_, n) => (n * 7919) % 251)"
+            found.append(session._page.evaluate(f"pipeline.findFilm({canvas})"))
+    np.testing.assert_allclose(found[1]["corners"], found[0]["corners"], atol=0.1)  # pixels of the canvas
+    assert found[1]["confidence"] == pytest.approx(found[0]["confidence"], abs=1e-4)
 
 
 @pytest.mark.browser
@@ -120,11 +153,11 @@ def test_the_page_refuses_a_changed_byte(bundle: Path, name: str) -> None:
 
 @pytest.mark.browser
 @pytest.mark.usefixtures("browser")
-def test_the_runner_works_in_a_web_worker(bundle: Path) -> None:
+@pytest.mark.parametrize("fixture", ["web_bundle", "web_litert_bundle"])
+def test_the_runner_works_in_a_web_worker(fixture: str, request: pytest.FixtureRequest) -> None:
     code = """
-        import * as ort from "ORIGIN/ort/ort.wasm.bundle.min.mjs";
         import { openPipeline } from "ORIGIN/bundle/runner/edgekit.js";
-        const pipeline = await openPipeline("ORIGIN/bundle", { ort, threads: 2 });
+        const pipeline = await openPipeline("ORIGIN/bundle", { runtime: "ORIGIN/runtime", threads: 2 });
         const small = await pipeline.infer({ ap: new Uint8Array(5) }).catch((error) => error.message);
         postMessage({ small, ...(await pipeline.selfTest()) });"""
     start = """(code) => new Promise((done) => {
@@ -133,7 +166,8 @@ def test_the_runner_works_in_a_web_worker(bundle: Path) -> None:
         worker.onmessage = (event) => done(event.data);
         worker.onerror = (event) => done(event.message);
     })"""
-    with BrowserSession(open_bundle(bundle), 2) as session:
+    with open_session(open_bundle(request.getfixturevalue(fixture)), 2) as session:
+        assert isinstance(session, BrowserSession)
         answer = session._page.evaluate(start, code)
     assert answer["passed"], answer
     assert answer["small"] == "the canvas 'ap' must be a Uint8Array of 128 x 128"
@@ -141,11 +175,14 @@ def test_the_runner_works_in_a_web_worker(bundle: Path) -> None:
 
 @pytest.fixture
 def visit(browser: None, bundle: Path) -> Iterator[Callable[[str], dict[str, Any]]]:  # noqa: ARG001  (`browser` skips)
-    """Do what the runner's README says: serve the bundle beside onnxruntime-web with Python's server, open runner/index.html."""
+    """Do what the runner's README says: serve the bundle beside its runtime with Python's server, open runner/index.html."""
     from playwright.sync_api import sync_playwright
 
     site = bundle.parent
-    shutil.copytree(find_runtime(), site / "onnxruntime-web")
+    for backend, (name, _) in RUNTIMES.items():
+        (site / name).mkdir()
+        for file in find_runtime(backend).values():
+            shutil.copy(file, site / name)
 
     class Handler(SimpleHTTPRequestHandler):
         extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}  # noqa: RUF012
@@ -178,7 +215,7 @@ def visit(browser: None, bundle: Path) -> Iterator[Callable[[str], dict[str, Any
 @pytest.mark.browser
 def test_the_page_for_people_shows_the_self_test(bundle: Path, visit: Callable[..., dict[str, Any]]) -> None:
     shown = visit()
-    assert shown["verdict"] == "Passed: ap+lateral for desktop-cpu, fp32"
+    assert shown["verdict"] == "Passed: ap+lateral for desktop-cpu, fp32, as wasm, 1 thread"
     assert [row[0] for row in shown["rows"]] == list(OUTPUTS)
     assert all(float(error) <= float(tolerance) for _, error, tolerance in shown["rows"])
     assert visit("?threads=2")["verdict"].startswith("FAILED: threads need a page served with Cross-Origin-Opener-Policy")
@@ -203,8 +240,9 @@ def test_a_bundle_of_another_target_is_refused(tiny_bundle: Path) -> None:
 def test_what_is_missing_is_told(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_bundle(bundle)
     with monkeypatch.context() as patch:
-        patch.setattr("edgekit.sessions.browser.__file__", str(tmp_path / "checkout" / "edgekit" / "sessions" / "browser.py"))
-        for find, name in ((find_runtime, "onnxruntime-web"), (find_codecs, "dcmjs-codecs")):
+        patch.setattr("edgekit.sessions.vendored.__file__", str(tmp_path / "checkout" / "edgekit" / "sessions" / "vendored.py"))
+        finders = {name: functools.partial(find_runtime, backend) for backend, (name, _) in RUNTIMES.items()}
+        for name, find in {**finders, "dcmjs-codecs": find_codecs}.items():
             with pytest.raises(MissingError, match=f"{name} is not in") as caught:
                 find()
             assert caught.value.remedy == f"npm ci --prefix {tmp_path / 'checkout' / 'sample_app'}"

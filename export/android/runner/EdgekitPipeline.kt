@@ -45,7 +45,7 @@ class EdgekitPipeline(
     context: Context,
     private val folder: String = "bundle",
     private val threads: Int = 2,
-    ways: List<Way> = Engine.ways,
+    ways: List<Way> = GraphRuntime.ways,
     cache: File = File(context.cacheDir, "edgekit"),
 ) : AutoCloseable {
     private val assets = context.assets
@@ -88,8 +88,8 @@ class EdgekitPipeline(
 
     init {
         val backend = manifest.getString("backend")
-        require(backend == Engine.backend) {
-            "this bundle is one for $backend, and the app was built to run ${Engine.backend}: replace its runner by the one in the bundle"
+        require(backend == GraphRuntime.backend) {
+            "this bundle is one for $backend, and the app was built to run ${GraphRuntime.backend}: replace its runner by the one in the bundle"
         }
         val known = memory.recall()
         val choice = try {
@@ -142,7 +142,7 @@ class EdgekitPipeline(
     }
 
     private fun openWay(model: ByteArray, way: Way, golden: Golden?): Session {
-        val session = Engine.open(model, way, threads, inputs, outputs)
+        val session = GraphRuntime.open(model, way, threads, inputs, outputs)
         try {
             val failed = golden?.let { compare(it, session) }.orEmpty().filterNot { it.passed }
             if (failed.isNotEmpty()) throw DisagreementException(failed.joinToString())
@@ -158,7 +158,7 @@ class EdgekitPipeline(
 
     /** All that a check of the golden vectors holds for: the manifest's hash stands for the bundle, the fingerprint names the device, too. */
     private fun identify(ways: List<Way>): String {
-        val runtime = listOf("${Engine.name} ${Engine.version}", "$threads threads", "$ways", Build.FINGERPRINT)
+        val runtime = listOf("${GraphRuntime.name} ${GraphRuntime.version}", "$threads threads", "$ways", Build.FINGERPRINT)
         return (listOf(manifest.getString("manifest_sha256")) + runtime).joinToString("\n")
     }
 

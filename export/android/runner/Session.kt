@@ -20,7 +20,7 @@ internal interface Session : AutoCloseable {
 }
 
 /**
- * A runtime that opens graphs. Each subfolder of the runner has one, called [Engine], with the [Way]s that it knows; an app compiles the
+ * A runtime that opens graphs. Each subfolder of the runner has one, called [GraphRuntime], with the [Way]s that it knows; an app compiles the
  * subfolder that has the name of its bundle's backend, and no other.
  */
 internal interface Opener {

@@ -32,6 +32,6 @@ fun <Opened> chooseWay(ways: List<Way>, attempt: (Way) -> Opened): Choice<Opened
     }
     if (failures.none { it is DisagreementException }) throw failures.first()
     val reasons = rejected.joinToString("; ") { "${it.way}: ${it.reason}" }
-    val remedy = "Update ${Engine.name} and the system, or use another device."
+    val remedy = "Update ${GraphRuntime.name} and the system, or use another device."
     throw DisagreementException("this device does not answer as the bundle's golden vectors say: $reasons. $remedy", rejected)
 }

@@ -3,10 +3,9 @@
  * refuses what does not match the manifest's hashes, refuses a device that does not give the golden answers, and names the tensors, as the
  * manifest lists them. No DOM, so it also runs in a Web Worker.
  *
- *     import * as ort from "./onnxruntime-web/ort.wasm.bundle.min.mjs";
  *     import { openPipeline } from "./bundle/runner/edgekit.js";
  *
- *     const pipeline = await openPipeline("./bundle/", { ort, threads: 2 });
+ *     const pipeline = await openPipeline("./bundle/", { runtime: "./litert/", threads: 2 });
  *     const answer = await pipeline.infer({ ap: canvas }); // by view: `pipeline.views` names them
  *     console.log(answer.decision, answer.brand);
  *
@@ -20,11 +19,12 @@
  * @module
  */
 import { findCorners } from "./corners.js";
+import { fetchBytes, hashBytes, RuntimeFileError } from "./fetching.js";
 import { compareAnswers, readGolden } from "./golden.js";
 import { forget, identify, recall, remember } from "./memory.js";
 import { chooseWay, describeChecks, DisagreementError } from "./ways.js";
 
-export { DisagreementError };
+export { DisagreementError, RuntimeFileError };
 
 /** Words for the values 0 to 4 of the graph's `decision`: for programs. What is looked for is `pipeline.manifest.task.found`. */
 export const DECISIONS = ["identified", "ambiguous", "unfamiliar", "no construct found", "films swapped"];
@@ -56,26 +56,39 @@ export class BundleError extends Error {
 /** What tells the graph which films are given; its other inputs are the films. */
 const PRESENT = "present";
 
-/** Threads that a runtime started with, by its module: it never changes them. */
-const startedThreads = new WeakMap();
+/** The runtimes, by the backend that made the bundle. */
+const RUNTIMES = { onnx: "./onnx/runtime.js", litert: "./litert/runtime.js" };
+
+/**
+ * @typedef {object} Runtime what one is started for
+ * @property {(content: Uint8Array) => Promise<Graph>} load
+ *
+ * @typedef {{ data: Uint8Array | Float32Array | Int32Array, shape: number[] }} Tensor
+ *
+ * @typedef {object} Graph
+ * @property {(inputs: Object<string, Tensor>, names: string[]) => Promise<Object<string, Tensor>>} run gives the outputs of these names
+ * @property {() => Promise<void>} close
+ */
 
 /**
  * Fetch, verify and load a bundle, and check its golden vectors: once for each bundle, runtime, browser and machine, as far as the browser
  * tells. What passed is remembered in Cache Storage; what failed is not.
  *
  * @param {string | URL} base the bundle's folder
- * @param {object} options
- * @param {object} options.ort the module onnxruntime-web (WebAssembly)
+ * @param {object} [options]
+ * @param {string | URL} [options.runtime] the folder of the runtime; else the one beside the bundle that has the runtime's name
  * @param {number} [options.threads] more than 1 needs a page that is cross-origin isolated
- * @param {() => Promise<object>} [options.importAnew] imports a fresh copy of `ort`: one thread is tried with it where more give other answers
+ * @param {string[]} [options.ways] the names of ways to try; else the fastest that gives the golden answers, of those with at most `threads`
  * @param {boolean} [options.check] false for who judges the answers himself, wrong ones too
  * @param {(manifest: object) => void} [options.onManifest] called with the manifest, its hash checked, before the model arrives
  * @param {(received: number, total: number) => void} [options.onProgress] called with bytes of the model while it arrives
  * @returns {Promise<Pipeline>}
- * @throws {BundleError} a file is missing, or its sha256 is not the one in the manifest
+ * @throws {BundleError} a file of the bundle is missing, or its sha256 is not the one in the manifest
+ * @throws {RuntimeFileError} so is a file of the runtime
  * @throws {DisagreementError} this device does not give the golden answers
+ * @throws {RangeError} this device is short of memory
  */
-export async function openPipeline(base, { ort, threads = 1, importAnew, check = true, onManifest, onProgress }) {
+export async function openPipeline(base, { runtime, threads = 1, ways, check = true, onManifest, onProgress } = {}) {
   if (!globalThis.crypto?.subtle) {
     throw new Error("this page can't check hashes: serve it over HTTPS, or from localhost");
   }
@@ -84,36 +97,38 @@ export async function openPipeline(base, { ort, threads = 1, importAnew, check =
       "threads need a page served with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp",
     );
   }
-  if ((startedThreads.get(ort) ?? threads) !== threads) {
-    throw new Error(`this page runs with ${startedThreads.get(ort)} thread(s): onnxruntime-web fixes that when it starts; reload to change it`);
-  }
-  const folder = new URL(String(base).replace(/\/*$/, "/"), globalThis.location.href);
+  const folder = toFolder(base, globalThis.location.href);
   const started = performance.now();
   const manifest = await readManifest(folder);
   onManifest?.(manifest);
-  const ways = [{ name: nameWay(threads), threads, load: () => ort }];
-  if (threads > 1 && importAnew) ways.push({ name: nameWay(1), threads: 1, load: importAnew });
+  const path = RUNTIMES[manifest.backend];
+  if (!path) throw new BundleError(`it was made by the backend ${manifest.backend}, which runs in no browser`);
+  const { NAME, VERSION, listWays, start } = await import(path);
+  const home = toFolder(runtime ?? new URL(`../${NAME}/`, folder), globalThis.location.href);
+  const wanted = (await listWays(threads)).filter(({ name }) => !ways || ways.includes(name));
+  if (!wanted.length) throw new Error(`${NAME} has no way ${ways.join(", ")} with ${threads} thread(s)`);
+  const possible = wanted.filter(({ missing }) => !missing);
+  if (!possible.length) throw new Error(`${NAME} can't run as ${wanted[0].name}: ${wanted[0].missing}`);
+  const missing = wanted.filter((way) => way.missing).map((way) => ({ way: way.name, reason: way.missing }));
   const read = (name, whenReceived) => readFile(folder, manifest, name, whenReceived);
-  const remembering = async () => {
-    const identity = await identify(manifest, ort.env.versions.web, ways.map(({ name }) => name));
-    return { identity, known: await recall(folder, identity) };
-  };
-  const [{ identity, known }, finder, model] = await Promise.all([
-    check ? remembering() : {},
+  const identity = check ? await identify(manifest, VERSION, possible.map(({ name }) => name)) : null;
+  const known = check ? await recall(folder, identity) : null;
+  const candidates = known ? possible.filter(({ name }) => name === known.way) : possible;
+
+  const first = start(home, candidates[0]); // the runtime starts while the model arrives
+  first.catch(() => {}); // it is heard of when its turn comes
+  const [finder, model, golden] = await Promise.all([
     manifest.corners ? read(manifest.corners.model) : null,
     read(manifest.model, onProgress),
+    check && !known ? readGolden(read) : null,
   ]);
-  const golden = check && !known ? await readGolden(read) : null;
   const timings = { fetchMs: performance.now() - started, createMs: 0, checkMs: 0 };
 
   const attempt = async (way) => {
     const asked = performance.now();
-    const runtime = await way.load();
-    runtime.env.wasm.numThreads = way.threads;
-    startedThreads.set(runtime, way.threads);
-    const create = (content) => runtime.InferenceSession.create(content, { executionProviders: ["wasm"] });
-    const sessions = { finder: finder && (await create(finder)), session: await create(model) };
-    const pipeline = new Pipeline(folder, manifest, runtime, sessions, timings);
+    const { load } = await (way === candidates[0] ? first : start(home, way));
+    const graphs = { finder: finder && (await load(finder)), graph: await load(model) };
+    const pipeline = new Pipeline(folder, manifest, graphs, timings);
     const created = performance.now();
     timings.createMs += created - asked;
     if (golden) {
@@ -127,31 +142,29 @@ export async function openPipeline(base, { ort, threads = 1, importAnew, check =
     return pipeline;
   };
 
-  const open = chooseWay(known ? ways.filter(({ name }) => name === known.way) : ways, attempt);
-  const { way, opened, rejected } = await open.catch(async (error) => {
+  const { way, opened, rejected } = await chooseWay(candidates, attempt).catch(async (error) => {
     if (known) await forget(folder); // what opened once opens no more: the next opening tries every way again
     throw error;
   });
   opened.way = way.name;
-  opened.rejected = known?.rejected ?? rejected;
+  opened.runtime = { name: NAME, version: VERSION, files: way.files.map((name) => new URL(name, home).href) };
+  opened.rejected = [...missing, ...(known?.rejected ?? rejected)];
   opened.isRemembered = Boolean(known);
   if (golden) await remember(folder, identity, { way: way.name, rejected });
   return opened;
 }
 
-const nameWay = (threads) => `wasm, ${threads} thread${threads > 1 ? "s" : ""}`;
+const toFolder = (address, from) => new URL(String(address).replace(/\/*$/, "/"), from);
 
 /** An opened bundle. */
 export class Pipeline {
   #folder;
-  #ort;
-  #session;
+  #graph;
   #finder;
 
-  constructor(folder, manifest, ort, { session, finder }, timings) {
+  constructor(folder, manifest, { graph, finder }, timings) {
     this.#folder = folder;
-    this.#ort = ort;
-    this.#session = session;
+    this.#graph = graph;
     this.#finder = finder;
     /** The bundle's manifest.json. */
     this.manifest = manifest;
@@ -166,12 +179,14 @@ export class Pipeline {
     /** Side of the canvas that `findFilm` takes; null when the bundle has no corner finder. @type {number | null} */
     this.cornerSide = manifest.corners?.side ?? null;
     /**
-     * Milliseconds: fetching and verifying (`fetchMs`), starting the runtime and loading the graphs (`createMs`), the golden vectors
-     * (`checkMs`, 0 when they were checked before).
+     * Milliseconds: fetching and verifying (`fetchMs`), what is left of the runtime's start then and loading the graphs (`createMs`), the
+     * golden vectors (`checkMs`, 0 when they were checked before).
      */
     this.timings = timings;
     /** What answers: "wasm, 2 threads". @type {string} */
     this.way = "";
+    /** By which runtime, and the addresses of what it loaded. @type {{ name: string, version: string, files: string[] }} */
+    this.runtime = null;
     /** Faster ways that are not used. @type {import("./ways.js").Rejection[]} */
     this.rejected = [];
     /** Whether the golden vectors were checked before, and not now. @type {boolean} */
@@ -188,15 +203,15 @@ export class Pipeline {
     const unknown = Object.keys(films).filter((name) => !this.views.includes(name));
     if (unknown.length) throw new TypeError(`'${unknown.join("', '")}' is no view of this bundle: it has ${this.views.join(", ")}`);
     const inputs = {};
-    for (const [name, { dtype, shape }] of Object.entries(this.manifest.tensors.inputs)) {
+    for (const [name, { shape }] of Object.entries(this.manifest.tensors.inputs)) {
       inputs[name] =
         name === PRESENT
-          ? new this.#ort.Tensor(dtype, Float32Array.from(this.views, (view) => (films[view] ? 1 : 0)), shape)
-          : this.#wrap(name, films[name] ?? new Uint8Array(this.side ** 2), this.side);
+          ? { data: Float32Array.from(this.views, (view) => (films[view] ? 1 : 0)), shape }
+          : wrapCanvas(name, films[name] ?? new Uint8Array(this.side ** 2), this.side);
     }
     const names = Object.keys(this.manifest.tensors.outputs);
     const started = performance.now();
-    const tensors = await this.#session.run(inputs, names);
+    const tensors = await this.#graph.run(inputs, names);
     const elapsedMs = performance.now() - started;
     const outputs = Object.fromEntries(names.map((name) => [name, tensors[name].data]));
     const decision = DECISIONS[outputs.decision[0]];
@@ -206,7 +221,7 @@ export class Pipeline {
       brand: decision === "identified" ? this.brands[likeliest] : null,
       predictionSet: this.brands.filter((_, index) => outputs.prediction_set[index] === 1),
       outputs,
-      shapes: Object.fromEntries(names.map((name) => [name, tensors[name].dims])),
+      shapes: Object.fromEntries(names.map((name) => [name, tensors[name].shape])),
       elapsedMs,
     };
   }
@@ -219,16 +234,8 @@ export class Pipeline {
    */
   async findFilm(canvas) {
     if (!this.#finder) return null;
-    const { edges } = await this.#finder.run({ photo: this.#wrap("photo", canvas, this.cornerSide) });
+    const { edges } = await this.#finder.run({ photo: wrapCanvas("photo", canvas, this.cornerSide) }, ["edges"]);
     return findCorners(edges.data, this.cornerSide);
-  }
-
-  /** A canvas as a tensor. */
-  #wrap(name, canvas, side) {
-    if (!(canvas instanceof Uint8Array) || canvas.length !== side ** 2) {
-      throw new TypeError(`the canvas '${name}' must be a Uint8Array of ${side} x ${side}`);
-    }
-    return new this.#ort.Tensor("uint8", canvas, [1, 1, side, side]);
   }
 
   /**
@@ -252,8 +259,16 @@ export class Pipeline {
 
   /** Free the runtime's memory. */
   async close() {
-    await Promise.all([this.#session.release(), this.#finder?.release()]);
+    await Promise.all([this.#graph.close(), this.#finder?.close()]);
   }
+}
+
+/** A canvas as a tensor. */
+function wrapCanvas(name, canvas, side) {
+  if (!(canvas instanceof Uint8Array) || canvas.length !== side ** 2) {
+    throw new TypeError(`the canvas '${name}' must be a Uint8Array of ${side} x ${side}`);
+  }
+  return { data: canvas, shape: [1, 1, side, side] };
 }
 
 /** Read manifest.json and check the hash that ends it: that of the text before, closed with a brace. */
@@ -261,7 +276,7 @@ async function readManifest(folder) {
   const text = new TextDecoder().decode(await fetchFile(folder, "manifest.json"));
   const seal = ',\n  "manifest_sha256": "';
   const end = text.lastIndexOf(seal);
-  const hash = await sha256(new TextEncoder().encode(`${text.slice(0, Math.max(end, 0))}\n}\n`));
+  const hash = await hashBytes(new TextEncoder().encode(`${text.slice(0, Math.max(end, 0))}\n}\n`));
   if (text.slice(end) !== `${seal}${hash}"\n}\n`) {
     throw new BundleError("manifest.json was changed: its sha256 is not the one it states");
   }
@@ -271,7 +286,7 @@ async function readManifest(folder) {
 /** Fetch a file that the manifest lists, and check its hash. @returns {Promise<Uint8Array>} */
 async function readFile(folder, manifest, name, onProgress) {
   const content = await fetchFile(folder, name, onProgress && ((received) => onProgress(received, manifest.files[name].size)));
-  if ((await sha256(content)) !== manifest.files[name]?.sha256) {
+  if ((await hashBytes(content)) !== manifest.files[name]?.sha256) {
     throw new BundleError(`${name} was changed: its sha256 is not the one in the manifest`);
   }
   return content;
@@ -280,19 +295,7 @@ async function readFile(folder, manifest, name, onProgress) {
 async function fetchFile(folder, name, onReceived) {
   const url = new URL(name, folder);
   if (!url.href.startsWith(folder.href)) throw new BundleError(`${name} leaves the bundle`);
-  const response = await fetch(url);
-  if (!response.ok) throw new BundleError(`${name} is missing (HTTP ${response.status})`);
-  if (!onReceived) return new Uint8Array(await response.arrayBuffer());
-  const parts = [];
-  let received = 0;
-  for (let reader = response.body.getReader(), part; !(part = await reader.read()).done; ) {
-    parts.push(part.value);
-    onReceived((received += part.value.length));
-  }
-  return new Uint8Array(await new Blob(parts).arrayBuffer());
-}
-
-async function sha256(bytes) {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return fetchBytes(url, onReceived).catch((error) => {
+    throw error instanceof TypeError ? error : new BundleError(`${name} ${error.message}`);
+  });
 }

@@ -3,10 +3,18 @@
  *
  * @module
  */
+import { RuntimeFileError } from "./fetching.js";
 import { isWithin } from "./golden.js";
 
+/** @param {number} threads @returns {string} the name of a way to run a graph in WebAssembly */
+export const nameWay = (threads) => `wasm, ${threads} thread${threads > 1 ? "s" : ""}`;
+
 /**
- * @typedef {{ name: string }} Way a way to run the graph, with what it takes to do so
+ * @typedef {object} Way a way to run the graph, with what its runtime needs to know
+ * @property {string} name
+ * @property {string[]} files of the runtime, that it loads
+ * @property {string | null} [missing] what this device lacks for it
+ *
  * @typedef {{ way: string, reason: string }} Rejection a way that was tried, and why it isn't used
  */
 
@@ -33,6 +41,7 @@ export class DisagreementError extends Error {
  * @param {(way: W) => Promise<Opened>} attempt open and check; throws DisagreementError when the answers are others
  * @returns {Promise<{ way: W, opened: Opened, rejected: Rejection[] }>}
  * @throws {DisagreementError} no way is right. When none even opens, what the first one threw
+ * @throws {RuntimeFileError} of any way
  */
 export async function chooseWay(ways, attempt) {
   const failures = [];
@@ -41,6 +50,7 @@ export async function chooseWay(ways, attempt) {
     try {
       return { way, opened: await attempt(way), rejected: listRejected() };
     } catch (error) {
+      if (error instanceof RuntimeFileError) throw error; // whoever serves these files has to know
       failures.push({ way, error });
       console.warn(`edgekit: ${way.name} is not used: ${error.message}`);
     }

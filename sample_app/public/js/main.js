@@ -41,7 +41,7 @@ function start() {
   find("swap").addEventListener("click", swapAndRead);
   prepareSharing(() => answer);
   prepareAbout();
-  openModel().then((model) => keepOffline(() => model && tellState("Ready offline", "ready")));
+  openModel().then((model) => keepOffline(model?.runtime.files ?? [], () => model && tellState("Ready offline", "ready")));
 }
 
 // -- the model ---------------------------------------------------------------------------------------------------------

@@ -4,15 +4,16 @@ import { find, toast } from "./screens.js";
 let installation = null;
 
 /**
+ * @param {string[]} needed addresses of what this browser needs beside what all do
  * @param {() => void} whenKept called when the app works offline
  */
-export async function keepOffline(whenKept) {
+export async function keepOffline(needed, whenKept) {
   prepareInstallation();
   const { serviceWorker } = navigator;
   if (!serviceWorker) return;
   serviceWorker.addEventListener("message", ({ data }) => {
     if (data.storage === "full") {
-      toast("This device is low on space: the app works, but it can't be kept for offline use.", "Try again", () => register(whenKept));
+      toast("This device is low on space: the app works, but it can't be kept for offline use.", "Try again", () => register(needed, whenKept));
     }
   });
   let isUpdating = Boolean(serviceWorker.controller);
@@ -20,10 +21,10 @@ export async function keepOffline(whenKept) {
     if (isUpdating) location.reload();
     isUpdating = true;
   });
-  await register(whenKept);
+  await register(needed, whenKept);
 }
 
-async function register(whenKept) {
+async function register(needed, whenKept) {
   let registration;
   try {
     registration = await navigator.serviceWorker.register("sw.js", { updateViaCache: "none" });
@@ -36,7 +37,11 @@ async function register(whenKept) {
   };
   registration.addEventListener("updatefound", () => registration.installing?.addEventListener("statechange", offer));
   offer();
-  navigator.serviceWorker.ready.then(whenKept);
+  navigator.serviceWorker.ready.then(({ active }) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = whenKept;
+    active.postMessage({ keep: needed.map((address) => new URL(address).pathname) }, [port2]);
+  });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) registration.update().catch(() => {}); // offline: the next time
   });

@@ -86,8 +86,8 @@ export function describeModel(model) {
 }
 
 /** @returns {Object<string, string>} what is said about how this device runs the model */
-export function describeWay({ way, rejected }) {
-  return { "Runs as": way, ...(rejected.length && { "Not used": rejected.map((each) => `${each.way}: ${each.reason}`).join("; ") }) };
+export function describeWay({ way, rejected, runtime }) {
+  return { "Runs as": `${way}, ${runtime.name} ${runtime.version}`, ...(rejected.length && { "Not used": rejected.map((each) => `${each.way}: ${each.reason}`).join("; ") }) };
 }
 
 /** @returns {HTMLElement[]} terms and descriptions of a list */

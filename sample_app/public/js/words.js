@@ -183,6 +183,16 @@ export const PROBLEMS = {
     text: `It does not match its own record, so it is not used: ${reason}. Ask whoever gave you this address to export it again.`,
     way: "Try again",
   }),
+  runtime: ({ reason }) => ({
+    title: "A part of this app is not the right one",
+    text: `What runs the model was changed or is of another version, so it is not used: ${reason}.`,
+    way: "Try again",
+  }),
+  memoryOfModel: () => ({
+    title: "Not enough memory",
+    text: "This device could not hold the model. Close other apps and other pages of the browser, then try again.",
+    way: "Try again",
+  }),
   disagrees: ({ rejected }) => ({
     title: "This device answers differently",
     text:

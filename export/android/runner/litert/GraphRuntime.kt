@@ -29,7 +29,7 @@ enum class Way {
  * LiteRT 2. On the processor its Interpreter runs the graph: it takes checked bytes instead of a file, unsigned bytes, tensors by name, and
  * does without XNNPACK where asked. It no longer knows the GPU, which only CompiledModel does.
  */
-internal object Engine : Opener {
+internal object GraphRuntime : Opener {
     override val backend = "litert"
     override val name = "LiteRT"
     override val version: String get() = TensorFlowLite.runtimeVersion()

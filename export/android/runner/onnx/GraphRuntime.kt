@@ -21,7 +21,7 @@ enum class Way {
 }
 
 /** ONNX Runtime Mobile. */
-internal object Engine : Opener {
+internal object GraphRuntime : Opener {
     private val environment = OrtEnvironment.getEnvironment()
 
     override val backend = "onnx"
