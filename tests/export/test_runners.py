@@ -364,4 +364,4 @@ def test_onnx_bundles_share_one_script(
     assert sorted(path.name for path in (folder / "runner").iterdir()) == sorted(["bundle_runner.py", "run.py", *kept])
     answer = run(folder, "--no-timing")
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert answer.stdout.startswith(f"ap+lateral for {name}, ")
+    assert answer.stdout.startswith(f"ap+lateral for {target.name}, ")
