@@ -4,7 +4,7 @@ PYTHON ?= python3
 # What the browser runs the pipeline and decodes films with, from the npm registry.
 RUNTIME = sample_app/vendor/onnxruntime-web/LICENSE sample_app/vendor/litert/LICENSE sample_app/vendor/dcmjs-codecs/LICENSE
 
-SUITES ?= two-view browser browser-one-thread cold screening shared
+SUITES ?= two-view browser browser-one-thread browser-throttled cold screening shared
 
 .PHONY: demo test lint bench gpu clean
 

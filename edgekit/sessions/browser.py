@@ -186,7 +186,6 @@ class BrowserSession:
         self.elapsed_ms = answer["elapsedMs"]
         return {name: np.array(tensor["data"], output_dtype(name)).reshape(tensor["shape"]) for name, tensor in answer["outputs"].items()}
 
-
     def slow_down(self, times: float) -> None:
         """Let the page's main thread compute so many times more slowly, as a cheap phone would (Chromium's CPU throttling)."""
         self._page.context.new_cdp_session(self._page).send("Emulation.setCPUThrottlingRate", {"rate": times})
