@@ -72,12 +72,12 @@ def export_detector_file(setup: Setup) -> Path:
 
 def convert_member(setup: Setup, view: str) -> Path:
     """Return a member's file: a film float32 (1, 1, side, side) in [0, 1] to logits (1, K)."""
-    import torch
-
-    from edgekit.models.runfolder import load_settings
-
     path = setup.folder / f"member_{view}.tflite"
     if not path.exists():
+        import torch
+
+        from edgekit.models.runfolder import load_settings
+
         side = load_settings(setup.run).crop_side
         _import_litert_torch().convert(load_member(setup, view), (torch.zeros(1, 1, side, side),)).export(path)
     return path
