@@ -37,6 +37,8 @@ class Candidate:
         Makes its files; None when there is nothing to make.
     model
         Its ONNX file; None where it has no one file.
+    in_browser
+        Whether a page of a browser answers, whose memory no process of ours tells.
     """
 
     name: str
@@ -47,12 +49,14 @@ class Candidate:
     opener: Callable[[], Any]
     prepare: Callable[[], None] | None = None
     model: Path | None = None
+    in_browser: bool = False
 
 
 def measure_accuracy(pool: Executor, candidate: Candidate, table: Path, studies: Sequence[Study], side: int, work: Path) -> dict[str, Any]:
     """Let a candidate make its files, and return ``n``, ``right`` and the table's hash, from `work` when they are there."""
     films = hash_file(table)
-    peers = b"".join(path.read_bytes() for path in sorted((Path(__file__).parent / "peers").glob("*.py")))
+    folder = Path(__file__).parent / "peers"
+    peers = b"".join(path.read_bytes() for path in sorted([*folder.glob("*.py"), *folder.glob("*.js")]))
     key = hashlib.sha256(f"{candidate.name} {candidate.weights} {films} {len(studies)}".encode() + peers).hexdigest()[:24]
     kept = work / "accuracy" / f"{key}.json"
     if not kept.exists():

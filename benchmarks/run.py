@@ -31,14 +31,14 @@ from edgekit.task import PEDICLE_SCREWS
 from edgekit.types import Latency
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edgekit.types import Bundle, Study
 
 VIEWS = PEDICLE_SCREWS.views
 
 FOLDER = Path(__file__).parent
-PACKAGES = ("numpy", "onnxruntime", "openvino", "torch", "ultralytics", "timm", "nncf", "playwright")
+PACKAGES = ("numpy", "onnxruntime", "openvino", "torch", "ultralytics", "timm", "nncf", "litert-torch", "playwright")
 
 
 def main() -> None:
@@ -164,6 +164,7 @@ def list_candidates(
     from edgekit.sessions.torch import open_run
 
     threads, left_out = suite["threads"], []
+    browser = suite.get("browser_threads", threads), suite.get("throttle", 1)
     named = {name_bundle(bundle): bundle for bundle in bundles}
     run = arguments.run.resolve()
     weights, brands = run_hash(run), tuple(load_settings(run).brands)
@@ -180,11 +181,13 @@ def list_candidates(
         manifest = named[bundle].manifest
         if manifest.provenance["run"]["sha256"] != weights:
             raise UsageError(f"{named[bundle].folder} was not made from {run}", "give the bundles of --run")
-        opener = partial(open_session, session, named[bundle], threads)
-        if session.startswith("browser"):
-            opener = partial(open_browser, session, named[bundle], suite.get("browser_threads", threads), suite.get("throttle", 1))
+        opener, in_browser = partial(open_session, session, named[bundle], threads), session.startswith("browser")
+        if in_browser:
+            opener = partial(open_slowed, partial(open_session, session, named[bundle], browser[0]), browser[1])
         model = named[bundle].model
-        candidates.append(Candidate(wanted, manifest.precision, "one graph", manifest.model_sha256, brands, opener, model=model))
+        candidates.append(
+            Candidate(wanted, manifest.precision, "one graph", manifest.model_sha256, brands, opener, model=model, in_browser=in_browser)
+        )
     graphs = [bundle.model for name, bundle in named.items() if name == "desktop-cpu:fp32"]
     for name in suite["peers"]:
         peer = PEERS[name]
@@ -199,25 +202,17 @@ def list_candidates(
         setup = Setup(source, folder, side, graphs[0] if graphs else None, tuple(studies))
         architecture, own = load_settings(source).architectures["ap"], tuple(load_settings(source).brands)
         what = f"{peer.what}; detector at {side} px (trained at {load_detector_settings(source).side}), {architecture}"
-        candidates.append(
-            Candidate(
-                name,
-                peer.precision,
-                what,
-                digest,
-                own,
-                peer.opener(setup, threads),
-                partial(peer.prepare, setup),
-            )
-        )
+        opener = peer.opener(setup, threads)
+        if peer.in_browser:
+            opener = partial(open_slowed, peer.opener(setup, browser[0]), browser[1])
+        prepare = partial(peer.prepare, setup)
+        candidates.append(Candidate(name, peer.precision, what, digest, own, opener, prepare, in_browser=peer.in_browser))
     return candidates, left_out
 
 
-def open_browser(session: str, bundle: Bundle, threads: int, throttle: float) -> Any:
-    """Open a bundle in a browser that is `throttle` times as slow."""
-    from edgekit.sessions import open_session
-
-    opened: Any = open_session(session, bundle, threads)
+def open_slowed(opener: Callable[[], Any], throttle: float) -> Any:
+    """Open something in a browser that is `throttle` times as slow."""
+    opened = opener()
     if throttle != 1:
         opened.slow_down(throttle)
         opened.runtime += f", slowed down {throttle} times"
@@ -232,7 +227,7 @@ def make_row(candidate: Candidate, worker: Worker, times: dict[str, list[list[fl
         precision=candidate.precision,
         **summarize_turns(candidate.name, times),
         load_ms=worker.load_ms,
-        peak_rss_mb=None if "/browser" in candidate.name else peak,
+        peak_rss_mb=None if candidate.in_browser else peak,
         size_mb=candidate.model.stat().st_size / 1e6 if candidate.model and candidate.model.is_file() else None,
         first_ms=worker.first_ms,
         opening=worker.opening,

@@ -38,6 +38,8 @@ class Peer:
         What its user wrote, one sentence.
     options
         Of the module's `open_peer`.
+    in_browser
+        Whether a page of a browser answers: it takes the suite's threads for browsers and is slowed down with them.
     """
 
     module: str
@@ -45,6 +47,7 @@ class Peer:
     precision: str
     what: str
     options: tuple[tuple[str, Any], ...] = ()
+    in_browser: bool = False
 
     def prepare(self, setup: Setup) -> None:
         """Make the peer's files, where they are not there yet."""
@@ -65,6 +68,7 @@ USUAL_SIDE = 640
 EAGER = "YOLO.predict, Pillow crops, timm members in torch eager, numpy ensemble"
 ONNX = "ultralytics' own ONNX export and predictor, Pillow crops, members exported one by one to onnxruntime, numpy ensemble"
 OPENVINO = "ultralytics' own OpenVINO int8 export and predictor, Pillow crops, members quantized by NNCF, numpy ensemble"
+LITERT = "ultralytics' own LiteRT export and members converted one by one by litert_torch, in LiteRT.js; glue in the page's JavaScript"
 GRAPH = "our one float graph, quantized by NNCF for OpenVINO"
 
 PEERS = {
@@ -77,5 +81,6 @@ PEERS = {
     "openvino-equal-bf16": Peer("openvino_int8", "equal", "int8, rest bf16", OPENVINO, (("hint", "bf16"),)),
     "openvino-graph": Peer("openvino_graph", "equal", "int8, rest f32", GRAPH, (("hint", "f32"),)),
     "openvino-graph-bf16": Peer("openvino_graph", "equal", "int8, rest bf16", GRAPH, (("hint", "bf16"),)),
+    "litertjs-equal": Peer("litertjs", "equal", "fp32", LITERT, in_browser=True),
     "torch-compile": Peer("compiled", "equal", "fp32", "our pipeline in torch.compile"),
 }

@@ -7,7 +7,9 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,102 @@ def test_whole_processes_answer(patients: Path, tiny_run: Path, tiny_bundle: Pat
     ]
     assert all(row.n == 1 and row.peak_rss_mb > 50 for row in shared)
     assert set(shared[3].ratio) == {f"evaluate{beside}", f"evaluate{beside}, spinning"}
+
+
+def test_a_suite_names_only_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    known = importlib.import_module("peers").PEERS
+    for path in BENCHMARKS.glob("*.toml"):
+        suite = tomllib.loads(path.read_text())
+        assert set(suite.get("peers", [])) <= set(known), path.name
+        rivals = {goal["against"] for goal in suite.get("goals", []) if "against" in goal}
+        assert suite.get("kind") != "two-view" or rivals <= {*suite["sessions"], *suite["peers"]}, path.name
+
+
+LITERT = """
+export class Tensor {
+  constructor(values, shape) { Object.assign(this, { values, shape }); }
+  async data() { return this.values; }
+  delete() {}
+}
+export const loadLiteRt = async (folder, { threads }) => { globalThis.threaded = threads; };
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+export const loadAndCompile = async (content, { cpuOptions: { numThreads } }) => {
+  if (threaded !== numThreads > 1) throw new Error("one build for one thread, another for more");
+  const { side, answer, sign } = JSON.parse(new TextDecoder().decode(content));
+  const run = async ({ values }) => {
+    if (answer) return [new Tensor(values.some((value) => value > 0) ? answer.flat() : answer.flat().fill(0))];
+    const left = values.filter((_, index) => index % side < side / 2);
+    const top = values.subarray(0, values.length / 2);
+    return [new Tensor(Float32Array.of(mean(left), mean(top), mean(values)).map((value) => 50 * sign * value))];
+  };
+  const [inputs, outputs] = [[1, 1, side, side], answer ? [1, answer.length, answer[0].length] : [1, 3]].map((shape) => [{ shape }]);
+  return { run, getInputDetails: () => inputs, getOutputDetails: () => outputs };
+};
+"""
+"""LiteRT.js for networks that are JSON: a detector of one `answer` on all films not black, and members that take means of a crop."""
+
+
+@pytest.fixture
+def page_peer(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chromium_path: str) -> Any:  # noqa: ARG001
+    """The candidate of the peer in a page, one thread where other peers have two, on a double of LiteRT.js; its files are there."""
+    from edgekit.models.runfolder import run_hash
+    from edgekit.sessions import vendored
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    (tmp_path / "litert.js").write_text(LITERT)
+    monkeypatch.setattr(vendored, "find_runtime", lambda backend: {f"{backend}.js": tmp_path / "litert.js"})
+    folder = tmp_path / run_hash(tiny_run)[:16]
+    (folder / "detector-64").mkdir(parents=True)
+    boxes = [[0.5, 0.9, 0.3], [0.5, 0.4, 0.3], [0.2, 0.4, 0.1], [0.2, 0.5, 0.1]]
+    (folder / "detector-64" / "detector.tflite").write_text(json.dumps({"side": 64, "answer": [*boxes, [0.7, 0.1, 0], [0, 0.8, 0]]}))
+    for view, sign in (("ap", 1), ("lateral", -1)):
+        (folder / f"member_{view}.tflite").write_text(json.dumps({"side": 64, "sign": sign}))
+    suite = {"threads": 2, "browser_threads": 1, "throttle": 2, "sessions": [], "peers": ["litertjs-equal"]}
+    listed, left_out = importlib.import_module("run").list_candidates(suite, Namespace(run=tiny_run, work=tmp_path), [], [])
+    assert left_out == []
+    return listed[0]
+
+
+@pytest.mark.browser
+def test_a_page_with_glue_of_its_own_answers_as_the_script_in_python(page_peer: Any, tiny_run: Path) -> None:
+    from edgekit.canvases import graph_inputs
+
+    setup = importlib.import_module("peers.setup")
+    box = np.float32([89.6, 19.2, 128, 83.2])  # 0.9 and 0.4 of 128 px, half of 0.4 and 0.5 on each side, to the film's edge
+
+    def take_means(crop: Any, sign: int) -> Any:
+        return np.float32([crop[..., :32].mean(), crop[..., :32, :].mean(), crop.mean()]) * 50 * sign
+
+    members = {"ap": partial(take_means, sign=1), "lateral": partial(take_means, sign=-1)}
+    script = setup.Script("", lambda films: [box if film.any() else None for film in films], members, tiny_run)
+    rows, columns = np.indices((128, 128))
+    films = {"ap": (rows + columns // 2).astype(np.uint8), "lateral": (255 - rows - columns).clip(0, 255).astype(np.uint8)}
+    black = np.zeros((128, 128), np.uint8)
+    page_peer.prepare()
+    with page_peer.opener() as page:
+        assert ", 1 thread, Chromium" in page.runtime
+        assert page.runtime.endswith("slowed down 2 times")
+        for given in (films, {"lateral": films["lateral"]}, {"ap": films["ap"], "lateral": black}, {"ap": black}):
+            inputs = graph_inputs(given, ("ap", "lateral"), 128)
+            answer, expected = page.infer(inputs), script.infer(inputs)["probabilities"]
+            assert np.abs(answer["probabilities"] - expected).max() < 2e-3, "half a pixel beside the crop is 4e-3"
+            found = [view in given and given[view].any() for view in ("ap", "lateral")]
+            assert np.abs(answer["boxes"] - np.outer(found, box)).max() < 1e-3
+            assert page.elapsed_ms > 0
+        assert not expected.any()
+
+
+def test_what_the_page_needs_is_named(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.errors import MissingError
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    setup = importlib.import_module("peers.setup").Setup(tiny_run, tmp_path, 64, None, ())
+    with pytest.raises(MissingError) as caught:
+        importlib.import_module("peers").PEERS["litertjs-equal"].prepare(setup)
+    assert caught.value.remedy == "pip install litert-torch"
 
 
 def test_the_page_asks_nobody_for_anything(records: Path) -> None:
