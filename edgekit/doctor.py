@@ -155,7 +155,7 @@ def _list_missing_emulation(architecture: str) -> list[str]:
 
 
 def _advise() -> list[str]:
-    extras = [extra for extra in ("train", "export", "app") if any(p.extra == extra and not p.is_usable for p in list_packages())]
+    extras = [extra for extra in ("train", "export", "litert", "app") if any(p.extra == extra and not p.is_usable for p in list_packages())]
     advice = []
     if list_missing():
         advice.append("pip install --upgrade edgekit-imaging")

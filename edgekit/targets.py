@@ -125,7 +125,7 @@ def read_target(folder: Path, precision: str = "", recipe: Path | None = None, b
         raise UsageError(f"target {name!r} has no variant {precision!r}", f"choose one of {accepted}")
     precision = precision or next(iter(variants))
     variant = variants[precision]
-    source = variant if "backend" in variant else document
+    source = find_source(document, precision)
     backend = backends[source["backend"]]
     return Target(
         name=name,
@@ -147,6 +147,12 @@ def read_target(folder: Path, precision: str = "", recipe: Path | None = None, b
         processors=tuple(document.get("processors", ())),
         float16=Float16(**variant["float16"]) if "float16" in variant else None,
     )
+
+
+def find_source(recipe: Mapping[str, Any], variant: str) -> Mapping[str, Any]:
+    """Return the table of a recipe that names a variant's backend, its sessions and settings: the variant's own, or the whole recipe."""
+    own: Mapping[str, Any] = recipe["variants"][variant]
+    return own if "backend" in own else recipe
 
 
 def _find_target(name: str) -> Path:

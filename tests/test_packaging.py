@@ -299,8 +299,8 @@ def test_base_install_knows_what_it_can_do(installed):
     assert all(package["usable"] for package in found["packages"] if not package["extra"])
     assert {target["name"] for target in found["targets"]} == {path.parent.name for path in (ROOT / "export").glob("*/recipe.toml")}
     assert all("torch" in target["missing"] for target in found["targets"])
-    assert {target["name"] for target in found["targets"] if "onnxruntime" not in target["run"]} == {"ios"}
-    assert found["advice"] == ["pip install 'edgekit-imaging[train,export,app]'"]
+    assert {target["name"] for target in found["targets"] if "onnxruntime" not in target["run"]} == {"android", "ios", "web"}
+    assert found["advice"] == ["pip install 'edgekit-imaging[train,export,litert,app]'"]
 
 
 def test_base_install_names_the_extra_that_is_missing(installed, tmp_path):

@@ -211,10 +211,12 @@ def _check_golden(bundle: Bundle, names: list[str] | None, required: bool) -> tu
     from edgekit.bundle import available_sessions
     from edgekit.golden import check_golden
     from edgekit.sessions import open_session
+    from edgekit.targets import find_source
 
     if not names:
         try:
-            names, missing = available_sessions(bundle, bundle.manifest.recipe["sessions"])
+            judges = find_source(bundle.manifest.recipe, bundle.manifest.precision)["sessions"]
+            names, missing = available_sessions(bundle, judges)
         except MissingError as error:
             if required:
                 raise
