@@ -29,7 +29,7 @@ from edgekit.targets import load_target
 
 
 @pytest.fixture(scope="module")
-def bundle(web_runtime: Path, web_bundle: Path) -> Path:  # noqa: ARG001  (skips)
+def bundle(web_runtime: object, web_bundle: Path) -> Path:  # noqa: ARG001  (skips)
     return web_bundle
 
 

@@ -38,7 +38,7 @@ FRONT = parse_task({"name": "hips", "views": ["front"], "found": "hip stem", "to
 
 
 @pytest.fixture
-def front_phone(chromium: Any, web_front_bundle: Path, web_runtime: Path, watch: Callable[..., Any]) -> Iterator[Any]:  # noqa: ARG001
+def front_phone(chromium: Any, web_front_bundle: Path, web_runtime: object, watch: Callable[..., Any]) -> Iterator[Any]:  # noqa: ARG001
     """The app on a phone with a bundle's own model of one view, without a detector."""
     with serve_site(build_site(open_bundle(web_front_bundle)), "127.0.0.1", 0) as port:
         page = watch(chromium.new_context(**PHONE)).new_page()

@@ -51,7 +51,7 @@ def trained_bundle(web_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def trained_address(web_runtime: Path, trained_bundle: Path) -> Iterator[str]:  # noqa: ARG001  (skips)
+def trained_address(web_runtime: object, trained_bundle: Path) -> Iterator[str]:  # noqa: ARG001  (skips)
     with serve_site(build_site(open_bundle(trained_bundle)), "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}/"
 

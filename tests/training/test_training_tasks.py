@@ -178,7 +178,7 @@ def test_a_detector_of_one_view_has_one_class(fronts: Path, tmp_path: Path) -> N
 
 @pytest.mark.browser
 def test_a_bundle_of_whole_films_answers_in_the_browser(
-    whole: Path, fronts: Path, tmp_path: Path, chromium_path: str, web_runtime: Path, capsys: pytest.CaptureFixture[str]
+    whole: Path, fronts: Path, tmp_path: Path, chromium_path: str, web_runtime: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from edgekit.golden import read_golden
     from edgekit.sessions import open_session
@@ -191,9 +191,9 @@ def test_a_bundle_of_whole_films_answers_in_the_browser(
     assert (manifest.task.name, manifest.cases, manifest.verified) == ("hips", ("front",), True)
     assert manifest.ensemble == load_settings(whole).ensemble
     assert list(manifest.tensors["inputs"]) == ["front", "present"]
-    assert {row["session"]: row["verdict"] for row in manifest.parity} == {"onnxruntime": "PASS", "browser": "PASS"}
+    assert {row["session"]: row["verdict"] for row in manifest.parity} == dict.fromkeys(("litert", "browser", "browser-compat"), "PASS")
     case = read_golden(open_bundle(bundle))[0]
-    with open_session("browser", open_bundle(bundle)) as page, open_session("onnxruntime", open_bundle(bundle)) as plain:
+    with open_session("browser", open_bundle(bundle)) as page, open_session("litert", open_bundle(bundle)) as plain:
         np.testing.assert_allclose(page.infer(case.inputs)["probabilities"], plain.infer(case.inputs)["probabilities"], atol=1e-5)
     film = next(iter(read_studies(fronts)[0].given.values()))
     capsys.readouterr()
