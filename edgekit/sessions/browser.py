@@ -100,7 +100,7 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
 
 
 class BrowserSession:
-    """A bundle in a page of headless Chromium. Belongs to the thread that opens it; one at a time in a process.
+    """A bundle in a page of headless Chromium. Belongs to the thread that opens it; those of a process share one thread.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class BrowserSession:
         if RUNNER not in bundle.manifest.files:
             raise MissingError(f"{bundle.folder} has no {RUNNER}: it was not made for the browser", "export it for the target web")
         try:
-            from playwright.sync_api import Error, sync_playwright
+            from playwright.sync_api import Error
         except ModuleNotFoundError as error:
             raise MissingError("Playwright, which drives the browser, is not installed", "pip install 'edgekit-imaging[app]'") from error
         chromium, runtime = find_browser(), find_runtime(bundle.manifest.backend)
@@ -147,7 +147,7 @@ class BrowserSession:
         with ExitStack() as stack:
             address = stack.enter_context(_serve(self._pages))
             try:
-                playwright = stack.enter_context(sync_playwright())
+                playwright = stack.enter_context(_drive())
                 started = time.perf_counter()
                 browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], headless=True)
                 launched = time.perf_counter()
@@ -203,6 +203,25 @@ def find_browser() -> str:
         if (path := shutil.which(name)) is not None:
             return path
     raise MissingError(f"the session browser needs Chromium; none of {', '.join(BROWSERS)} is on the PATH", "sudo apt-get install chromium")
+
+
+_drivers: list[Any] = []
+"""Playwright's driver, once for each session that is open: a process can start one."""
+
+
+@contextmanager
+def _drive() -> Iterator[Any]:
+    """Start Playwright's driver, or share the one that runs; whoever is last stops it."""
+    from playwright.sync_api import sync_playwright
+
+    driver = _drivers[0] if _drivers else sync_playwright().start()
+    _drivers.append(driver)
+    try:
+        yield driver
+    finally:
+        _drivers.pop()
+        if not _drivers:
+            driver.stop()
 
 
 @contextmanager

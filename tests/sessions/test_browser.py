@@ -87,8 +87,11 @@ def test_a_way_that_a_runtime_lacks_is_refused(web_bundle: Path) -> None:
 @pytest.mark.usefixtures("browser")
 def test_both_corner_finders_find_the_same(web_bundle: Path, web_litert_bundle: Path) -> None:
     found = []
-    for bundle in (web_bundle, web_litert_bundle):
-        with open_session(open_bundle(bundle)) as session:
+    with (
+        open_session(open_bundle(web_bundle)) as first,
+        open_session(open_bundle(web_litert_bundle)) as second,
+    ):  # side by side, as judges are
+        for session in (first, second):
             assert isinstance(session, BrowserSession)
             canvas = "Uint8Array.from({ length: pipeline.cornerSide ** 2 }, (_, n) => (n * 7919) % 251)"
             found.append(session._page.evaluate(f"pipeline.findFilm({canvas})"))
